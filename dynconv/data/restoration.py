@@ -1,0 +1,127 @@
+"""Restoration: undo one of four degradations without being told which.
+
+One linear filter cannot undo them all, one filter *per degradation* can do much better, and least squares says exactly
+how much: a task on which a dynamic convolution has something to gain, with a known ceiling.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .shipped import photo, photo_names
+
+__all__ = ["DEGRADATIONS", "Restoration", "best_filter", "restoration"]
+
+
+def _blur(x: Tensor, height: int, width: int) -> Tensor:
+    padded = F.pad(x, (width // 2, width // 2, height // 2, height // 2), mode="reflect")
+    return F.avg_pool2d(padded, (height, width), stride=1)
+
+
+def _noise(x: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    return x + std * torch.randn(x.shape, generator=generator)
+
+
+# name: image (1, 1, H, W) with standard deviation 1, generator → the degraded image
+DEGRADATIONS = {
+    "horizontal blur": lambda x, generator: _blur(x, 1, 7),
+    "vertical blur": lambda x, generator: _blur(x, 7, 1),
+    "strong noise": lambda x, generator: _noise(x, 0.8, generator),
+    "box blur, weak noise": lambda x, generator: _noise(_blur(x, 3, 3), 0.1, generator),
+}
+
+
+class Restoration(NamedTuple):
+    """Patches of photos: ``degraded`` and ``clean`` (N, 1, S, S), and ``kind`` (N,), an index into DEGRADATIONS."""
+
+    degraded: Tensor
+    clean: Tensor
+    kind: Tensor
+
+
+def restoration(split: str = "train", per_photo: int = 40, size: int = 32, seed: int = 0) -> Restoration:
+    """Patches of the shipped photos and textures, each degraded in one of four ways.
+
+    Reference: this project's own task; the photos' sources are in data/README.md
+
+    Every grey photo is standardised (mean 0, standard deviation 1) and degraded whole; patches are then cut from the
+    left 60 % of it for training and from the right 35 % for testing, so that no pixel is in both.
+
+    Example:
+        >>> train = restoration("train", per_photo=2)
+        >>> train.degraded.shape, train.kind.bincount().tolist()
+        (torch.Size([56, 1, 32, 32]), [14, 14, 14, 14])
+
+    Args:
+        split: "train" or "test".
+        per_photo: patches cut from each of the 7 photos for each of the 4 degradations.
+        size: height and width of a patch in pixels.
+        seed: of the noise and of where patches are cut.
+
+    Raises:
+        ValueError: unknown split, or a number below 1.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    if per_photo < 1 or size < 1:
+        raise ValueError(f"per_photo and size must be at least 1, got {per_photo} and {size}")
+    generator = torch.Generator().manual_seed(2 * seed + (split == "test"))
+    degraded, clean, kinds = [], [], []
+    for name in photo_names():
+        image = photo(name, grey=True)[None]  # (1, 1, H, W)
+        image = (image - image.mean()) / image.std()
+        for kind, degrade in enumerate(DEGRADATIONS.values()):
+            both = torch.cat([degrade(image, generator), image])  # (2, 1, H, W)
+            patches = _patches(both, split, per_photo, size, generator)
+            degraded.append(patches[:, 0])
+            clean.append(patches[:, 1])
+            kinds.append(torch.full((per_photo,), kind))
+    return Restoration(torch.cat(degraded), torch.cat(clean), torch.cat(kinds))
+
+
+def _patches(both: Tensor, split: str, count: int, size: int, generator: torch.Generator) -> Tensor:
+    height, width = both.shape[-2:]
+    first, end = (0, int(0.6 * width)) if split == "train" else (int(0.65 * width), width)
+    if size > min(height, end - first):
+        raise ValueError(f"size {size} is larger than the {height} × {end - first} region that patches are cut from")
+    tops = torch.randint(0, height - size + 1, (count,), generator=generator).tolist()
+    lefts = torch.randint(first, end - size + 1, (count,), generator=generator).tolist()
+    return torch.stack([both[..., t : t + size, c : c + size] for t, c in zip(tops, lefts, strict=True)])  # (N, 2, 1, S, S)
+
+
+def best_filter(degraded: Tensor, clean: Tensor, kernel_size: int = 9) -> Tensor:
+    r"""The k × k filter with the least mean squared error, by linear least squares.
+
+    Reference: N. Wiener, *Extrapolation, Interpolation, and Smoothing of Stationary Time Series* (1949), here on samples
+
+    .. math:: \arg\min_W \lVert W * x_{degraded} - x_{clean} \rVert^2
+
+    Example:
+        >>> data = restoration("train", per_photo=5)
+        >>> blurred = data.kind == 0
+        >>> best_filter(data.degraded[blurred], data.clean[blurred]).shape
+        torch.Size([1, 1, 9, 9])
+
+    Args:
+        degraded, clean: (N, 1, S, S).
+        kernel_size: k, odd, in pixels. No padding: the outermost k // 2 pixels of ``clean`` do not count.
+
+    Returns:
+        A weight for ``conv2d``, (1, 1, k, k).
+
+    Raises:
+        ValueError: kernel_size is even, below 1 or larger than the patches.
+    """
+    if kernel_size < 1 or kernel_size % 2 == 0 or kernel_size > degraded.shape[-1]:
+        raise ValueError(f"kernel_size must be odd and at most {degraded.shape[-1]}, got {kernel_size}")
+    edge = kernel_size // 2
+    inner = clean[..., edge : clean.shape[-2] - edge, edge : clean.shape[-1] - edge]
+    gram, moment = 0.0, 0.0
+    for x, y in zip(degraded.split(256), inner.split(256), strict=True):  # a few MB at a time
+        columns = F.unfold(x.double(), kernel_size).movedim(1, 0).flatten(1)  # (k², pixels)
+        gram, moment = gram + columns @ columns.T, moment + columns @ y.double().flatten()
+    return torch.linalg.solve(gram, moment).to(degraded.dtype).reshape(1, 1, kernel_size, kernel_size)

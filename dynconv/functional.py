@@ -1,0 +1,334 @@
+"""The mathematics as pure functions on tensors: no modules, no state.
+
+Shapes, everywhere: B images, K kernels, C channels in, O channels out, *S the spatial sizes (one, two or three).
+``weight`` is (K, O, C/groups, *kernel), ``attention`` is (B, K), ``bias`` is (K, O).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["METHODS", "conv", "dynamic_conv", "mix_kernels", "mix_outputs", "softmax_temperature"]
+
+CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+
+
+# ---------------------------------------------------------------------------------------------- weights that sum to 1
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Raise ValueError unless ``temperature`` is one finite number above zero.
+
+    A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile``.
+    """
+    if isinstance(temperature, Tensor):
+        if temperature.numel() != 1:
+            raise ValueError(f"temperature must be one number, got a tensor of shape {tuple(temperature.shape)}")
+        if torch.compiler.is_compiling() or temperature.device.type != "cpu":
+            return
+        temperature = temperature.item()
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+
+
+def softmax_temperature(logits: Tensor, temperature: float | Tensor, dim: int = -1) -> Tensor:
+    r"""Softmax of ``logits / temperature``: positive weights that sum to one along ``dim``.
+
+    Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, eq. 4,
+    https://arxiv.org/abs/1912.03458
+
+    .. math:: \pi_k = \frac{\exp(z_k / T)}{\sum_j \exp(z_j / T)}
+
+    where z are the logits and T the temperature. T → ∞ gives every entry the same weight, T → 0 gives all of it to the
+    largest logit. The largest logit is subtracted before dividing, so that even T = 1e-3 neither overflows nor gives NaN.
+
+    Example:
+        >>> import torch
+        >>> softmax_temperature(torch.tensor([2.0, 1.0, 0.0]), temperature=1.0)
+        tensor([0.6652, 0.2447, 0.0900])
+        >>> softmax_temperature(torch.tensor([2.0, 1.0, 0.0]), temperature=30.0)
+        tensor([0.3445, 0.3332, 0.3223])
+
+    Args:
+        logits: any shape, floating point.
+        temperature: T, a number or one-element tensor, above 0 (no unit: it divides the logits).
+        dim: the dimension that is normalised; for (B, K) logits the last one, the kernels — never the batch.
+
+    Raises:
+        ValueError: temperature is not a finite number above 0.
+        TypeError: logits are not floating point.
+    """
+    check_temperature(temperature)
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    shifted = logits - logits.amax(dim, keepdim=True).detach()  # ≤ 0: dividing by a small T can only reach −inf
+    return torch.softmax(shifted / temperature, dim)
+
+
+# ------------------------------------------------------------------------------------------------------------- mixing
+
+
+def mix_outputs(outputs: Tensor | Sequence[Tensor], weights: Tensor) -> Tensor:
+    r"""Weighted sum of K convolution outputs.
+
+    Reference: the question that began this project, https://ai.stackexchange.com/questions/34748
+
+    .. math:: y_b = \sum_k \pi_{bk}\, y_{bk}
+
+    Example:
+        >>> import torch
+        >>> outputs = torch.stack([torch.zeros(2, 5, 8, 8), torch.ones(2, 5, 8, 8)], dim=1)  # (B, K, O, H, W)
+        >>> mix_outputs(outputs, torch.tensor([0.25, 0.75])).unique()
+        tensor([0.7500])
+
+    Args:
+        outputs: (B, K, O, *S), or a sequence of K tensors (B, O, *S).
+        weights: (K,) the same for every image, or (B, K).
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if not isinstance(outputs, Tensor):
+        outputs = torch.stack(tuple(outputs), dim=1)  # (B, K, O, *S)
+    if outputs.ndim < 3:
+        raise ValueError(f"outputs must be (B, K, O, *spatial), got shape {tuple(outputs.shape)}")
+    batch, num_kernels = outputs.shape[:2]
+    if weights.shape not in ((num_kernels,), (batch, num_kernels)):
+        raise ValueError(
+            f"weights must be (K,) = ({num_kernels},) or (B, K) = ({batch}, {num_kernels}), got {tuple(weights.shape)}"
+        )
+    if weights.ndim == 1:
+        return torch.einsum("bk...,k->b...", outputs, weights)
+    return torch.einsum("bk...,bk->b...", outputs, weights)
+
+
+def mix_kernels(weight: Tensor, attention: Tensor) -> Tensor:
+    r"""Weighted sum of K kernels (or of K biases: any tensor whose first dimension is K).
+
+    Reference: Chen et al., eq. 2, https://arxiv.org/abs/1912.03458
+
+    .. math:: \tilde W_b = \sum_k \pi_{bk} W_k
+
+    By linearity, convolving with the mixed kernel equals mixing the K convolutions' outputs.
+
+    Example:
+        >>> import torch
+        >>> weight = torch.stack([torch.zeros(5, 3, 3, 3), torch.ones(5, 3, 3, 3)])  # (K, O, C, 3, 3)
+        >>> mix_kernels(weight, torch.tensor([[0.25, 0.75], [1.0, 0.0]])).shape  # one kernel an image
+        torch.Size([2, 5, 3, 3, 3])
+
+    Args:
+        weight: (K, ...).
+        attention: (K,) for one mix, or (B, K) for one an image; any sign and sum.
+
+    Returns:
+        (...) or (B, ...).
+
+    Raises:
+        ValueError: attention's last dimension is not K, or it has more than two.
+    """
+    if attention.ndim not in (1, 2) or attention.shape[-1] != weight.shape[0]:
+        raise ValueError(
+            f"attention must be (K,) or (B, K) with K = {weight.shape[0]} kernels, got {tuple(attention.shape)}"
+        )
+    mixed = attention @ weight.flatten(1)  # ([B,] everything else)
+    return mixed.unflatten(-1, weight.shape[1:])
+
+
+# -------------------------------------------------------------------------------------------------------- convolution
+
+
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+) -> Tensor:
+    """One plain convolution in one, two or three dimensions (by ``weight.ndim``), with any of nn.ConvNd's paddings.
+
+    Reference: https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html
+
+    Example:
+        >>> import torch
+        >>> conv(torch.randn(2, 3, 8, 8), torch.randn(5, 3, 3, 3), padding="same", padding_mode="reflect").shape
+        torch.Size([2, 5, 8, 8])
+
+    Args:
+        x: (B, C, *S).
+        weight: (O, C/groups, *kernel).
+        bias: (O,) or None.
+        stride, padding, dilation, groups, padding_mode: as in ``torch.nn.Conv2d``.
+
+    Raises:
+        ValueError: stride, padding or dilation do not fit the number of dimensions.
+    """
+    n = weight.ndim - 2
+    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    x, padding = _pad(x, weight.shape[2:], stride, padding, dilation, padding_mode)
+    return CONVS[n](x, weight, bias, stride, padding, dilation, groups)
+
+
+def dynamic_conv(
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    method: str = "auto",
+) -> Tensor:
+    r"""Convolve every image with its own mix of K kernels, in one, two or three dimensions (by ``weight.ndim``).
+
+    Reference: Chen et al., https://arxiv.org/abs/1912.03458; with weights of any sign and sum it is CondConv,
+    Yang et al., https://arxiv.org/abs/1904.04971
+
+    .. math:: y_b = \Big(\sum_k \pi_{bk} W_k\Big) * x_b + \sum_k \pi_{bk} b_k
+
+    Example:
+        >>> import torch
+        >>> x, weight = torch.randn(2, 6, 9, 9), torch.randn(4, 8, 6, 3, 3)
+        >>> attention = torch.softmax(torch.randn(2, 4), dim=1)
+        >>> dynamic_conv(x, weight, attention, padding=1).shape
+        torch.Size([2, 8, 9, 9])
+
+    Args:
+        x: (B, C, *S), floating point; B may be 0.
+        weight: (K, O, C/groups, *kernel).
+        attention: (B, K), any sign and sum.
+        bias: (K, O), mixed like the kernels, or None.
+        stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``; padding also "same" or "valid".
+        padding_mode: "zeros", "reflect", "replicate" or "circular", as in ``torch.nn.Conv2d``.
+        method: the same numbers by different roads. "grouped" mixes the kernels and runs one convolution in which each
+            image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
+            exports); "unfold" mixes the kernels and multiplies them with every patch; "auto" chooses.
+
+    Raises:
+        ValueError: shapes, groups, padding or method do not fit; the message names the value.
+        TypeError: x is not floating point.
+    """
+    n = weight.ndim - 3
+    _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n)
+    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    x, padding = _pad(x, weight.shape[3:], stride, padding, dilation, padding_mode)
+    if method == "auto":
+        method = choose_method(x, weight)
+    if method not in METHODS:
+        raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    return METHODS[method](x, weight, attention, bias, stride, padding, dilation, groups)
+
+
+def choose_method(x: Tensor, weight: Tensor) -> str:
+    """Name the road ``method="auto"`` takes, from shapes alone."""
+    if x.shape[0] == 0:  # a convolution cannot have zero groups
+        return "outputs"
+    pointwise = all(size == 1 for size in weight.shape[3:])
+    return "unfold" if pointwise and x.shape[0] > 1 else "grouped"  # 1×1 kernels: a batched matrix product
+
+
+def _grouped(x, weight, attention, bias, stride, padding, dilation, groups):
+    """One convolution with B·groups groups: image b is convolved with its own mixed kernel."""
+    batch = x.shape[0]
+    kernel = mix_kernels(weight, attention).flatten(0, 1)  # (B·O, C/g, *kernel)
+    mixed_bias = None if bias is None else mix_kernels(bias, attention).flatten()  # (B·O,)
+    stacked = x.reshape(1, -1, *x.shape[2:])  # (1, B·C, *S); reshape, not view: x may be channels_last
+    y = CONVS[x.ndim - 2](stacked, kernel, mixed_bias, stride, padding, dilation, batch * groups)
+    return y.reshape(batch, weight.shape[1], *y.shape[2:])  # (B, O, *S')
+
+
+def _outputs(x, weight, attention, bias, stride, padding, dilation, groups):
+    """K convolutions as one with K·O output channels, then the weighted sum."""
+    num_kernels, out = weight.shape[:2]
+    # a grouped convolution numbers its outputs group by group, so K goes inside the groups: (g, K, O/g, C/g, *kernel)
+    stacked = weight.unflatten(1, (groups, out // groups)).transpose(0, 1).flatten(0, 2)  # (g·K·O/g, C/g, *kernel)
+    y = CONVS[x.ndim - 2](x, stacked, None, stride, padding, dilation, groups)  # (B, g·K·O/g, *S')
+    y = y.unflatten(1, (groups, num_kernels, out // groups))  # (B, g, K, O/g, *S')
+    y = torch.einsum("bgko...,bk->bgo...", y, attention).flatten(1, 2)  # (B, O, *S')
+    return y if bias is None else y + _per_channel(mix_kernels(bias, attention), y)
+
+
+def _unfold(x, weight, attention, bias, stride, padding, dilation, groups):
+    """Every patch as a column, times every image's mixed kernel as a matrix."""
+    n = x.ndim - 2
+    x = F.pad(x, [p for size in reversed(padding) for p in (size, size)])
+    patches = x.unflatten(1, (groups, -1))  # (B, g, C/g, *S)
+    for i, (size, step, gap) in enumerate(zip(weight.shape[3:], stride, dilation, strict=True)):
+        patches = patches.unfold(3 + i, gap * (size - 1) + 1, step)[..., ::gap]  # …, *S', and one kernel size at the end
+    spatial = patches.shape[3 : 3 + n]
+    patches = patches.flatten(3, 2 + n).movedim(3, -1).flatten(2, -2)  # (B, g, C/g·kernel, S')
+    kernel = mix_kernels(weight, attention).unflatten(1, (groups, -1)).flatten(3)  # (B, g, O/g, C/g·kernel)
+    y = (kernel @ patches).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
+    return y if bias is None else y + _per_channel(mix_kernels(bias, attention), y)
+
+
+METHODS = {"grouped": _grouped, "outputs": _outputs, "unfold": _unfold}
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(*values.shape, *[1] * (like.ndim - 2))  # (B, O) → (B, O, 1, …)
+
+
+def _tuple(value, n, name):
+    values = (value,) * n if isinstance(value, int) else tuple(value)
+    if len(values) != n:
+        raise ValueError(f"{name} must be an int or {n} ints, got {value!r}")
+    return values
+
+
+def _pad(x, kernel, stride, padding, dilation, padding_mode):
+    """Apply what a convolution cannot pad by itself; return the input and the symmetric zero padding that is left."""
+    n = len(kernel)
+    if padding == "same":
+        if any(step != 1 for step in stride):
+            raise ValueError(f"padding='same' needs stride 1, got stride {stride}")
+        total = [gap * (size - 1) for size, gap in zip(kernel, dilation, strict=True)]
+        sides = [(t // 2, t - t // 2) for t in total]  # an even kernel pads one more on the right, as torch does
+    elif padding == "valid":
+        sides = [(0, 0)] * n
+    elif isinstance(padding, str):
+        raise ValueError(f"padding must be an int, a tuple, 'same' or 'valid', got {padding!r}")
+    else:
+        sides = [(p, p) for p in _tuple(padding, n, "padding")]
+    if padding_mode == "zeros" and all(left == right for left, right in sides):
+        return x, tuple(left for left, _ in sides)
+    flat = [p for pair in reversed(sides) for p in pair]  # F.pad counts from the last dimension
+    return F.pad(x, flat, mode="constant" if padding_mode == "zeros" else padding_mode), (0,) * n
+
+
+def _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n):
+    if n not in CONVS:
+        raise ValueError(f"weight must be (K, O, C/groups, *kernel) with 1 to 3 kernel sizes, got {tuple(weight.shape)}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must be floating point, got {x.dtype}; convert it, for example with x.float() / 255")
+    num_kernels, out, channels = weight.shape[:3]
+    if num_kernels == 0:
+        raise ValueError(f"weight must hold at least one kernel, got K = 0 in shape {tuple(weight.shape)}")
+    if x.ndim != n + 2 or x.shape[1] != channels * groups:
+        raise ValueError(
+            f"x must be (B, {channels * groups}, {n} spatial sizes) for weight {tuple(weight.shape)} and "
+            f"groups={groups}, got {tuple(x.shape)}"
+        )
+    if groups < 1 or out % groups:
+        raise ValueError(f"groups must divide the {out} output channels, got groups={groups}")
+    if attention.shape != (x.shape[0], num_kernels):
+        raise ValueError(
+            f"attention must be (B, K) = ({x.shape[0]}, {num_kernels}), one row an image, got {tuple(attention.shape)}"
+        )
+    if bias is not None and bias.shape != (num_kernels, out):
+        raise ValueError(f"bias must be (K, O) = ({num_kernels}, {out}), one row a kernel, got {tuple(bias.shape)}")
+    if padding_mode not in PADDING_MODES:
+        raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {padding_mode!r}")

@@ -1,0 +1,15 @@
+"""One family of modules a file; `functional` holds their mathematics."""
+
+from .attention import KernelAttention
+from .dynamic import DynamicConv1d, DynamicConv2d, DynamicConv3d
+from .static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
+
+__all__ = [
+    "DynamicConv1d",
+    "DynamicConv2d",
+    "DynamicConv3d",
+    "KernelAttention",
+    "StaticMixConv1d",
+    "StaticMixConv2d",
+    "StaticMixConv3d",
+]

@@ -1,0 +1,92 @@
+"""Attention over kernels: squeeze → two-layer perceptron → logits → weights, one per kernel and image.
+
+Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, https://arxiv.org/abs/1912.03458,
+whose squeeze and two layers are those of Squeeze-and-Excitation, https://arxiv.org/abs/1709.01507
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..functional import check_temperature, softmax_temperature
+
+__all__ = ["KernelAttention"]
+
+
+class KernelAttention(nn.Module):
+    r"""How much each of K kernels counts, computed from each image.
+
+    Reference: Chen et al., section 3.2, https://arxiv.org/abs/1912.03458; ``activation="sigmoid"`` as in CondConv,
+    https://arxiv.org/abs/1904.04971
+
+    .. math:: \pi = \mathrm{softmax}(z / T), \qquad z = V_2\,\mathrm{relu}(V_1 s) + c, \qquad s_c = \mathrm{mean}(x_c)
+
+    The squeeze s sees nothing of an image but the mean of each channel: what two images have to differ in for their
+    attention to differ.
+
+    Example:
+        >>> import torch
+        >>> attention = KernelAttention(16, num_kernels=4)(torch.randn(2, 16, 8, 8))
+        >>> attention.shape, bool(torch.allclose(attention.sum(dim=1), torch.ones(2)))
+        (torch.Size([2, 4]), True)
+
+    Args:
+        in_channels: C of the images it looks at.
+        num_kernels: K, at least 1.
+        reduction: the hidden width is max(1, in_channels // reduction).
+        hidden_channels: the hidden width itself; overrides ``reduction``.
+        temperature: T above 0, kept as a buffer so that a saved model keeps it. 30 is the paper's start: nearly even
+            weights, so that all K kernels learn.
+        activation: "softmax" (weights that sum to one) or "sigmoid" (each kernel for itself).
+
+    Shape:
+        (B, C, *spatial) → (B, K).
+
+    Raises:
+        ValueError: an argument or the input's number of channels does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_kernels: int = 4,
+        reduction: int = 4,
+        hidden_channels: int | None = None,
+        temperature: float = 30.0,
+        activation: str = "softmax",
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        if activation not in ("softmax", "sigmoid"):
+            raise ValueError(f"activation must be 'softmax' or 'sigmoid', got {activation!r}")
+        for name, value in (("in_channels", in_channels), ("num_kernels", num_kernels), ("reduction", reduction)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        hidden = max(1, in_channels // reduction) if hidden_channels is None else hidden_channels
+        if hidden < 1:
+            raise ValueError(f"hidden_channels must be at least 1, got {hidden_channels}")
+        factory = {"device": device, "dtype": dtype}
+        self.in_channels, self.num_kernels, self.activation = in_channels, num_kernels, activation
+        self.fc1 = nn.Linear(in_channels, hidden, bias=False, **factory)
+        self.fc2 = nn.Linear(hidden, num_kernels, **factory)
+        # a buffer, not an attribute: a reloaded checkpoint must go on at the temperature it was saved at
+        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The scores z before temperature and softmax, (B, K)."""
+        if x.ndim < 2 or x.shape[1] != self.in_channels:
+            raise ValueError(f"KernelAttention expects (B, {self.in_channels}, *spatial), got {tuple(x.shape)}")
+        squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
+        return self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.logits(x)
+        if self.activation == "sigmoid":
+            return torch.sigmoid(logits / self.temperature)
+        return softmax_temperature(logits, self.temperature)
+
+    def extra_repr(self) -> str:
+        return f"num_kernels={self.num_kernels}, temperature={self.temperature.item():g}, activation={self.activation!r}"
