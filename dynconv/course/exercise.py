@@ -1,0 +1,110 @@
+"""What an exercise is, and how an answer to it is judged."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+__all__ = ["Exercise", "Mistake", "Result"]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A plausible wrong answer, and what to say to someone who gave it."""
+
+    answer: Callable
+    says: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """Whether an answer is right, and a sentence about it."""
+
+    passed: bool
+    message: str
+
+    def __repr__(self) -> str:
+        return ("✔ " if self.passed else "✘ ") + self.message
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A function to write, judged by running it beside the solution.
+
+    Reference: this project's own form; what it recognises is written down as runnable wrong answers
+
+    Example:
+        >>> double = Exercise(lambda x: 2 * x, lambda: [(torch.arange(3.0),)], {"squared": Mistake(lambda x: x * x, "Not x².")})
+        >>> double.check(lambda x: x + x)
+        ✔ Correct on 1 case.
+        >>> double.check(lambda x: x * x)
+        ✘ Not x².
+        >>> double.check(lambda x: x + 1)
+        ✘ Case 1: element [0] should be 0 but is 1.
+
+    Args:
+        solution: the reference.
+        cases: makes the argument tuples to try.
+        mistakes: name → wrong answer and its message.
+    """
+
+    solution: Callable
+    cases: Callable[[], list[tuple]]
+    mistakes: Mapping[str, Mistake] = field(default_factory=dict)
+
+    def check(self, attempt: Callable) -> Result:
+        """Compare an attempt with the solution, then with the known mistakes."""
+        cases = self.cases()
+        for number, case in enumerate(cases, 1):
+            expected, got = _run(self.solution, case), _run(attempt, case)
+            if got is None or got is Ellipsis:
+                return Result(False, "Not solved yet: the function returns nothing.")
+            difference = _difference(expected, got)
+            if not difference:
+                continue
+            for mistake in self.mistakes.values():
+                if not _difference(_run(mistake.answer, case), got):
+                    return Result(False, mistake.says)
+            return Result(False, f"Case {number}: {difference}")
+        return Result(True, f"Correct on {len(cases)} case{'s' if len(cases) > 1 else ''}.")
+
+
+def _run(function: Callable, case: tuple):
+    try:
+        return function(*copy.deepcopy(case))  # an answer that writes into its arguments must not spoil the next
+    except Exception as error:
+        return error
+
+
+def _difference(expected, got) -> str:
+    """One sentence on the first difference, empty if there is none."""
+    if isinstance(expected, Exception) and isinstance(got, Exception):
+        return "" if str(expected) == str(got) else f"it raises {type(got).__name__}: {got}"
+    if isinstance(got, Exception):
+        return f"it raises {type(got).__name__}: {got}"
+    if isinstance(expected, tuple):
+        if not isinstance(got, tuple) or len(got) != len(expected):
+            return f"should return {len(expected)} values but returns {_describe(got)}."
+        parts = (_difference(e, g) for e, g in zip(expected, got, strict=True))
+        return next((f"value {i}: {part}" for i, part in enumerate(parts, 1) if part), "")
+    if isinstance(expected, Exception) or not isinstance(got, Tensor | float | int):
+        return f"should return a tensor or number but returns {_describe(got)}."
+    expected, got = torch.as_tensor(expected), torch.as_tensor(got)
+    if expected.shape != got.shape:
+        return f"the shape should be {tuple(expected.shape)} but is {tuple(got.shape)}."
+    wrong = ~torch.isclose(expected.double(), got.double(), rtol=1e-4, atol=1e-5)
+    if not wrong.any():
+        return ""
+    index = tuple(wrong.nonzero()[0].tolist())
+    place = f"element {list(index)}" if index else "the value"
+    return f"{place} should be {expected[index].item():.4g} but is {got[index].item():.4g}."
+
+
+def _describe(value) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"{len(value)} values" if isinstance(value, tuple) else type(value).__name__

@@ -1,0 +1,158 @@
+"""Still pictures for reading: matplotlib figures as PNG with words for those who cannot see them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from torch import Tensor
+
+__all__ = ["KERNEL_COLOURS", "KERNEL_HATCHES", "Picture", "attention_bars", "curves", "images"]
+
+# The K kernels: Okabe-Ito colours, each with a hatch of its own (views/style.css has the same).
+KERNEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+KERNEL_HATCHES = ("", "//", "\\\\", "||", "--", "xx", "++", "..")
+MARKERS = "os^Dv*Px"
+
+
+class Picture:
+    """A PNG and what it shows in words; a notebook displays it, with the words as its alternative text.
+
+    Example:
+        >>> import torch
+        >>> picture = images({"noise": torch.rand(8, 8)}, alt="Random grey pixels.")
+        >>> picture
+        Random grey pixels.
+        >>> picture.png[:4]
+        b'\\x89PNG'
+    """
+
+    def __init__(self, figure: Figure, alt: str) -> None:
+        buffer = io.BytesIO()
+        # white in every theme: the labels are black; no date or version, so that the same picture is the same file
+        figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+        self.png, self.alt = buffer.getvalue(), alt
+
+    def __repr__(self) -> str:
+        return self.alt
+
+    def _repr_mimebundle_(self, **kwargs):
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"alt": self.alt}}
+
+
+def images(
+    rows: Mapping[str, Tensor] | Mapping[str, Mapping[str, Tensor]],
+    alt: str,
+    *,
+    signed: bool = False,
+    grey: bool = False,
+    shared: bool = True,
+    size: float = 1.6,
+) -> Picture:
+    """Arrays as pictures, in one row or in rows and columns.
+
+    Reference: https://matplotlib.org/stable/users/explain/colors/colormaps.html (viridis; RdBu centred on zero)
+
+    Example:
+        >>> import torch
+        >>> images({"a": torch.rand(5, 5), "b": torch.rand(5, 5)}, alt="Two random pictures.")
+        Two random pictures.
+
+    Args:
+        rows: title → (H, W) array for one row, or row's label → (title → array) for several.
+        alt: what the picture shows, in words.
+        signed: RdBu centred on zero, for kernels and differences; otherwise viridis.
+        grey: grey levels, for photos.
+        shared: one colour scale for all pictures.
+        size: inches of one picture.
+    """
+    table = rows if isinstance(next(iter(rows.values())), Mapping) else {"": rows}
+    arrays = [np.asarray(array.detach().float().cpu()) for row in table.values() for array in row.values()]
+    columns = max(len(row) for row in table.values())
+    figure = Figure(figsize=(size * columns, 1.15 * size * len(table)))
+    axes = figure.subplots(len(table), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    drawn = iter(arrays)
+    for i, (label, row) in enumerate(table.items()):
+        for j, title in enumerate(row):
+            array = next(drawn)
+            low, high = _limits(arrays if shared else [array], signed)
+            cmap = "grey" if grey else "RdBu_r" if signed else "viridis"
+            axes[i, j].imshow(array, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
+            axes[i, j].set_title(title, fontsize=9)
+        if label:
+            axes[i, 0].text(-0.06, 0.5, label, transform=axes[i, 0].transAxes, ha="right", va="center", fontsize=9)
+    return Picture(figure, alt)
+
+
+def _limits(arrays: Sequence[np.ndarray], signed: bool) -> tuple[float, float]:
+    low, high = min(a.min() for a in arrays), max(a.max() for a in arrays)
+    if signed:
+        high = max(abs(low), abs(high)) or 1.0
+        low = -high
+    return low, high
+
+
+def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel="", ylabel="", log_x=False) -> Picture:
+    """One line a series, told apart by colour and marker.
+
+    Reference: Okabe and Ito, https://jfly.uni-koeln.de/color/
+
+    Example:
+        >>> curves({"loss": [3, 2, 1]}, alt="The loss falls from 3 to 1.", xlabel="epoch")
+        The loss falls from 3 to 1.
+
+    Args:
+        series: name → values.
+        alt: what the picture shows, in words.
+        x: the values' positions; 0, 1, 2 … if left out.
+        xlabel, ylabel: axis labels.
+        log_x: logarithmic x axis.
+    """
+    figure = Figure(figsize=(5.6, 3.0))
+    axis = figure.subplots()
+    order = (4, 5, 2, 0, 6, 1, 7, 3)  # the darker colours first: these are lines on white
+    for i, (name, values) in enumerate(series.items()):
+        positions = range(len(values)) if x is None else x
+        style = {"color": KERNEL_COLOURS[order[i % 8]], "marker": MARKERS[i % 8], "markersize": 4, "markevery": 0.1}
+        axis.plot(positions, values, label=name, **style)
+    if log_x:
+        axis.set_xscale("log")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return Picture(figure, alt)
+
+
+def attention_bars(attention: Mapping[str, Tensor], alt: str) -> Picture:
+    """One stacked bar a name: how much of the mix each kernel gets.
+
+    Reference: Okabe and Ito, https://jfly.uni-koeln.de/color/
+
+    Example:
+        >>> import torch
+        >>> attention_bars({"cat": torch.tensor([0.7, 0.3])}, alt="The cat uses kernel 1 most.")
+        The cat uses kernel 1 most.
+
+    Args:
+        attention: name → (K,) weights.
+        alt: what the picture shows, in words.
+    """
+    figure = Figure(figsize=(5.6, 0.45 * len(attention) + 0.9))
+    axis = figure.subplots()
+    for row, weights in enumerate(attention.values()):
+        left = 0.0
+        for k, weight in enumerate(weights.tolist()):
+            style = {"color": KERNEL_COLOURS[k % 8], "hatch": KERNEL_HATCHES[k % 8], "edgecolor": "white"}
+            axis.barh(row, weight, left=left, label=f"kernel {k + 1}" if row == 0 else None, **style)
+            left += weight
+    axis.set_yticks(range(len(attention)), list(attention), fontsize=9)
+    axis.invert_yaxis()
+    axis.set_xlabel("share of the mix")
+    axis.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    return Picture(figure, alt)

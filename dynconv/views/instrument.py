@@ -1,0 +1,75 @@
+"""What every instrument is made of: an anywidget whose output also carries a still picture."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import anywidget
+import traitlets
+from torch import Tensor
+
+from ..figures import Picture
+from ..functional import check_temperature
+
+__all__: list[str] = []
+
+HERE = Path(__file__).parent
+
+
+def bundle(name: str) -> str:
+    """One ES module out of ``name``.js and the modules it imports: a widget's code cannot import relative paths."""
+    parts: list[str] = []
+    seen: set[str] = set()
+
+    def add(module: str, main: bool) -> None:
+        if module in seen:
+            return
+        seen.add(module)
+        text = (HERE / f"{module}.js").read_text(encoding="utf-8")
+        imports = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
+        for found in imports.finditer(text):
+            add(found[1], False)
+        text = imports.sub("", text)
+        parts.append(text if main else re.sub(r"^export (?=const|function)", "", text, flags=re.MULTILINE))
+
+    add(name, True)
+    return "\n".join(parts)
+
+
+def encode(array: Tensor) -> str:
+    """Base64 of little-endian float32: text survives Colab, which drops binary buffers."""
+    return base64.b64encode(array.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()).decode()
+
+
+class Instrument(anywidget.AnyWidget):
+    """Base of the instruments: subclasses give ``_esm``, fill ``data`` and draw ``still()``."""
+
+    _css = (HERE / "style.css").read_text(encoding="utf-8")
+    data = traitlets.Unicode("{}").tag(sync=True)
+    experiments = traitlets.Unicode("{}").tag(sync=True)
+
+    # ipywidgets 7 (Colab) would display through this and leave out the still picture
+    _ipython_display_ = None
+
+    def still(self) -> Picture:
+        """The picture for readers without a running widget."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **kwargs):
+        widget, widget_metadata = super()._repr_mimebundle_(**kwargs)
+        still, still_metadata = self.still()._repr_mimebundle_()
+        return widget | still, widget_metadata | still_metadata
+
+
+class Temperature(traitlets.Float):
+    """A trait that takes any finite number above zero and says so otherwise."""
+
+    def validate(self, obj, value):
+        value = super().validate(obj, value)
+        try:
+            check_temperature(value)
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from None
+        return value

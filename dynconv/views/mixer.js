@@ -1,0 +1,99 @@
+// Mixer: K convolutions of one photo, their softmax-weighted sum, and the one folded kernel that does the same.
+
+import {
+  bars, captioned, conv2d, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, largestDifference, mix, number,
+  percent, picture, range, slider, softmax,
+} from "./toolkit.js";
+
+// pure: everything the pictures show, from the photo, the kernels and the state of the controls
+export const mixerState = ({ photo, height, width, kernels, size, maps }, { logits, temperature, num_kernels }) => {
+  const weights = softmax(logits.slice(0, num_kernels), temperature);
+  const mixed = mix(maps, weights, height * width); // sum of K outputs
+  const kernel = mix(kernels, weights, size * size); // sum of K kernels
+  const folded = conv2d(photo, height, width, kernel, size); // one convolution
+  return { weights, mixed, kernel, folded, difference: largestDifference(mixed, folded) };
+};
+
+export const allMaps = (photo, height, width, kernels, size, count) => {
+  const maps = new Float32Array(count * height * width);
+  for (let k = 0; k < count; k++) {
+    maps.set(conv2d(photo, height, width, kernels.subarray(k * size * size, (k + 1) * size * size), size), k * height * width);
+  }
+  return maps;
+};
+
+const render = ({ model, el }) => {
+  const { photo: text, kernels: kernelText, height, width, size, names } = JSON.parse(model.get("data"));
+  const photo = decode(text), kernels = decode(kernelText), count = names.length, area = height * width;
+  const maps = allMaps(photo, height, width, kernels, size, count);
+  const data = { photo, height, width, kernels, size, maps };
+  const [low, high] = range(maps), strongest = Math.max(...kernels.map(Math.abs));
+
+  const temperature = slider({
+    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
+    changed: () => redraw(), settled: () => store(),
+  });
+  const numKernels = slider({
+    label: "kernels K", min: 1, max: count, step: 1, value: model.get("num_kernels"), show: (v) => v.toFixed(0),
+    changed: () => redraw(), settled: () => store(),
+  });
+  const cards = names.map((name, k) => {
+    const logit = slider({
+      label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => v.toFixed(1),
+      changed: () => redraw(), settled: () => store(),
+    });
+    const kernel = picture(size, size, `kernel ${k + 1}, ${name}`, "dc-kernel");
+    kernel.draw(kernels.subarray(k * size * size), "rdbu", -strongest, strongest);
+    const map = picture(height, width, `feature map of kernel ${k + 1}, ${name}`);
+    map.draw(maps.subarray(k * area), "viridis", low, high);
+    const weight = element("span", { class: "dc-weight" });
+    const node = element("div", { class: "dc-card" },
+      element("div", { class: "dc-title" }, kernelMark(k), ` ${k + 1} ${name} `, weight), kernel.node, map.node, logit.node);
+    return { node, logit, map: map.node, weight };
+  });
+  const original = picture(height, width, "the photo");
+  original.draw(photo, "grey", ...range(photo));
+  const share = bars(count, "mixing weights");
+  const mixed = picture(height, width, "weighted sum of the K feature maps");
+  const kernel = picture(size, size, "the folded kernel", "dc-kernel-large");
+  const folded = picture(height, width, "feature map of the one folded kernel");
+  const difference = element("span");
+
+  const draw = () => {
+    const K = numKernels.value();
+    const state = mixerState(data, { logits: cards.map((c) => c.logit.value()), temperature: temperature.value(), num_kernels: K });
+    cards.forEach((card, k) => {
+      card.node.hidden = k >= K;
+      card.weight.textContent = k < K ? percent(state.weights[k]) : "";
+      card.map.style.opacity = k < K ? 0.25 + 0.75 * state.weights[k] : 1;
+    });
+    share.draw(state.weights);
+    mixed.draw(state.mixed, "viridis", low, high);
+    kernel.draw(state.kernel, "rdbu", -strongest, strongest);
+    folded.draw(state.folded, "viridis", low, high);
+    difference.textContent = state.difference.toExponential(0);
+    const best = indexOfMax(state.weights);
+    return `At T = ${number(temperature.value())}, kernel ${best + 1} (${names[best]}) gets ${percent(state.weights[best])}; `
+      + `${number(effectiveNumber(state.weights))} of ${K} kernels are effectively in use. Sum of ${K} convolutions and one folded `
+      + `convolution differ by at most ${state.difference.toExponential(0)}.`;
+  };
+  const { redraw, store, remove } = instrument({
+    model, el, draw,
+    controls: {
+      temperature,
+      num_kernels: numKernels,
+      logits: { get: () => cards.map((c) => c.logit.value()), set: (z) => cards.forEach((c, k) => c.logit.set(z[k])) },
+    },
+    body: [
+      element("div", { class: "dc-controls" }, temperature.node, numKernels.node),
+      element("div", { class: "dc-cards" }, ...cards.map((c) => c.node)),
+      element("div", { class: "dc-row" },
+        captioned(original.node, "photo x"), captioned(share.node, "weights"),
+        captioned(mixed.node, "sum of the K maps, weighted"), captioned(kernel.node, "one folded kernel"),
+        captioned(folded.node, "x convolved with it; largest difference ", difference)),
+    ],
+  });
+  return remove;
+};
+
+export default { render };

@@ -1,0 +1,77 @@
+"""Training: attention and kernels watched while a dynamic network learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+import traitlets
+
+from .. import figures
+from .instrument import Instrument, bundle
+
+__all__ = ["TrainingView"]
+
+
+class TrainingView(Instrument):
+    """Test loss, attention by kind of image and the K kernels, after every epoch; afterwards a scrubber plays them back.
+
+    Reference: Chen et al., section 3.3 and figure 4, https://arxiv.org/abs/1912.03458
+
+    Example:
+        >>> view = TrainingView(["cat", "dog"], epochs=1, num_kernels=2, kernel_size=3)
+        >>> kernels = [[0.0] * 9, [1.0] * 9]
+        >>> view.add({"epoch": 0, "temperature": 30.0, "test_loss": 1.0, "attention": [[0.5, 0.5]] * 2, "kernels": kernels})
+        >>> len(view.history)
+        1
+
+    Args:
+        classes: names of the kinds of image.
+        epochs: how many there will be, for the progress bar.
+        num_kernels: K, at most 8.
+        kernel_size: height and width of the kernels, in pixels.
+        references: name → loss, drawn as horizontal lines to compare with.
+    """
+
+    _esm = bundle("training")
+    records = traitlets.Unicode("[]").tag(sync=True)
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        epochs: int,
+        num_kernels: int,
+        kernel_size: int,
+        references: Mapping[str, float] | None = None,
+    ) -> None:
+        for name, value in (("epochs", epochs), ("num_kernels", num_kernels), ("kernel_size", kernel_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.classes, self.num_kernels, self.kernel_size = list(classes), num_kernels, kernel_size
+        self.history: list[dict] = []
+        description = {"classes": self.classes, "epochs": epochs, "num_kernels": num_kernels}
+        description |= {"kernel_shape": [kernel_size, kernel_size], "references": list((references or {}).items())}
+        super().__init__(data=json.dumps(description))
+
+    def add(self, record: Mapping) -> None:
+        """Show one more epoch: ``epoch``, ``temperature``, ``test_loss``, ``attention`` (classes × K), ``kernels`` (K × pixels)."""
+        for name, rows, columns in (
+            ("attention", len(self.classes), self.num_kernels),
+            ("kernels", self.num_kernels, self.kernel_size**2),
+        ):
+            got = torch.as_tensor(record[name]).shape
+            if got != (rows, columns):
+                raise ValueError(f"a record's {name} must be {rows} × {columns} numbers, got {tuple(got)}")
+        self.history.append(dict(record))
+        self.records = json.dumps(self.history)
+
+    def still(self) -> figures.Picture:
+        if not self.history:
+            return figures.curves({}, alt="Training: nothing recorded yet.", xlabel="epoch", ylabel="test loss")
+        attention = torch.tensor(self.history[-1]["attention"])
+        return figures.attention_bars(
+            dict(zip(self.classes, attention, strict=True)),
+            alt=f"Training after {self.history[-1]['epoch']} epochs, test loss {self.history[-1]['test_loss']:.4f}: "
+            "share of each kernel in the mix, by kind of image.",
+        )
