@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def main(argv=None):
         prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(title="commands", metavar="")
-    for name, function in (("lab", lab), ("test", test), ("notebooks", notebooks)):
+    for name, function in (("lab", lab), ("test", test), ("notebooks", notebooks), ("links", links)):
         sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
         sub.add_argument("--cpu", action="store_true", help="install the small CPU-only torch where there is one")
         sub.set_defaults(function=function)
@@ -76,6 +77,23 @@ def notebooks(args, rest):
     """Execute the lessons afresh and store their outputs (for authors)."""
     set_up(["test"], args.cpu)
     return call([PYTHON, ROOT / "tests" / "notebook_runner.py", *rest])
+
+
+def links(args, rest):
+    """Stamp the repository's address, owner/name, into pyproject.toml and every lesson."""
+    if len(rest) != 1 or not re.fullmatch(r"[\w.-]+/[\w.-]+", rest[0]):
+        sys.exit(
+            f"Give the repository as owner/name, for example: python run.py links ada/dynconv (got {' '.join(rest)!r})"
+        )
+    project = ROOT / "pyproject.toml"
+    old = re.search(r'Repository = "https://github.com/([^"]+)"', project.read_text(encoding="utf-8"))[1]
+    for path in (project, *sorted((ROOT / "notebooks").glob("*.ipynb"))):
+        text = path.read_text(encoding="utf-8")
+        new = re.sub(rf"(github\.com/|/github/){re.escape(old)}(?=[/\"\\])", rf"\g<1>{rest[0]}", text)
+        if new != text:
+            path.write_text(new, encoding="utf-8", newline="\n")
+            say(f"{path.relative_to(ROOT)}: {old} → {rest[0]}")
+    return 0
 
 
 def set_up(extras, cpu=False):

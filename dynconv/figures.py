@@ -33,7 +33,9 @@ class Picture:
     def __init__(self, figure: Figure, alt: str) -> None:
         buffer = io.BytesIO()
         # white in every theme: the labels are black; no date or version, so that the same picture is the same file
-        figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight", facecolor="white", metadata={"Software": None})
+        figure.savefig(
+            buffer, format="png", dpi=80, bbox_inches="tight", facecolor="white", metadata={"Software": None}
+        )
         self.png, self.alt = buffer.getvalue(), alt
 
     def __repr__(self) -> str:

@@ -267,7 +267,9 @@ def _unfold(x, weight, attention, bias, stride, padding, dilation, groups):
     x = F.pad(x, [p for size in reversed(padding) for p in (size, size)])
     patches = x.unflatten(1, (groups, -1))  # (B, g, C/g, *S)
     for i, (size, step, gap) in enumerate(zip(weight.shape[3:], stride, dilation, strict=True)):
-        patches = patches.unfold(3 + i, gap * (size - 1) + 1, step)[..., ::gap]  # …, *S', and one kernel size at the end
+        patches = patches.unfold(3 + i, gap * (size - 1) + 1, step)[
+            ..., ::gap
+        ]  # …, *S', and one kernel size at the end
     spatial = patches.shape[3 : 3 + n]
     patches = patches.flatten(3, 2 + n).movedim(3, -1).flatten(2, -2)  # (B, g, C/g·kernel, S')
     kernel = mix_kernels(weight, attention).unflatten(1, (groups, -1)).flatten(3)  # (B, g, O/g, C/g·kernel)
@@ -311,7 +313,9 @@ def _pad(x, kernel, stride, padding, dilation, padding_mode):
 
 def _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n):
     if n not in CONVS:
-        raise ValueError(f"weight must be (K, O, C/groups, *kernel) with 1 to 3 kernel sizes, got {tuple(weight.shape)}")
+        raise ValueError(
+            f"weight must be (K, O, C/groups, *kernel) with 1 to 3 kernel sizes, got {tuple(weight.shape)}"
+        )
     if not x.is_floating_point():
         raise TypeError(f"x must be floating point, got {x.dtype}; convert it, for example with x.float() / 255")
     num_kernels, out, channels = weight.shape[:3]

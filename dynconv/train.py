@@ -43,7 +43,9 @@ class TemperatureSchedule:
         ValueError: a temperature is not above 0, steps is below 1, the shape is unknown, or the model has no temperature.
     """
 
-    def __init__(self, model: nn.Module, steps: int, start: float = 30.0, end: float = 1.0, shape: str = "linear") -> None:
+    def __init__(
+        self, model: nn.Module, steps: int, start: float = 30.0, end: float = 1.0, shape: str = "linear"
+    ) -> None:
         check_temperature(start)
         check_temperature(end)
         if steps < 1:

@@ -26,14 +26,19 @@ def execute(path: Path, cell_timeout: float = 120) -> tuple[nbformat.NotebookNod
     """Run every cell of a lesson; return it with its new outputs, and the seconds it took from start to end."""
     notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(path.parent), extra_arguments=["--log-level=ERROR"])
+    manager, client = start_new_kernel(
+        kernel_name="python3", cwd=str(path.parent), extra_arguments=["--log-level=ERROR"]
+    )
     try:
         count = 0
         for number, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":
                 continue
             count += 1
-            cell.outputs, cell.execution_count = _run(client, cell.source, cell_timeout, f"{path.name}, cell {number}"), count
+            cell.outputs, cell.execution_count = (
+                _run(client, cell.source, cell_timeout, f"{path.name}, cell {number}"),
+                count,
+            )
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
@@ -94,7 +99,10 @@ def main(names: list[str]) -> None:
             "language_info": {"name": "python"},
         }
         nbformat.write(notebook, path)
-        print(f"{path.name}: {len(notebook.cells)} cells in {seconds:.1f} s, {path.stat().st_size / 1e3:.0f} kB", flush=True)
+        print(
+            f"{path.name}: {len(notebook.cells)} cells in {seconds:.1f} s, {path.stat().st_size / 1e3:.0f} kB",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

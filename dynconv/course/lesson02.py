@@ -92,7 +92,8 @@ LOGIT_GRADIENT = Exercise(
             "so the mean gradient sum(pi · g) has to be subtracted.",
         ),
         "T forgotten": Mistake(
-            lambda p, g, T: p * (g - (p * g).sum()), "The chain rule through logits / T leaves a factor 1 / T, which is missing."
+            lambda p, g, T: p * (g - (p * g).sum()),
+            "The chain rule through logits / T leaves a factor 1 / T, which is missing.",
         ),
         "T multiplied": Mistake(
             lambda p, g, T: T * p * (g - (p * g).sum()), "The factor of the chain rule is 1 / T, not T."

@@ -41,11 +41,15 @@ ATTENTION = Exercise(
             "The softmax runs over the batch: here the images share out each kernel. Normalise over the K kernels, dim=1.",
         ),
         "averaged over the batch": Mistake(
-            lambda x, w1, w2, c, T: torch.softmax((_scores(x, w1, w2) + c) / T, 1).mean(0, keepdim=True).expand(len(x), -1),
+            lambda x, w1, w2, c, T: (
+                torch.softmax((_scores(x, w1, w2) + c) / T, 1).mean(0, keepdim=True).expand(len(x), -1)
+            ),
             "All images get the same attention, averaged over the batch. Keep one row an image.",
         ),
         "squeezed over the batch": Mistake(
-            lambda x, w1, w2, c, T: torch.softmax((_scores(x.mean(0, keepdim=True), w1, w2) + c) / T, 1).expand(len(x), -1),
+            lambda x, w1, w2, c, T: torch.softmax((_scores(x.mean(0, keepdim=True), w1, w2) + c) / T, 1).expand(
+                len(x), -1
+            ),
             "The images are averaged before the network sees them. Squeeze over height and width only, dims 2 and 3.",
         ),
         "T multiplied": Mistake(
@@ -53,7 +57,8 @@ ATTENTION = Exercise(
             "The logits were multiplied by the temperature; divide by it.",
         ),
         "T forgotten": Mistake(
-            lambda x, w1, w2, c, T: torch.softmax(_scores(x, w1, w2) + c, 1), "The temperature is missing: softmax(logits / T)."
+            lambda x, w1, w2, c, T: torch.softmax(_scores(x, w1, w2) + c, 1),
+            "The temperature is missing: softmax(logits / T).",
         ),
         "no ReLU": Mistake(
             lambda x, w1, w2, c, T: torch.softmax((x.mean((2, 3)) @ w1.T @ w2.T + c) / T, 1),
@@ -104,7 +109,9 @@ DYNAMIC = Exercise(
             "The K biases are added up whole. Mix them with the same attention as the kernels.",
         ),
         "groups forgotten": Mistake(
-            lambda x, w, b, a, g: torch.cat([conv(x[i : i + 1], torch.einsum("k,k...->...", a[i], w), a[i] @ b) for i in range(len(x))]),
+            lambda x, w, b, a, g: torch.cat(
+                [conv(x[i : i + 1], torch.einsum("k,k...->...", a[i], w), a[i] @ b) for i in range(len(x))]
+            ),
             "The groups are not passed on: with groups=2 each kernel sees half of the channels. Pass groups to the convolution.",
         ),
     },
@@ -125,14 +132,16 @@ SCHEDULE = Exercise(
             "After the annealing T goes on falling, below 1 and then below 0, where softmax turns upside down. Hold it at 1.",
         ),
         "down to 0": Mistake(
-            lambda e, n: max(0.0, 30.0 * (1 - e / n)), "This line ends at T = 0, a division by zero. It should end at 1."
+            lambda e, n: max(0.0, 30.0 * (1 - e / n)),
+            "This line ends at T = 0, a division by zero. It should end at 1.",
         ),
         "steps of 3": Mistake(
             lambda e, n: max(1.0, 34.0 - 3.0 * e),
             "This is 34, 31, 28 …: a fixed step, whatever the number of epochs. Start at 30 and arrive at 1 after annealing_epochs.",
         ),
         "rising": Mistake(
-            lambda e, n: min(30.0, 1.0 + 29.0 * e / n), "This rises from 1 to 30. Training starts hot, at 30, and cools to 1."
+            lambda e, n: min(30.0, 1.0 + 29.0 * e / n),
+            "This rises from 1 to 30. Training starts hot, at 30, and cools to 1.",
         ),
         "geometric": Mistake(
             lambda e, n: max(1.0, 30.0 ** (1 - e / n)),

@@ -31,5 +31,7 @@ def check(name: str, attempt: Callable) -> Result:
     if name not in EXERCISES:
         raise ValueError(f"there is no exercise {name!r}; there are: {', '.join(EXERCISES)}")
     if not callable(attempt):
-        raise TypeError(f"pass the function itself, not what it returned: check({name!r}, my_function); got {attempt!r:.60}")
+        raise TypeError(
+            f"pass the function itself, not what it returned: check({name!r}, my_function); got {attempt!r:.60}"
+        )
     return EXERCISES[name].check(attempt)

@@ -90,7 +90,9 @@ def _patches(both: Tensor, split: str, count: int, size: int, generator: torch.G
         raise ValueError(f"size {size} is larger than the {height} × {end - first} region that patches are cut from")
     tops = torch.randint(0, height - size + 1, (count,), generator=generator).tolist()
     lefts = torch.randint(first, end - size + 1, (count,), generator=generator).tolist()
-    return torch.stack([both[..., t : t + size, c : c + size] for t, c in zip(tops, lefts, strict=True)])  # (N, 2, 1, S, S)
+    return torch.stack(
+        [both[..., t : t + size, c : c + size] for t, c in zip(tops, lefts, strict=True)]
+    )  # (N, 2, 1, S, S)
 
 
 def best_filter(degraded: Tensor, clean: Tensor, kernel_size: int = 9) -> Tensor:

@@ -89,4 +89,6 @@ class KernelAttention(nn.Module):
         return softmax_temperature(logits, self.temperature)
 
     def extra_repr(self) -> str:
-        return f"num_kernels={self.num_kernels}, temperature={self.temperature.item():g}, activation={self.activation!r}"
+        return (
+            f"num_kernels={self.num_kernels}, temperature={self.temperature.item():g}, activation={self.activation!r}"
+        )

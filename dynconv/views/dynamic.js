@@ -19,7 +19,7 @@ const render = ({ model, el }) => {
     logits: decode(raw.logits), kernels: decode(raw.kernels), maps: decode(raw.maps), images: raw.images.map(decode),
     kernelArea: kh * kw, area: mh * mw, total,
   };
-  const [low, high] = range(data.maps), strongest = Math.max(...data.kernels.map(Math.abs));
+  const [low, high] = range(data.maps);
 
   const temperature = slider({
     label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
@@ -31,7 +31,7 @@ const render = ({ model, el }) => {
   });
   const kernels = Array.from({ length: total }, (_, k) => {
     const view = picture(kh, kw, `kernel ${k + 1}`, "dc-kernel");
-    view.draw(data.kernels.subarray(k * data.kernelArea), "rdbu", -strongest, strongest);
+    view.drawSigned(data.kernels.subarray(k * data.kernelArea, (k + 1) * data.kernelArea));
     return captioned(view.node, kernelMark(k), ` kernel ${k + 1}`);
   });
   const rows = names.map((name, b) => {
@@ -46,12 +46,12 @@ const render = ({ model, el }) => {
   });
 
   const draw = () => {
-    const K = numKernels.value(), T = temperature.value();
+    const K = numKernels.get(), T = temperature.get();
     const states = dynamicState(data, { temperature: T, num_kernels: K });
     kernels.forEach((node, k) => { node.classList.toggle("dc-unused", k >= K); });
     rows.forEach((row, b) => {
       row.attention.draw(states[b].weights);
-      row.kernel.draw(states[b].kernel, "rdbu", -strongest, strongest);
+      row.kernel.drawSigned(states[b].kernel);
       row.map.draw(states[b].map, "viridis", low, high);
     });
     const spread = Math.max(...Array.from({ length: K }, (_, k) => {

@@ -42,6 +42,8 @@ def dynamic_state(layer: DynamicConv2d, images: Tensor) -> dict[str, Tensor]:
     attention = layer.attention[-1] if isinstance(layer.attention, torch.nn.Sequential) else layer.attention
     if not isinstance(attention, KernelAttention) or attention.activation != "softmax":
         raise ValueError(f"the layer's attention must end in a softmax KernelAttention, got {attention}")
+    was_training = layer.training
+    layer.eval()  # batch norm in the attention must not learn from being looked at
     with torch.no_grad():
         seen = layer.attention[:-1](images) if attention is not layer.attention else images
         bias = None if layer.bias is None else layer.bias[:, 0]
@@ -49,7 +51,9 @@ def dynamic_state(layer: DynamicConv2d, images: Tensor) -> dict[str, Tensor]:
             conv(images, layer.weight[k, :1], None if bias is None else bias[k : k + 1], **layer._geometry())
             for k in range(layer.num_kernels)
         ]
-        return {"logits": attention.logits(seen), "kernels": layer.weight[:, 0, 0], "maps": torch.cat(maps, dim=1)}
+        logits = attention.logits(seen)
+    layer.train(was_training)
+    return {"logits": logits, "kernels": layer.weight[:, 0, 0].detach(), "maps": torch.cat(maps, dim=1)}
 
 
 class DynamicView(Instrument):
@@ -89,7 +93,9 @@ class DynamicView(Instrument):
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
         if not images or layer.num_kernels > 8:
-            raise ValueError(f"needs at least one image and at most 8 kernels, got {len(images)} and {layer.num_kernels}")
+            raise ValueError(
+                f"needs at least one image and at most 8 kernels, got {len(images)} and {layer.num_kernels}"
+            )
         batch = torch.stack(list(images.values()))  # (B, C, H, W)
         self.names, self.shown, self.total = list(images), dynamic_state(layer, batch), layer.num_kernels
         if temperature is None:
@@ -117,7 +123,8 @@ class DynamicView(Instrument):
         for K in sorted({min(2, self.total), self.total}):
             for b, name in enumerate(self.names[:2]):
                 mixed = {
-                    f"T = {T:g}": mix_kernels(maps[b, :K], softmax_temperature(logits[b, :K], T)) for T in (0.1, 1, 10, 100)
+                    f"T = {T:g}": mix_kernels(maps[b, :K], softmax_temperature(logits[b, :K], T))
+                    for T in (0.1, 1, 10, 100)
                 }
                 rows[f"{name}, K = {K}"] = mixed
         names = " and ".join(self.names[:2])

@@ -53,14 +53,17 @@ class Instrument(anywidget.AnyWidget):
     # ipywidgets 7 (Colab) would display through this and leave out the still picture
     _ipython_display_ = None
 
-    def still(self) -> Picture:
-        """The picture for readers without a running widget."""
+    def still(self) -> Picture | None:
+        """The picture for readers without a running widget; None while there is nothing to see."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs):
-        widget, widget_metadata = super()._repr_mimebundle_(**kwargs)
-        still, still_metadata = self.still()._repr_mimebundle_()
-        return widget | still, widget_metadata | still_metadata
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        still = self.still()
+        if still is not None:
+            picture, words = still._repr_mimebundle_()
+            data, metadata = data | picture, metadata | words
+        return data, metadata
 
 
 class Temperature(traitlets.Float):

@@ -27,7 +27,7 @@ const render = ({ model, el }) => {
   const photo = decode(text), kernels = decode(kernelText), count = names.length, area = height * width;
   const maps = allMaps(photo, height, width, kernels, size, count);
   const data = { photo, height, width, kernels, size, maps };
-  const [low, high] = range(maps), strongest = Math.max(...kernels.map(Math.abs));
+  const [low, high] = range(maps);
 
   const temperature = slider({
     label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
@@ -43,7 +43,7 @@ const render = ({ model, el }) => {
       changed: () => redraw(), settled: () => store(),
     });
     const kernel = picture(size, size, `kernel ${k + 1}, ${name}`, "dc-kernel");
-    kernel.draw(kernels.subarray(k * size * size), "rdbu", -strongest, strongest);
+    kernel.drawSigned(kernels.subarray(k * size * size, (k + 1) * size * size));
     const map = picture(height, width, `feature map of kernel ${k + 1}, ${name}`);
     map.draw(maps.subarray(k * area), "viridis", low, high);
     const weight = element("span", { class: "dc-weight" });
@@ -57,11 +57,10 @@ const render = ({ model, el }) => {
   const mixed = picture(height, width, "weighted sum of the K feature maps");
   const kernel = picture(size, size, "the folded kernel", "dc-kernel-large");
   const folded = picture(height, width, "feature map of the one folded kernel");
-  const difference = element("span");
 
   const draw = () => {
-    const K = numKernels.value();
-    const state = mixerState(data, { logits: cards.map((c) => c.logit.value()), temperature: temperature.value(), num_kernels: K });
+    const K = numKernels.get();
+    const state = mixerState(data, { logits: cards.map((c) => c.logit.get()), temperature: temperature.get(), num_kernels: K });
     cards.forEach((card, k) => {
       card.node.hidden = k >= K;
       card.weight.textContent = k < K ? percent(state.weights[k]) : "";
@@ -69,11 +68,10 @@ const render = ({ model, el }) => {
     });
     share.draw(state.weights);
     mixed.draw(state.mixed, "viridis", low, high);
-    kernel.draw(state.kernel, "rdbu", -strongest, strongest);
+    kernel.drawSigned(state.kernel);
     folded.draw(state.folded, "viridis", low, high);
-    difference.textContent = state.difference.toExponential(0);
     const best = indexOfMax(state.weights);
-    return `At T = ${number(temperature.value())}, kernel ${best + 1} (${names[best]}) gets ${percent(state.weights[best])}; `
+    return `At T = ${number(temperature.get())}, kernel ${best + 1} (${names[best]}) gets ${percent(state.weights[best])}; `
       + `${number(effectiveNumber(state.weights))} of ${K} kernels are effectively in use. Sum of ${K} convolutions and one folded `
       + `convolution differ by at most ${state.difference.toExponential(0)}.`;
   };
@@ -82,7 +80,7 @@ const render = ({ model, el }) => {
     controls: {
       temperature,
       num_kernels: numKernels,
-      logits: { get: () => cards.map((c) => c.logit.value()), set: (z) => cards.forEach((c, k) => c.logit.set(z[k])) },
+      logits: { get: () => cards.map((c) => c.logit.get()), set: (z) => cards.forEach((c, k) => c.logit.set(z[k])) },
     },
     body: [
       element("div", { class: "dc-controls" }, temperature.node, numKernels.node),
@@ -90,7 +88,7 @@ const render = ({ model, el }) => {
       element("div", { class: "dc-row" },
         captioned(original.node, "photo x"), captioned(share.node, "weights"),
         captioned(mixed.node, "sum of the K maps, weighted"), captioned(kernel.node, "one folded kernel"),
-        captioned(folded.node, "x convolved with it; largest difference ", difference)),
+        captioned(folded.node, "x convolved with it")),
     ],
   });
   return remove;

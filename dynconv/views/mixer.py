@@ -87,7 +87,9 @@ class Mixer(Instrument):
         shapes = {tuple(kernel.shape) for kernel in kernels.values()}
         size = next(iter(shapes))[0] if shapes else 0
         if not 1 <= len(kernels) <= 8 or shapes != {(size, size)} or size % 2 == 0:
-            raise ValueError(f"kernels must be 1 to 8 square ones of one odd size, got {len(kernels)} of {sorted(shapes)}")
+            raise ValueError(
+                f"kernels must be 1 to 8 square ones of one odd size, got {len(kernels)} of {sorted(shapes)}"
+            )
         count = len(kernels)
         self.photo, self.kernels = photo, {name: kernel.float() for name, kernel in kernels.items()}
         stack = self._stack()
@@ -121,7 +123,9 @@ class Mixer(Instrument):
             logits = torch.linspace(1, -1, len(logits))  # all equal would give one and the same picture at every T
         counts = sorted({1, min(2, len(stack)), len(stack)})
         rows = {
-            f"K = {K}": {f"T = {T:g}": mixer_state(self.photo, stack[:K], logits[:K], T)["mixed"] for T in (0.1, 1, 10, 100)}
+            f"K = {K}": {
+                f"T = {T:g}": mixer_state(self.photo, stack[:K], logits[:K], T)["mixed"] for T in (0.1, 1, 10, 100)
+            }
             for K in counts
         }
         shown = ", ".join(f"{z:g}" for z in logits.tolist())

@@ -67,6 +67,8 @@ export const number = (v) => (v >= 10 ? v.toFixed(0) : v >= 1 ? v.toFixed(1) : v
 
 // ---------------------------------------------------------------- elements
 
+// every instrument loads a module of its own: ids must differ between modules too
+const family = Math.random().toString(36).slice(2);
 let serial = 0;
 
 export const element = (tag, attributes = {}, ...children) => {
@@ -83,9 +85,9 @@ export const element = (tag, attributes = {}, ...children) => {
 export const kernelMark = (k, className = "dc-mark") => element("span", { class: `${className} dc-k${k % 8}`, "aria-hidden": "true" });
 
 // A native range input: JupyterLab leaves its arrow keys alone only with the attribute on the input itself.
-// `changed` runs while it moves, `settled` once it stays; value() and set() speak in the control's own unit.
+// `changed` runs while it moves, `settled` once it stays; get() and set() speak in the control's own unit.
 export const slider = ({ label, min, max, step, value, log = false, show = number, changed, settled }) => {
-  const id = `dc-slider-${++serial}`;
+  const id = `dc-slider-${family}-${++serial}`;
   const to = (v) => (log ? Math.log10(v) : v), from = (v) => (log ? 10 ** v : v);
   const input = element("input", {
     id, type: "range", min: to(min), max: to(max), step, "data-lm-suppress-shortcuts": "true", class: "dc-range",
@@ -97,7 +99,7 @@ export const slider = ({ label, min, max, step, value, log = false, show = numbe
   input.addEventListener("input", () => { tell(); changed?.(read()); });
   input.addEventListener("change", () => settled?.(read()));
   set(value);
-  return { node: element("div", { class: "dc-slider" }, element("label", { for: id }, label), input, shown), input, value: read, set };
+  return { node: element("div", { class: "dc-slider" }, element("label", { for: id }, label), input, shown), input, get: read, set };
 };
 
 export const button = (label, pressed) => element("button", { type: "button", class: "dc-button", onclick: pressed }, label);
@@ -122,7 +124,12 @@ export const picture = (height, width, label, className = "") => {
     for (let i = 0; i < data.length; i++) data[i] = colours[Math.max(0, Math.min(255, Math.round((array[i] - low) * scale)))];
     context.putImageData(pixels, 0, 0);
   };
-  return { node: canvas, draw };
+  // kernels: red and blue around zero, each on a scale of its own
+  const drawSigned = (array) => {
+    const strongest = Math.max(...array.map(Math.abs));
+    draw(array, "rdbu", -strongest, strongest);
+  };
+  return { node: canvas, draw, drawSigned };
 };
 
 export const captioned = (node, ...caption) => element("figure", { class: "dc-figure" }, node, element("figcaption", {}, ...caption));

@@ -59,14 +59,13 @@ const render = ({ model, el }) => {
 
   const draw = () => {
     if (!records.length) { sentence.textContent = "Waiting for the first epoch."; return; }
-    const epoch = Math.min(scrubber.value(), records.length - 1), record = records[epoch];
+    const epoch = Math.min(scrubber.get(), records.length - 1), record = records[epoch];
     losses.draw(records.map((r) => r.test_loss), epochs + 1, epoch);
     stacks.forEach(({ name, parts, node }, c) => {
       parts.forEach((part, k) => { part.style.width = `${100 * record.attention[c][k]}%`; });
       node.setAttribute("aria-label", `attention for ${name}: ${record.attention[c].map((w, k) => `kernel ${k + 1} ${percent(w)}`).join(", ")}`);
     });
-    const strongest = Math.max(...record.kernels.flat().map(Math.abs));
-    kernels.forEach((view, k) => view.draw(record.kernels[k], "rdbu", -strongest, strongest));
+    kernels.forEach((view, k) => view.drawSigned(record.kernels[k]));
     const top = record.attention.map((row) => row.indexOf(Math.max(...row)));
     sentence.textContent = `Epoch ${record.epoch} of ${epochs}, T = ${number(record.temperature)}: test loss ${record.test_loss.toFixed(4)}. `
       + classes.map((name, c) => `${name}: kernel ${top[c] + 1} leads with ${percent(record.attention[c][top[c]])}`).join("; ") + ".";
@@ -76,8 +75,8 @@ const render = ({ model, el }) => {
     play.textContent = "Pause";
     scrubber.set(0);
     playing = setInterval(() => {
-      if (scrubber.value() >= records.length - 1) { stop(); return; }
-      scrubber.set(scrubber.value() + 1);
+      if (scrubber.get() >= records.length - 1) { stop(); return; }
+      scrubber.set(scrubber.get() + 1);
       draw();
     }, 150);
   };

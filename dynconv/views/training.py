@@ -63,12 +63,13 @@ class TrainingView(Instrument):
             got = torch.as_tensor(record[name]).shape
             if got != (rows, columns):
                 raise ValueError(f"a record's {name} must be {rows} × {columns} numbers, got {tuple(got)}")
-        self.history.append(dict(record))
+        kernels = [[float(f"{v:.4g}") for v in row] for row in record["kernels"]]  # enough digits for a picture
+        self.history.append({**record, "kernels": kernels})
         self.records = json.dumps(self.history)
 
-    def still(self) -> figures.Picture:
+    def still(self) -> figures.Picture | None:
         if not self.history:
-            return figures.curves({}, alt="Training: nothing recorded yet.", xlabel="epoch", ylabel="test loss")
+            return None
         attention = torch.tensor(self.history[-1]["attention"])
         return figures.attention_bars(
             dict(zip(self.classes, attention, strict=True)),

@@ -13,6 +13,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from notebook_runner import WIDGET
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
 PLACES = (
@@ -44,16 +46,25 @@ class Lab:
         quiet = {"fetchNews": "false", "checkForUpdates": False}
         (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
         private = {f"JUPYTER_{n}_DIR": str(folder / n.lower()) for n in ("CONFIG", "DATA", "RUNTIME")}
-        private |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws")}
+        private |= {
+            "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "ws"),
+        }
         private |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PREFER_ENV_PATH": "1"}
         command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1"]
         command += [f"--ServerApp.port={self.port}", f"--IdentityProvider.token={self.token}"]
-        command += [f"--ServerApp.root_dir={self.served}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None"]
+        command += [
+            f"--ServerApp.root_dir={self.served}",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.news_url=None",
+        ]
         command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
         command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         self.log_path = folder / "lab.log"
         self.log = self.log_path.open("wb")
-        self.process = subprocess.Popen(command, env={**os.environ, **private}, stdout=self.log, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            command, env={**os.environ, **private}, stdout=self.log, stderr=subprocess.STDOUT
+        )
         self._wait()
 
     def _wait(self, seconds: float = 90) -> None:
@@ -72,7 +83,9 @@ class Lab:
 
     def close(self) -> None:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/api/shutdown", method="POST", headers={"Authorization": f"token {self.token}"}
+            f"http://127.0.0.1:{self.port}/api/shutdown",
+            method="POST",
+            headers={"Authorization": f"token {self.token}"},
         )
         try:  # ask first: the kernels stop with the server
             urllib.request.urlopen(request, timeout=5).close()
@@ -113,7 +126,8 @@ class Lesson:
         self.page.on("pageerror", lambda e: self.errors.append(f"page error: {e}"))
         self.page.goto(lab.url(name), wait_until="domcontentloaded")
         self.page.wait_for_function(
-            "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'", timeout=90_000
+            "window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=90_000,
         )
 
     def run_all(self, seconds: float = 180) -> None:
@@ -128,9 +142,19 @@ class Lesson:
         assert not failed, f"{self.name}: {failed}"
 
     def instruments(self):
-        """The instruments on the page, in the order of the lesson; each is scrolled to so that it is attached."""
-        self.page.wait_for_selector(".dynconv", state="attached", timeout=30_000)
-        return [self.page.locator(".dynconv").nth(i) for i in range(self.page.locator(".dynconv").count())]
+        """The lesson's instruments, top to bottom; each is scrolled to first, for JupyterLab draws only what is in view."""
+        cells = self.page.evaluate(
+            """(mime) => window.jupyterapp.shell.currentWidget.content.widgets.map((c, i) =>
+            c.model.type === 'code' && c.model.outputs.toJSON().some((o) => o.data && mime in o.data) ? i : -1)
+            .filter((i) => i >= 0)""",
+            WIDGET,
+        )
+        for index in cells:
+            self.page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", index)
+            self.page.wait_for_timeout(400)
+            here = self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"] .dynconv')
+            for i in range(here.count()):
+                yield here.nth(i)
 
     def fingerprint(self, instrument) -> int:
         # two frames, so that what an event asked for is drawn

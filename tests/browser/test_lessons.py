@@ -1,0 +1,134 @@
+"""Each lesson in JupyterLab: run all, move every control by keyboard and mouse, see the picture change, look at both themes."""
+
+import json
+
+import pytest
+from lab import Lesson
+from notebook_runner import NOTEBOOKS
+
+pytestmark = pytest.mark.browser
+LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
+
+
+@pytest.fixture(scope="module", params=LESSONS)
+def lesson(request, chromium, lab):
+    opened = Lesson(chromium, lab, request.param)
+    opened.run_all()
+    yield opened
+    opened.close()
+
+
+def value(slider):
+    return float(slider.input_value())
+
+
+def try_keyboard(lesson, instrument, slider, name):
+    """Arrow keys reach the slider, and the picture at its two ends differs."""
+    slider.focus()
+    before = value(slider)
+    key = "ArrowLeft" if before == float(slider.get_attribute("max")) else "ArrowRight"
+    slider.press(key)
+    assert value(slider) != before, f"{name}: {key} did not reach it"
+    slider.press("Home")
+    assert value(slider) == float(slider.get_attribute("min"))
+    low, said = lesson.fingerprint(instrument), instrument.locator(".dc-summary").inner_text()
+    slider.press("End")
+    assert value(slider) == float(slider.get_attribute("max"))
+    assert lesson.fingerprint(instrument) != low, f"{name}: Home and End show the same picture"
+    assert instrument.locator(".dc-summary").inner_text() != said, f"{name}: the sentence stayed the same"
+
+
+def try_mouse(lesson, instrument, slider, name):
+    """Dragging from a fifth to the end of the track changes the picture."""
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    lesson.page.mouse.move(box["x"] + 0.2 * box["width"], middle)
+    lesson.page.mouse.down()
+    left, low = lesson.fingerprint(instrument), value(slider)
+    lesson.page.mouse.move(box["x"] + 0.95 * box["width"], middle, steps=5)
+    right = lesson.fingerprint(instrument)
+    lesson.page.mouse.up()
+    assert value(slider) > low
+    assert right != left, f"{name}: dragging changed nothing"
+
+
+def reset(instrument):
+    button = instrument.get_by_role("button", name="Reset")
+    if button.count():
+        button.click()
+
+
+def test_every_slider_moves_the_picture(lesson):
+    moved = 0
+    for instrument in lesson.instruments():
+        instrument.scroll_into_view_if_needed()
+        first = lesson.fingerprint(instrument)
+        sliders = instrument.locator("input[type=range]")
+        for i in range(sliders.count()):
+            slider = sliders.nth(i)
+            name = f"{lesson.name}: {slider.evaluate('e => e.labels[0].textContent')}"
+            try_keyboard(lesson, instrument, slider, name)
+            reset(instrument)
+            try_mouse(lesson, instrument, slider, name)
+            reset(instrument)
+            moved += 1
+        if instrument.get_by_role("button", name="Reset").count():
+            assert lesson.fingerprint(instrument) == first, "Reset does not bring the first picture back"
+    assert moved >= 5
+    assert not lesson.errors
+
+
+def test_every_experiment_does_something(lesson):
+    pressed = 0
+    for instrument in lesson.instruments():
+        reset(instrument)
+        buttons = instrument.locator("button")
+        for i in range(buttons.count()):
+            label = buttons.nth(i).inner_text()
+            if label == "Reset":
+                continue
+            # from somewhere else: one kernel alone looks the same at every temperature
+            instrument.locator("input[type=range]").first.press("End" if label != "All equal" else "Home")
+            before = lesson.fingerprint(instrument)
+            buttons.nth(i).click()
+            lesson.page.wait_for_timeout(400)  # Play moves once every 150 ms
+            assert lesson.fingerprint(instrument) != before, f"{lesson.name}: {label}"
+            if label == "Play":
+                buttons.nth(i).click()
+            pressed += 1
+    assert pressed >= 2
+    assert not lesson.errors
+
+
+@pytest.mark.parametrize("lesson", [n for n in LESSONS if n.startswith("02")], indirect=True)
+def test_the_kernel_hears_where_a_slider_stopped(lesson):
+    instrument = next(iter(lesson.instruments()))
+    reset(instrument)
+    instrument.get_by_label("temperature T").press("End")
+    instrument.get_by_label("logit 2").press("Home")
+    lesson.page.wait_for_timeout(500)
+    heard = json.loads(
+        lesson.kernel("import json; print(json.dumps([mixer.temperature, mixer.logits, mixer.num_kernels]))")
+    )
+    assert heard == [pytest.approx(100), [2, -5, 0, -1], 4]
+    before = lesson.fingerprint(instrument)
+    lesson.kernel("mixer.temperature = 0.5; mixer.num_kernels = 2")
+    lesson.page.wait_for_timeout(500)
+    assert lesson.fingerprint(instrument) != before
+    assert float(instrument.get_by_label("kernels K").input_value()) == 2
+    reset(instrument)
+
+
+def test_screenshots_in_both_themes(lesson, artifacts):
+    for theme in ("Light", "Dark"):
+        lesson.page.evaluate(
+            f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
+        )
+        lesson.page.wait_for_function(f"document.body.dataset.jpThemeLight === '{str(theme == 'Light').lower()}'")
+        lesson.page.wait_for_timeout(500)
+        for i, instrument in enumerate(lesson.instruments()):
+            instrument.scroll_into_view_if_needed()
+            picture = instrument.screenshot(path=artifacts / f"{lesson.name[:2]}-instrument{i}-{theme.lower()}.png")
+            assert len(picture) > 10_000
+    assert not lesson.errors

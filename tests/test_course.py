@@ -1,0 +1,43 @@
+"""Every solution passes, every known wrong answer is told its own mistake."""
+
+import pytest
+
+from dynconv.course import EXERCISES, check
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_solution_passes_and_mistakes_are_recognised(name):
+    exercise = EXERCISES[name]
+    assert exercise.check(exercise.solution).passed
+    assert len(exercise.mistakes) >= 4
+    assert len({m.says for m in exercise.mistakes.values()}) == len(exercise.mistakes)
+    for label, mistake in exercise.mistakes.items():
+        result = exercise.check(mistake.answer)
+        assert not result.passed, label
+        assert result.message == mistake.says, label
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_anything_else_is_answered_kindly(name):
+    assert check(name, lambda *a: None).message.startswith("Not solved yet")
+    assert "it raises ZeroDivisionError" in check(name, lambda *a: 1 / 0).message
+    assert "should" in check(name, lambda *a: "text").message
+
+
+def test_shape_and_first_difference_are_reported():
+    solution = EXERCISES["05.attention"].solution
+    assert "the shape should be (3, 3) but is (3, 2)" in check("05.attention", lambda *a: solution(*a)[:, :2]).message
+
+    def off_by_one_place(*arguments):
+        pi = solution(*arguments).clone()
+        pi[1, 2] += 1
+        return pi
+
+    assert "element [1, 2] should be" in check("05.attention", off_by_one_place).message
+
+
+def test_unknown_exercise_and_no_function():
+    with pytest.raises(ValueError, match=r"no exercise '02.unfold'; there are: 02.fold"):
+        check("02.unfold", abs)
+    with pytest.raises(TypeError, match="pass the function itself"):
+        check("02.fold", 3)

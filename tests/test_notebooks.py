@@ -1,0 +1,117 @@
+"""Every lesson: its anatomy as committed, its exercises, and a full run in a fresh kernel."""
+
+import ast
+import re
+import statistics
+
+import nbformat
+import pytest
+from notebook_runner import NOTEBOOKS, WIDGET, execute
+
+from dynconv.course import EXERCISES, check
+
+LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
+BOOTSTRAP = """try:
+    import dynconv
+except ModuleNotFoundError:  # Colab: its own torch and ipywidgets stay as they are
+    %pip install --quiet --no-deps git+{address}
+    import dynconv
+print("dynconv", dynconv.__version__)"""
+
+
+@pytest.fixture(params=LESSONS, ids=lambda p: p.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def lesson(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(lesson):
+    return [c for c in lesson.cells if c.cell_type == "code"]
+
+
+def test_lessons_are_there():
+    assert {p.stem for p in LESSONS} >= {"02_softmax_mixing", "05_dynamic_convolution"}
+
+
+def test_cells_are_short(lesson):
+    lengths = [len([line for line in c.source.splitlines() if line.strip()]) for c in code_cells(lesson)]
+    assert 35 <= len(lesson.cells) <= 60
+    assert max(lengths) <= 12
+    assert statistics.median(lengths) <= 5
+
+
+def test_anatomy(lesson):
+    text = "\n".join(c.source for c in lesson.cells if c.cell_type == "markdown")
+    for part in ("**You will be able to**", "minutes. You need", "## Recap", "## References", "With your hands"):
+        assert part in text, part
+    assert text.count("**Predict.**") >= 3
+    assert text.count("**What happened.**") >= 3
+    assert (
+        text.count("### Exercise")
+        == text.count("<summary>Hint 2</summary>")
+        == text.count("<summary>Solution</summary>")
+        >= 2
+    )
+
+
+def test_stored_outputs_can_be_read_without_a_kernel(path, lesson):
+    assert "widgets" not in lesson.metadata
+    assert path.stat().st_size <= 1.5e6
+    outputs = [o for c in code_cells(lesson) for o in c.outputs]
+    assert not [o for o in outputs if o.output_type == "error"]
+    assert not [o for o in outputs if WIDGET in o.get("data", {})]
+    pictures = [o for o in outputs if "image/png" in o.get("data", {})]
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert len(picture.metadata["image/png"]["alt"]) > 20
+
+
+def test_every_instrument_leaves_a_still(lesson):
+    for cell in code_cells(lesson):
+        if re.search(r"^(DynamicView\(|mixer$|view.still)", cell.source, re.MULTILINE):
+            assert any("image/png" in o.get("data", {}) for o in cell.outputs), cell.source
+
+
+def test_address_stands_in_one_place(lesson, project):
+    address = project["project"]["urls"]["Repository"]
+    assert code_cells(lesson)[0].source == BOOTSTRAP.format(address=address)
+    slug = address.removeprefix("https://github.com/")
+    assert f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/" in lesson.cells[0].source
+
+
+def test_folded_solutions_pass_their_checks(lesson):
+    asked = [m for c in code_cells(lesson) for m in re.findall(r'^check\("([\w.]+)", (\w+)\)', c.source, re.MULTILINE)]
+    solutions = [
+        s for c in lesson.cells for s in re.findall(r"Solution</summary>\s*```python\n(.*?)```", c.source, re.DOTALL)
+    ]
+    assert len(asked) == len(solutions) >= 2
+    for (name, function), solution in zip(asked, solutions, strict=True):
+        namespace = {}
+        exec("import torch\nimport torch.nn.functional as F\n" + solution, namespace)
+        assert check(name, namespace[function]).passed
+
+
+def test_stubs_ask_for_the_solutions_arguments(lesson):
+    for cell in code_cells(lesson):
+        for name, function in re.findall(r'^check\("([\w.]+)", (\w+)\)', cell.source, re.MULTILINE):
+            stub = next(
+                n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, ast.FunctionDef) and n.name == function
+            )
+            assert len(stub.args.args) == len(EXERCISES[name].cases()[0])
+
+
+def test_links_lead_somewhere(lesson):
+    for cell in lesson.cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#]+)\)", cell.source):
+                assert target.startswith("https://") or (NOTEBOOKS / target).exists(), target
+
+
+@pytest.mark.notebooks
+def test_runs_from_a_fresh_kernel(path):
+    notebook, _ = execute(path)
+    assert all(c.execution_count for c in code_cells(notebook))

@@ -1,0 +1,120 @@
+"""What a newcomer relies on: one list of dependencies, two commands, a wheel with the data, a clean style."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(*command, **options):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", **options)
+
+
+def test_conda_brings_python_and_pip_and_pip_brings_the_checkout(project):
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert conda == [f"python{project['project']['requires-python']}", "pip"]
+    assert pip == {"pip": ["-e ."]}
+    assert environment["name"] == project["project"]["name"]
+
+
+def test_dependencies_are_ranges_that_colab_can_meet(project):
+    required = project["project"]["dependencies"]
+    assert {"torch", "torchvision", "jupyterlab", "matplotlib", "numpy"} <= {re.split("[<>=]", r)[0] for r in required}
+    assert "ipywidgets>=7.7.1,<9" in required
+    assert "anywidget>=0.9.21" in required
+    assert not [r for r in required if "==" in r]
+
+
+def test_everything_imported_is_declared(project):
+    names = {
+        "PIL": "pillow",
+        "nbformat": "nbformat",
+        "jupyter_client": "jupyter-client",
+        "yaml": "pyyaml",
+        "tomllib": "tomli",
+    }
+    extras = project["project"]["optional-dependencies"]
+    declared = {re.split("[<>=]", r)[0] for r in project["project"]["dependencies"]}
+    for folder, allowed in (
+        ("dynconv", declared),
+        ("tests", declared | {re.split("[<>=]", r)[0] for r in extras["test"]}),
+    ):
+        local = {"dynconv", *(p.stem for p in (ROOT / "tests").rglob("*.py"))}
+        for path in (ROOT / folder).rglob("*.py"):
+            modules = set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+            foreign = modules - set(sys.stdlib_module_names) - local
+            unknown = {
+                m for m in foreign if names.get(m, m) not in allowed | {"traitlets"}
+            }  # traitlets: ipywidgets' own
+            assert not unknown, f"{path.relative_to(ROOT)} imports {unknown}"
+
+
+def test_run_alone_lists_its_commands():
+    shown = run(sys.executable, "run.py").stdout
+    for command in ("lab", "test", "notebooks", "links"):
+        assert re.search(rf"^\s+{command}\s", shown, re.MULTILINE), shown
+
+
+def test_run_refuses_what_it_does_not_know():
+    assert run(sys.executable, "run.py", "lab", "--prot", "1").returncode == 2
+    wrong = run(sys.executable, "run.py", "lab", "99")
+    assert wrong.returncode == 1
+    assert "No lesson starts with '99'. There are: 02_softmax_mixing" in wrong.stderr
+    assert "owner/name" in run(sys.executable, "run.py", "links", "nonsense").stderr
+
+
+def test_readme_and_ci_use_the_two_commands():
+    readme, ci = (ROOT / "README.md").read_text(encoding="utf-8"), (ROOT / ".ci" / "run").read_text()
+    assert "\n    python run.py lab\n" in readme
+    assert "\n    python run.py test\n" in readme
+    assert ci.rstrip().endswith("python3 run.py test")
+
+
+def test_readme_code_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL):
+        exec(block, {})
+
+
+def test_readme_links_lead_somewhere():
+    for page in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
+
+
+def test_wheel_holds_the_package_and_the_data(tmp_path):
+    hatchling = pytest.importorskip(
+        "hatchling.build", reason="built in isolation by pip where hatchling is not installed"
+    )
+    here = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        wheel = hatchling.build_wheel(str(tmp_path))
+    finally:
+        os.chdir(here)
+    names = set(zipfile.ZipFile(tmp_path / wheel).namelist())
+    tracked = run("git", "ls-files", "dynconv", "data").stdout.splitlines()
+    assert tracked
+    for path in tracked:
+        inside = path if path.startswith("dynconv/") else path.replace("data/", "dynconv/data/files/", 1)
+        assert inside in names
+
+
+def test_import_is_light():
+    code = "import sys, dynconv; print([m for m in ('matplotlib', 'anywidget', 'torchvision') if m in sys.modules])"
+    assert run(sys.executable, "-c", code).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [("check", "."), ("format", "--check", ".")], ids=["check", "format"])
+def test_ruff_has_nothing_to_say(command):
+    result = run(sys.executable, "-m", "ruff", *command)
+    assert result.returncode == 0, result.stdout + result.stderr
