@@ -41,7 +41,7 @@ const render = ({ model, el }) => {
     const kernel = picture(kh, kw, `mixed kernel of ${name}`, "dc-kernel-large");
     const map = picture(mh, mw, `feature map of ${name}`);
     const node = element("div", { class: "dc-row dc-image-row" }, captioned(image.node, name), captioned(attention.node, "attention"),
-      captioned(kernel.node, "its mixed kernel"), captioned(map.node, "feature map"));
+      captioned(kernel.node, "its kernel"), captioned(map.node, "feature map"));
     return { node, attention, kernel, map };
   });
 

@@ -9,9 +9,11 @@ const svg = (tag, attributes) => {
   return node;
 };
 
-// pure: polyline points of one curve in a width × height box
-export const curve = (values, epochs, low, high, width, height) =>
-  values.map((v, i) => `${((i / Math.max(1, epochs - 1)) * width).toFixed(1)},${((1 - (v - low) / (high - low || 1)) * height).toFixed(1)}`).join(" ");
+// pure: polyline points of one curve in a width × height box; what lies above `high` runs along the top
+export const curve = (values, epochs, low, high, width, height) => values.map((v, i) => {
+  const x = (i / Math.max(1, epochs - 1)) * width, y = (1 - (Math.min(v, high) - low) / (high - low || 1)) * height;
+  return `${x.toFixed(1)},${y.toFixed(1)}`;
+}).join(" ");
 
 const chart = (references) => {
   const width = 320, height = 150;
@@ -21,8 +23,9 @@ const chart = (references) => {
   const labels = references.map(([name]) => Object.assign(svg("text", { class: "dc-guide-text", x: width, "text-anchor": "end" }), { textContent: name }));
   node.append(...guides, ...labels, line, now);
   const draw = (losses, epochs, epoch) => {
-    const values = [...losses, ...references.map(([, v]) => v)];
-    const low = Math.min(...values), high = Math.max(...values);
+    // the untrained network's loss would flatten all the rest
+    const values = [...(losses.length > 1 ? losses.slice(1) : losses), ...references.map(([, v]) => v)];
+    const low = Math.min(...values), high = low + 1.1 * (Math.max(...values) - low);
     line.setAttribute("points", curve(losses, epochs, low, high, width, height));
     references.forEach(([, v], i) => {
       const y = (1 - (v - low) / (high - low || 1)) * height;
@@ -93,7 +96,7 @@ const render = ({ model, el }) => {
   el.classList.add("dynconv");
   el.append(
     element("div", { class: "dc-controls" }, element("div", {}, progress, status), scrubber.node, play),
-    element("div", { class: "dc-row" }, captioned(losses.node, "test loss (MSE) by epoch"),
+    element("div", { class: "dc-row" }, captioned(losses.node, "test loss (MSE) by epoch; epoch 0 may lie above"),
       captioned(element("div", { class: "dc-stacks" }, ...stacks.flatMap((s) => [element("span", {}, s.name), s.node])), "mean attention by kind of image")),
     element("div", { class: "dc-row" }, ...kernels.map((view, k) => captioned(view.node, kernelMark(k), ` kernel ${k + 1}`))),
     sentence,
