@@ -58,8 +58,10 @@ def lab(args, rest):
         names = ", ".join(p.stem for p in sorted((ROOT / "notebooks").glob("*.ipynb")))
         sys.exit(f"No lesson starts with {args.lesson!r}. There are: {names}")
     set_up([], args.cpu)
-    command = [PYTHON, "-m", "jupyterlab", lessons[0], "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={args.port}"]
-    command += [f"--ServerApp.root_dir={ROOT}", "--LabApp.news_url=None"]
+    command = [PYTHON, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={args.port}"]
+    command += [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/notebooks/{lessons[0].name}"]
+    # nothing here needs the network: no news, no update check, no extension shop
+    command += ["--LabApp.news_url=None", "--LabApp.extension_manager=readonly"]
     command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--no-browser"] if args.no_browser else []
     command += ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # containers
