@@ -115,7 +115,7 @@ def set_up(extras, cpu=False):
         install_cpu_torch()
     extras = sorted({*extras, *(installed if done == wanted else [])})
     target = "." + (f"[{','.join(extras)}]" if extras else "")
-    pip(f"Installing PyTorch, JupyterLab and dynconv[{','.join(extras)}]", "-e", target)
+    pip("Installing PyTorch, JupyterLab and the lessons" + " and the test tools" * ("test" in extras), "-e", target)
     quiet_jupyterlab()
     STAMP.write_text(json.dumps({**wanted, "extras": extras}), encoding="utf-8")
 
