@@ -49,7 +49,7 @@ const render = ({ model, el }) => {
     const weight = element("span", { class: "dc-weight" });
     const node = element("div", { class: "dc-card" },
       element("div", { class: "dc-title" }, kernelMark(k), ` ${k + 1} ${name} `, weight), kernel.node, map.node, logit.node);
-    return { node, logit, map: map.node, weight };
+    return { node, logit, weight };
   });
   const original = picture(height, width, "the photo");
   original.draw(photo, "grey", ...range(photo));
@@ -62,9 +62,9 @@ const render = ({ model, el }) => {
     const K = numKernels.get();
     const state = mixerState(data, { logits: cards.map((c) => c.logit.get()), temperature: temperature.get(), num_kernels: K });
     cards.forEach((card, k) => {
-      card.node.hidden = k >= K;
-      card.weight.textContent = k < K ? percent(state.weights[k]) : "";
-      card.map.style.opacity = k < K ? 0.25 + 0.75 * state.weights[k] : 1;
+      card.node.classList.toggle("dc-unused", k >= K); // dimmed, not removed: nothing on the page may jump
+      card.logit.input.disabled = k >= K;
+      card.weight.textContent = k < K ? percent(state.weights[k]) : "unused";
     });
     share.draw(state.weights);
     mixed.draw(state.mixed, "viridis", low, high);

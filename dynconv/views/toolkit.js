@@ -145,7 +145,7 @@ export const bars = (count, label) => {
   }
   const draw = (weights) => {
     weights.forEach((w, k) => { fills[k].style.width = `${100 * w}%`; texts[k].textContent = percent(w); });
-    [...node.children].forEach((bar, k) => { bar.hidden = k >= weights.length; });
+    [...node.children].forEach((bar, k) => { bar.style.visibility = k < weights.length ? "" : "hidden"; }); // its place stays
     node.setAttribute("aria-label", `${label}: ${weights.map((w, k) => `kernel ${k + 1} ${percent(w)}`).join(", ")}`);
   };
   return { node, draw };
@@ -153,19 +153,13 @@ export const bars = (count, label) => {
 
 // ---------------------------------------------------------------- wiring
 
-// Runs `draw` at most once a frame, however many events ask for it.
-export const oncePerFrame = (draw) => {
-  let asked = 0;
-  return () => { asked ||= requestAnimationFrame(() => { asked = 0; draw(); }); };
-};
-
 // What every instrument has: the frame, experiments, reset, the spoken sentence, and the kernel's copy of the state.
 // `controls` maps a trait's name to {get, set}; `draw` returns the sentence.
 export const instrument = ({ model, el, controls, body, draw }) => {
   const experiments = JSON.parse(model.get("experiments"));
   const first = Object.fromEntries(Object.keys(controls).map((name) => [name, model.get(name)]));
   const sentence = element("p", { class: "dc-summary", "aria-live": "polite" });
-  const redraw = oncePerFrame(() => { sentence.textContent = draw(); });
+  const redraw = () => { sentence.textContent = draw(); }; // at once: browsers send one input event a frame
   const store = () => { // the kernel hears of a value when the hand lets go: nothing queues up while a slider moves
     for (const [name, { get }] of Object.entries(controls)) model.set(name, get());
     model.save_changes();
