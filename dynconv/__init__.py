@@ -6,25 +6,7 @@ Reading order is dependency order: `functional` (the mathematics) → `layers` (
 """
 
 from . import functional, layers
-from .layers import (
-    DynamicConv1d,
-    DynamicConv2d,
-    DynamicConv3d,
-    KernelAttention,
-    StaticMixConv1d,
-    StaticMixConv2d,
-    StaticMixConv3d,
-)
+from .layers import *  # noqa: F403  the layers' names are the package's
 
 __version__ = "0.1.0"
-__all__ = [
-    "DynamicConv1d",
-    "DynamicConv2d",
-    "DynamicConv3d",
-    "KernelAttention",
-    "StaticMixConv1d",
-    "StaticMixConv2d",
-    "StaticMixConv3d",
-    "functional",
-    "layers",
-]
+__all__ = [*layers.__all__, "functional", "layers"]

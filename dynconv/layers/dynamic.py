@@ -58,7 +58,7 @@ class _DynamicConv(KernelStack):
 
     def forward(self, x: Tensor) -> Tensor:
         x, unbatched = self._as_batch(x)
-        y = dynamic_conv(x, self.weight, self.attention(x), self.bias, **self._geometry(), method=self.method)
+        y = dynamic_conv(x, self.weight, self.attention(x), self.bias, **self.geometry(), method=self.method)
         return y.squeeze(0) if unbatched else y
 
 

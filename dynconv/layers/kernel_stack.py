@@ -88,7 +88,7 @@ class KernelStack(nn.Module):
             raise TypeError(f"{type(self).__name__} expects floating point input, got {x.dtype}")
         return batch, unbatched
 
-    def _geometry(self) -> dict:
+    def geometry(self) -> dict:
         """The keyword arguments that `functional.conv` and `functional.dynamic_conv` share."""
         names = ("stride", "padding", "dilation", "groups", "padding_mode")
         return {name: getattr(self, name) for name in names}

@@ -62,7 +62,7 @@ class _StaticMixConv(KernelStack):
     def forward(self, x: Tensor) -> Tensor:
         x, unbatched = self._as_batch(x)
         # by linearity one convolution with the mixed kernel is the sum of K convolutions, at a K-th of the work
-        y = conv(x, *self._mixed(), **self._geometry())
+        y = conv(x, *self._mixed(), **self.geometry())
         return y.squeeze(0) if unbatched else y
 
     def fold(self) -> nn.Module:

@@ -2,7 +2,7 @@
 
 import {
   bars, captioned, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, mix, number, percent, picture, range,
-  slider, softmax,
+  softmax, temperatureAndK,
 } from "./toolkit.js";
 
 // pure: attention, mixed kernel and map of every image
@@ -21,14 +21,7 @@ const render = ({ model, el }) => {
   };
   const [low, high] = range(data.maps);
 
-  const temperature = slider({
-    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
-    changed: () => redraw(), settled: () => store(),
-  });
-  const numKernels = slider({
-    label: "kernels K", min: 1, max: total, step: 1, value: model.get("num_kernels"), show: (v) => v.toFixed(0),
-    changed: () => redraw(), settled: () => store(),
-  });
+  const { temperature, numKernels } = temperatureAndK(model, total, () => redraw(), () => store());
   const kernels = Array.from({ length: total }, (_, k) => {
     const view = picture(kh, kw, `kernel ${k + 1}`, "dc-kernel");
     view.drawSigned(data.kernels.subarray(k * data.kernelArea, (k + 1) * data.kernelArea));

@@ -48,7 +48,7 @@ def dynamic_state(layer: DynamicConv2d, images: Tensor) -> dict[str, Tensor]:
         seen = layer.attention[:-1](images) if attention is not layer.attention else images
         bias = None if layer.bias is None else layer.bias[:, 0]
         maps = [
-            conv(images, layer.weight[k, :1], None if bias is None else bias[k : k + 1], **layer._geometry())
+            conv(images, layer.weight[k, :1], None if bias is None else bias[k : k + 1], **layer.geometry())
             for k in range(layer.num_kernels)
         ]
         logits = attention.logits(seen)

@@ -2,7 +2,7 @@
 
 import {
   bars, captioned, conv2d, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, largestDifference, mix, number,
-  percent, picture, range, slider, softmax,
+  percent, picture, range, slider, softmax, temperatureAndK,
 } from "./toolkit.js";
 
 // pure: everything the pictures show, from the photo, the kernels and the state of the controls
@@ -29,14 +29,7 @@ const render = ({ model, el }) => {
   const data = { photo, height, width, kernels, size, maps };
   const [low, high] = range(maps);
 
-  const temperature = slider({
-    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
-    changed: () => redraw(), settled: () => store(),
-  });
-  const numKernels = slider({
-    label: "kernels K", min: 1, max: count, step: 1, value: model.get("num_kernels"), show: (v) => v.toFixed(0),
-    changed: () => redraw(), settled: () => store(),
-  });
+  const { temperature, numKernels } = temperatureAndK(model, count, () => redraw(), () => store());
   const cards = names.map((name, k) => {
     const logit = slider({
       label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => v.toFixed(1),

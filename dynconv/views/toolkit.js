@@ -102,6 +102,16 @@ export const slider = ({ label, min, max, step, value, log = false, show = numbe
   return { node: element("div", { class: "dc-slider" }, element("label", { for: id }, label), input, shown), input, get: read, set };
 };
 
+// the two sliders that most instruments have
+export const temperatureAndK = (model, most, changed, settled) => ({
+  temperature: slider({
+    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"), changed, settled,
+  }),
+  numKernels: slider({
+    label: "kernels K", min: 1, max: most, step: 1, value: model.get("num_kernels"), show: (v) => v.toFixed(0), changed, settled,
+  }),
+});
+
 export const button = (label, pressed) => element("button", { type: "button", class: "dc-button", onclick: pressed }, label);
 
 // ---------------------------------------------------------------- pictures
