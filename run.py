@@ -26,6 +26,7 @@ CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of CPU
 
 
 def main(argv=None):
+    sys.stdout.reconfigure(errors="replace")  # a Windows log file may not know every sign
     if sys.version_info < (3, 10):
         sys.exit(f"dynconv needs Python 3.10 or newer; this is {sys.version.split()[0]} ({sys.executable}).")
     parser = argparse.ArgumentParser(
@@ -107,9 +108,14 @@ def set_up(extras, cpu=False):
         if cpu:
             say(f"--cpu: {VENV.name} is set up already; delete that folder first to change its torch.")
         return
-    if not PYTHON.exists():
+    if not has_pip():
         say(f"Creating {VENV.name} with Python {sys.version.split()[0]} …")
-        venv.create(VENV, with_pip=True, clear=True)
+        try:
+            venv.create(VENV, with_pip=True, clear=True)
+        except subprocess.CalledProcessError:
+            sys.exit(
+                "This Python cannot make environments with pip. On Debian or Ubuntu: sudo apt-get install python3-venv"
+            )
     STAMP.unlink(missing_ok=True)  # an interrupted set-up is repeated
     if cpu:
         install_cpu_torch()
@@ -118,6 +124,12 @@ def set_up(extras, cpu=False):
     pip("Installing PyTorch, JupyterLab and the lessons" + " and the test tools" * ("test" in extras), "-e", target)
     quiet_jupyterlab()
     STAMP.write_text(json.dumps({**wanted, "extras": extras}), encoding="utf-8")
+
+
+def has_pip():
+    """Whether .venv works at all: a set-up can have been interrupted at any moment."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return PYTHON.exists() and subprocess.call([str(PYTHON), "-m", "pip", "--version"], **quiet) == 0
 
 
 def install_cpu_torch():
