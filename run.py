@@ -136,9 +136,13 @@ def install_cpu_torch():
     if not sys.platform.startswith("linux"):
         say("--cpu: on this system the usual torch is already the small one.")
         return
-    if not pip("Installing the CPU-only torch", "torch", "torchvision", "--index-url", CPU_TORCH, check=False):
+    found = pip("Installing the CPU-only torch", "torch", "torchvision", "--index-url", CPU_TORCH, check=False)
+    # pip's own settings can add places to look: make sure that the two are CPU builds and fit each other
+    proof = "import sys, torch, torchvision; sys.exit(torch.version.cuda is not None)"
+    if not found or subprocess.call([str(PYTHON), "-c", proof], stderr=subprocess.DEVNULL):
+        subprocess.call([str(PYTHON), "-m", "pip", "uninstall", "-q", "-y", "torch", "torchvision"])
         sys.exit(
-            f"No CPU-only torch could be had from {CPU_TORCH} (details: {LOG}).\n"
+            f"No working CPU-only torch could be had from {CPU_TORCH} (details: {LOG}).\n"
             "Run the command again without --cpu to install the usual build, about 5 GB on Linux."
         )
 
