@@ -22,7 +22,6 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "dynconv-setup.json"
 LOG = VENV / "dynconv-setup.log"
-CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of CPU-only builds (Linux)
 
 
 def main(argv=None):
@@ -136,18 +135,21 @@ def install_cpu_torch():
     if not sys.platform.startswith("linux"):
         say("--cpu: on this system the usual torch is already the small one.")
         return
-    found = pip("Installing the CPU-only torch", "torch", "torchvision", "--index-url", CPU_TORCH, check=False)
-    # pip's own settings can add places to look: make sure that the two are CPU builds and fit each other
+    pip("Fetching uv, which knows where PyTorch keeps its CPU-only builds", "uv")
+    say("Installing the CPU-only torch …")
+    uv = [PYTHON, "-m", "uv", "pip", "install", "--python", PYTHON, "--torch-backend=cpu", "torch", "torchvision"]
+    failed = subprocess.call([str(c) for c in uv])
     proof = "import sys, torch, torchvision; sys.exit(torch.version.cuda is not None)"
-    if not found or subprocess.call([str(PYTHON), "-c", proof], stderr=subprocess.DEVNULL):
-        subprocess.call([str(PYTHON), "-m", "pip", "uninstall", "-q", "-y", "torch", "torchvision"])
+    if failed or subprocess.call([str(PYTHON), "-c", proof], stderr=subprocess.DEVNULL):
+        undo = [str(PYTHON), "-m", "pip", "uninstall", "-q", "-y", "torch", "torchvision"]
+        subprocess.call(undo, stderr=subprocess.DEVNULL)
         sys.exit(
-            f"No working CPU-only torch could be had from {CPU_TORCH} (details: {LOG}).\n"
+            "No working CPU-only torch could be had (the lines above say why).\n"
             "Run the command again without --cpu to install the usual build, about 5 GB on Linux."
         )
 
 
-def pip(what, *arguments, check=True):
+def pip(what, *arguments):
     """Run pip install with one moving progress line; its full output goes to the log."""
     start, shown = time.time(), 0.0
     command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", *arguments]
@@ -171,10 +173,9 @@ def pip(what, *arguments, check=True):
                 print(f"  {shown - start:4.0f} s  {step}", flush=True)
     ok = process.wait() == 0
     print("\r" * sys.stdout.isatty() + f"  {time.time() - start:4.0f} s  {'done' if ok else 'failed':60}", flush=True)
-    if check and not ok:
+    if not ok:
         tail = "".join(LOG.read_text(encoding="utf-8").splitlines(keepends=True)[-15:])
         sys.exit(f"{tail}\nInstallation failed; the whole log is {LOG}.")
-    return ok
 
 
 def quiet_jupyterlab():
