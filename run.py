@@ -141,11 +141,9 @@ def install_cpu_torch():
     failed = subprocess.call([str(c) for c in uv])
     proof = "import sys, torch, torchvision; sys.exit(torch.version.cuda is not None)"
     if failed or subprocess.call([str(PYTHON), "-c", proof], stderr=subprocess.DEVNULL):
-        undo = [str(PYTHON), "-m", "pip", "uninstall", "-q", "-y", "torch", "torchvision"]
-        subprocess.call(undo, stderr=subprocess.DEVNULL)
         sys.exit(
             "No working CPU-only torch could be had (the lines above say why).\n"
-            "Run the command again without --cpu to install the usual build, about 5 GB on Linux."
+            f"Delete {VENV.name} and run the command again without --cpu to install the usual build, about 5 GB on Linux."
         )
 
 

@@ -7,7 +7,21 @@ from torch import nn
 
 from .functional import check_temperature
 
-__all__ = ["set_temperature"]
+__all__ = ["set_temperature", "temperatures"]
+
+
+def temperatures(model: nn.Module) -> list[torch.Tensor]:
+    """The temperature buffers of ``model``, one a layer that has one, in the order of its modules.
+
+    Example:
+        >>> from dynconv import DynamicConv2d
+        >>> temperatures(DynamicConv2d(3, 8, 3))
+        [tensor(30.)]
+
+    Args:
+        model: any module.
+    """
+    return [buffer for name, buffer in model.named_buffers() if name.rpartition(".")[2] == "temperature"]
 
 
 def set_temperature(model: nn.Module, temperature: float) -> int:
@@ -32,7 +46,7 @@ def set_temperature(model: nn.Module, temperature: float) -> int:
         ValueError: temperature is not a finite number above 0, or the model has no layer with one.
     """
     check_temperature(temperature)
-    buffers = [b for name, b in model.named_buffers() if name.rpartition(".")[2] == "temperature"]
+    buffers = temperatures(model)
     if not buffers:
         raise ValueError(f"{type(model).__name__} has no layer with a temperature")
     with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .functional import check_temperature
-from .surgery import set_temperature
+from .surgery import set_temperature, temperatures
 
 __all__ = ["TemperatureSchedule", "fit"]
 
@@ -152,4 +152,4 @@ def fit(
 
 
 def _temperature(model: nn.Module) -> float | None:
-    return next((b.item() for name, b in model.named_buffers() if name.rpartition(".")[2] == "temperature"), None)
+    return next((buffer.item() for buffer in temperatures(model)), None)

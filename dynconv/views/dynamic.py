@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 
 import torch
-import traitlets
 from torch import Tensor
 
 from .. import figures
 from ..functional import conv, mix_kernels, softmax_temperature
 from ..layers import DynamicConv2d, KernelAttention
-from .instrument import Instrument, Temperature, bundle, encode
+from ..surgery import temperatures
+from .instrument import KernelInstrument, bundle, encode
 
 __all__ = ["DynamicView", "dynamic_state"]
 
@@ -56,7 +56,7 @@ def dynamic_state(layer: DynamicConv2d, images: Tensor) -> dict[str, Tensor]:
     return {"logits": logits, "kernels": layer.weight[:, 0, 0].detach(), "maps": torch.cat(maps, dim=1)}
 
 
-class DynamicView(Instrument):
+class DynamicView(KernelInstrument):
     """Attention, mixed kernel and feature map of several images under one dynamic layer, with T and K on sliders.
 
     Reference: Chen et al., https://arxiv.org/abs/1912.03458
@@ -82,8 +82,6 @@ class DynamicView(Instrument):
     """
 
     _esm = bundle("dynamic")
-    temperature = Temperature(1.0).tag(sync=True)
-    num_kernels = traitlets.Int(1).tag(sync=True)
 
     def __init__(
         self,
@@ -97,30 +95,24 @@ class DynamicView(Instrument):
                 f"needs at least one image and at most 8 kernels, got {len(images)} and {layer.num_kernels}"
             )
         batch = torch.stack(list(images.values()))  # (B, C, H, W)
-        self.names, self.shown, self.total = list(images), dynamic_state(layer, batch), layer.num_kernels
+        self.names, self.shown, self.most_kernels = list(images), dynamic_state(layer, batch), layer.num_kernels
         if temperature is None:
-            temperature = next(float(b) for n, b in layer.named_buffers() if n.endswith("temperature"))
+            temperature = temperatures(layer)[0].item()
         data = {name: encode(array) for name, array in self.shown.items()}
-        data |= {"names": self.names, "total": self.total, "images": [encode(image[0]) for image in batch]}
+        data |= {"names": self.names, "total": self.most_kernels, "images": [encode(image[0]) for image in batch]}
         shapes = {"image_shape": batch, "kernel_shape": self.shown["kernels"], "map_shape": self.shown["maps"]}
         data |= {name: list(array.shape[-2:]) for name, array in shapes.items()}
         super().__init__(
             data=json.dumps(data),
             experiments=json.dumps(experiments or {}),
             temperature=temperature,
-            num_kernels=self.total,
+            num_kernels=self.most_kernels,
         )
-
-    @traitlets.validate("num_kernels")
-    def _check_num_kernels(self, proposal):
-        if not 1 <= proposal["value"] <= self.total:
-            raise traitlets.TraitError(f"num_kernels must be 1 to {self.total}, got {proposal['value']}")
-        return proposal["value"]
 
     def still(self) -> figures.Picture:
         logits, maps = self.shown["logits"], self.shown["maps"]
         rows = {}
-        for K in sorted({min(2, self.total), self.total}):
+        for K in sorted({min(2, self.most_kernels), self.most_kernels}):
             for b, name in enumerate(self.names[:2]):
                 mixed = {
                     f"T = {T:g}": mix_kernels(maps[b, :K], softmax_temperature(logits[b, :K], T))

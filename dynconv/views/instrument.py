@@ -76,3 +76,17 @@ class Temperature(traitlets.Float):
         except ValueError as error:
             raise traitlets.TraitError(str(error)) from None
         return value
+
+
+class KernelInstrument(Instrument):
+    """An instrument with a temperature and a number of kernels; subclasses set ``most_kernels`` before the traits."""
+
+    most_kernels: int
+    temperature = Temperature(1.0).tag(sync=True)
+    num_kernels = traitlets.Int(1).tag(sync=True)
+
+    @traitlets.validate("num_kernels")
+    def _check_num_kernels(self, proposal):
+        if not 1 <= proposal["value"] <= self.most_kernels:
+            raise traitlets.TraitError(f"num_kernels must be 1 to {self.most_kernels}, got {proposal['value']}")
+        return proposal["value"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import figures
 from ..functional import conv, mix_kernels, softmax_temperature
-from .instrument import Instrument, Temperature, bundle, encode
+from .instrument import KernelInstrument, bundle, encode
 
 __all__ = ["Mixer", "mixer_state"]
 
@@ -41,7 +41,7 @@ def mixer_state(photo: Tensor, kernels: Tensor, logits: Tensor, temperature: flo
     return {"weights": weights, "maps": maps, "mixed": mix_kernels(maps, weights), "kernel": kernel, "folded": folded}
 
 
-class Mixer(Instrument):
+class Mixer(KernelInstrument):
     """K convolutions of one photo, mixed by sliders for the logits and the temperature.
 
     Reference: https://ai.stackexchange.com/questions/34748
@@ -68,8 +68,6 @@ class Mixer(Instrument):
     """
 
     _esm = bundle("mixer")
-    temperature = Temperature(1.0).tag(sync=True)
-    num_kernels = traitlets.Int(1).tag(sync=True)
     logits = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(
@@ -90,7 +88,7 @@ class Mixer(Instrument):
             raise ValueError(
                 f"kernels must be 1 to 8 square ones of one odd size, got {len(kernels)} of {sorted(shapes)}"
             )
-        count = len(kernels)
+        self.most_kernels = count = len(kernels)
         self.photo, self.kernels = photo, {name: kernel.float() for name, kernel in kernels.items()}
         stack = self._stack()
         data = {"photo": encode(photo), "kernels": encode(stack), "height": photo.shape[0], "width": photo.shape[1]}
@@ -104,12 +102,6 @@ class Mixer(Instrument):
 
     def _stack(self) -> Tensor:
         return torch.stack(list(self.kernels.values()))  # (K, k, k)
-
-    @traitlets.validate("num_kernels")
-    def _check_num_kernels(self, proposal):
-        if not 1 <= proposal["value"] <= len(self.kernels):
-            raise traitlets.TraitError(f"num_kernels must be 1 to {len(self.kernels)}, got {proposal['value']}")
-        return proposal["value"]
 
     @traitlets.validate("logits")
     def _check_logits(self, proposal):

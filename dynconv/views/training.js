@@ -1,6 +1,6 @@
 // Training: loss, attention by class and the K kernels, epoch by epoch, while a network learns and afterwards.
 
-import { button, captioned, element, kernelMark, number, percent, picture, slider } from "./toolkit.js";
+import { button, captioned, element, indexOfMax, kernelMark, number, percent, picture, slider } from "./toolkit.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const svg = (tag, attributes) => {
@@ -69,7 +69,7 @@ const render = ({ model, el }) => {
       node.setAttribute("aria-label", `attention for ${name}: ${record.attention[c].map((w, k) => `kernel ${k + 1} ${percent(w)}`).join(", ")}`);
     });
     kernels.forEach((view, k) => view.drawSigned(record.kernels[k]));
-    const top = record.attention.map((row) => row.indexOf(Math.max(...row)));
+    const top = record.attention.map(indexOfMax);
     sentence.textContent = `Epoch ${record.epoch} of ${epochs}, T = ${number(record.temperature)}: test loss ${record.test_loss.toFixed(4)}. `
       + classes.map((name, c) => `${name}: kernel ${top[c] + 1} leads with ${percent(record.attention[c][top[c]])}`).join("; ") + ".";
   };

@@ -95,7 +95,13 @@ def test_every_experiment_does_something(lesson):
             lesson.page.wait_for_timeout(400)  # Play moves once every 150 ms
             assert lesson.fingerprint(instrument) != before, f"{lesson.name}: {label}"
             if label == "Play":
-                buttons.nth(i).click()
+                buttons.nth(i).press("Enter")
+                assert buttons.nth(i).inner_text() == "Play", "Enter does not pause"
+            else:
+                after = lesson.fingerprint(instrument)
+                reset(instrument)
+                buttons.nth(i).press("Enter")
+                assert lesson.fingerprint(instrument) == after, f"{lesson.name}: {label} by keyboard"
             pressed += 1
     assert pressed >= 2
     assert not lesson.errors
