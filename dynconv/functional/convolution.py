@@ -1,147 +1,19 @@
-"""The mathematics as pure functions on tensors: no modules, no state.
-
-Shapes, everywhere: B images, K kernels, C channels in, O channels out, *S the spatial sizes (one, two or three).
-``weight`` is (K, O, C/groups, *kernel), ``attention`` is (B, K), ``bias`` is (K, O).
-"""
+"""Convolution with one kernel for all images, and with a mix of K kernels for each."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["METHODS", "conv", "dynamic_conv", "mix_kernels", "mix_outputs", "softmax_temperature"]
+from .mixing import mix_kernels
+
+__all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "dynamic_conv"]
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-
-
-# ---------------------------------------------------------------------------------------------- weights that sum to 1
-
-
-def check_temperature(temperature: float | Tensor) -> None:
-    """Raise ValueError unless ``temperature`` is one finite number above zero.
-
-    A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile``.
-    """
-    if isinstance(temperature, Tensor):
-        if temperature.numel() != 1:
-            raise ValueError(f"temperature must be one number, got a tensor of shape {tuple(temperature.shape)}")
-        if torch.compiler.is_compiling() or temperature.device.type != "cpu":
-            return
-        temperature = temperature.item()
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
-
-
-def softmax_temperature(logits: Tensor, temperature: float | Tensor, dim: int = -1) -> Tensor:
-    r"""Softmax of ``logits / temperature``: positive weights that sum to one along ``dim``.
-
-    Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, eq. 4,
-    https://arxiv.org/abs/1912.03458
-
-    .. math:: \pi_k = \frac{\exp(z_k / T)}{\sum_j \exp(z_j / T)}
-
-    where z are the logits and T the temperature. T → ∞ gives every entry the same weight, T → 0 gives all of it to the
-    largest logit. The largest logit is subtracted before dividing, so that even T = 1e-3 neither overflows nor gives NaN.
-
-    Example:
-        >>> import torch
-        >>> softmax_temperature(torch.tensor([2.0, 1.0, 0.0]), temperature=1.0)
-        tensor([0.6652, 0.2447, 0.0900])
-        >>> softmax_temperature(torch.tensor([2.0, 1.0, 0.0]), temperature=30.0)
-        tensor([0.3445, 0.3332, 0.3223])
-
-    Args:
-        logits: any shape, floating point.
-        temperature: T, a number or one-element tensor, above 0 (no unit: it divides the logits).
-        dim: the dimension that is normalised; for (B, K) logits the last one, the kernels — never the batch.
-
-    Raises:
-        ValueError: temperature is not a finite number above 0.
-        TypeError: logits are not floating point.
-    """
-    check_temperature(temperature)
-    if not logits.is_floating_point():
-        raise TypeError(f"logits must be floating point, got {logits.dtype}")
-    shifted = logits - logits.amax(dim, keepdim=True).detach()  # ≤ 0: dividing by a small T can only reach −inf
-    return torch.softmax(shifted / temperature, dim)
-
-
-# ------------------------------------------------------------------------------------------------------------- mixing
-
-
-def mix_outputs(outputs: Tensor | Sequence[Tensor], weights: Tensor) -> Tensor:
-    r"""Weighted sum of K convolution outputs.
-
-    Reference: the question that began this project, https://ai.stackexchange.com/questions/34748
-
-    .. math:: y_b = \sum_k \pi_{bk}\, y_{bk}
-
-    Example:
-        >>> import torch
-        >>> outputs = torch.stack([torch.zeros(2, 5, 8, 8), torch.ones(2, 5, 8, 8)], dim=1)  # (B, K, O, H, W)
-        >>> mix_outputs(outputs, torch.tensor([0.25, 0.75])).unique()
-        tensor([0.7500])
-
-    Args:
-        outputs: (B, K, O, *S), or a sequence of K tensors (B, O, *S).
-        weights: (K,) the same for every image, or (B, K).
-
-    Raises:
-        ValueError: the shapes do not fit.
-    """
-    if not isinstance(outputs, Tensor):
-        outputs = torch.stack(tuple(outputs), dim=1)  # (B, K, O, *S)
-    if outputs.ndim < 3:
-        raise ValueError(f"outputs must be (B, K, O, *spatial), got shape {tuple(outputs.shape)}")
-    batch, num_kernels = outputs.shape[:2]
-    if weights.shape not in ((num_kernels,), (batch, num_kernels)):
-        raise ValueError(
-            f"weights must be (K,) = ({num_kernels},) or (B, K) = ({batch}, {num_kernels}), got {tuple(weights.shape)}"
-        )
-    if weights.ndim == 1:
-        return torch.einsum("bk...,k->b...", outputs, weights)
-    return torch.einsum("bk...,bk->b...", outputs, weights)
-
-
-def mix_kernels(weight: Tensor, attention: Tensor) -> Tensor:
-    r"""Weighted sum of K kernels (or of K biases: any tensor whose first dimension is K).
-
-    Reference: Chen et al., eq. 2, https://arxiv.org/abs/1912.03458
-
-    .. math:: \tilde W_b = \sum_k \pi_{bk} W_k
-
-    By linearity, convolving with the mixed kernel equals mixing the K convolutions' outputs.
-
-    Example:
-        >>> import torch
-        >>> weight = torch.stack([torch.zeros(5, 3, 3, 3), torch.ones(5, 3, 3, 3)])  # (K, O, C, 3, 3)
-        >>> mix_kernels(weight, torch.tensor([[0.25, 0.75], [1.0, 0.0]])).shape  # one kernel an image
-        torch.Size([2, 5, 3, 3, 3])
-
-    Args:
-        weight: (K, ...).
-        attention: (K,) for one mix, or (B, K) for one an image; any sign and sum.
-
-    Returns:
-        (...) or (B, ...).
-
-    Raises:
-        ValueError: attention's last dimension is not K, or it has more than two.
-    """
-    if attention.ndim not in (1, 2) or attention.shape[-1] != weight.shape[0]:
-        raise ValueError(
-            f"attention must be (K,) or (B, K) with K = {weight.shape[0]} kernels, got {tuple(attention.shape)}"
-        )
-    mixed = attention @ weight.flatten(1)  # ([B,] everything else)
-    return mixed.unflatten(-1, weight.shape[1:])
-
-
-# -------------------------------------------------------------------------------------------------------- convolution
 
 
 def conv(

@@ -1,0 +1,59 @@
+"""Softmax with a temperature: K numbers become K weights that sum to one."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_temperature", "softmax_temperature"]
+
+
+def check_temperature(temperature: float | Tensor) -> None:
+    """Raise ValueError unless ``temperature`` is one finite number above zero.
+
+    A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile``.
+    """
+    if isinstance(temperature, Tensor):
+        if temperature.numel() != 1:
+            raise ValueError(f"temperature must be one number, got a tensor of shape {tuple(temperature.shape)}")
+        if torch.compiler.is_compiling() or temperature.device.type != "cpu":
+            return
+        temperature = temperature.item()
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+
+
+def softmax_temperature(logits: Tensor, temperature: float | Tensor, dim: int = -1) -> Tensor:
+    r"""Softmax of ``logits / temperature``: positive weights that sum to one along ``dim``.
+
+    Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, eq. 4,
+    https://arxiv.org/abs/1912.03458
+
+    .. math:: \pi_k = \frac{\exp(z_k / T)}{\sum_j \exp(z_j / T)}
+
+    where z are the logits and T the temperature. T → ∞ gives every entry the same weight, T → 0 gives all of it to the
+    largest logit. The largest logit is subtracted before dividing, so that even T = 1e-3 neither overflows nor gives NaN.
+
+    Example:
+        >>> import torch
+        >>> softmax_temperature(torch.tensor([2.0, 1.0, 0.0]), temperature=1.0)
+        tensor([0.6652, 0.2447, 0.0900])
+        >>> softmax_temperature(torch.tensor([2.0, 1.0, 0.0]), temperature=30.0)
+        tensor([0.3445, 0.3332, 0.3223])
+
+    Args:
+        logits: any shape, floating point.
+        temperature: T, a number or one-element tensor, above 0 (no unit: it divides the logits).
+        dim: the dimension that is normalised; for (B, K) logits the last one, the kernels — never the batch.
+
+    Raises:
+        ValueError: temperature is not a finite number above 0.
+        TypeError: logits are not floating point.
+    """
+    check_temperature(temperature)
+    if not logits.is_floating_point():
+        raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    shifted = logits - logits.amax(dim, keepdim=True).detach()  # ≤ 0: dividing by a small T can only reach −inf
+    return torch.softmax(shifted / temperature, dim)
