@@ -1,0 +1,30 @@
+"""Where a layer's weights pass by: the one place at which `dynconv.probe` reads them and puts others in."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__: list[str] = []
+
+
+class Weighting(nn.Module):
+    """Passes the weights of a layer on unchanged.
+
+    A module is a *weighting* if it has the two attributes below; `KernelAttention` is one too. Its output is what the
+    layer weighs with, so a forward hook on it sees the weights, and can replace them.
+
+    Args:
+        over: what each weight belongs to: "kernels", "channels", "filters", "taps" (places in the kernel), "positions"
+            (places in the image) or "classes".
+        batched: whether the first dimension is the image; False for weights that no image has a part in.
+    """
+
+    def __init__(self, over: str, batched: bool = True) -> None:
+        super().__init__()
+        self.over, self.batched = over, batched
+
+    def forward(self, weights: Tensor) -> Tensor:
+        return weights
+
+    def extra_repr(self) -> str:
+        return f"over={self.over!r}, batched={self.batched}"
