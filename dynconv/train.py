@@ -9,74 +9,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .functional import check_temperature
-from .surgery import set_temperature, temperatures
+from .schedule import TemperatureSchedule
+from .surgery import temperatures
 
-__all__ = ["TemperatureSchedule", "fit"]
-
-
-class TemperatureSchedule:
-    r"""Moves the temperature of every layer of a model, step by step, like a learning-rate scheduler.
-
-    Reference: Chen et al., section 3.3, https://arxiv.org/abs/1912.03458 (linear, 30 → 1 in the first 10 epochs)
-
-    .. math:: T_s = \begin{cases} T_0 + (T_1 - T_0)\, s / S & s < S \\ T_1 & s \ge S \end{cases}
-
-    and for "cosine" s/S is replaced by (1 - cos(π s/S)) / 2.
-
-    Example:
-        >>> from dynconv import DynamicConv2d
-        >>> layer = DynamicConv2d(3, 8, 3)
-        >>> schedule = TemperatureSchedule(layer, steps=4, start=30.0, end=1.0)
-        >>> for _ in range(6):
-        ...     print(f"{layer.attention.temperature.item():g}", end=" ")
-        ...     schedule.step()
-        30 22.75 15.5 8.25 1 1
-
-    Args:
-        model: the module whose temperatures move.
-        steps: S, optimiser steps until ``end`` is reached.
-        start, end: T_0 and T_1, above 0. Equal values keep it constant.
-        shape: "linear" or "cosine".
-
-    Raises:
-        ValueError: a temperature is not above 0, steps is below 1, the shape is unknown, or the model has no temperature.
-    """
-
-    def __init__(
-        self, model: nn.Module, steps: int, start: float = 30.0, end: float = 1.0, shape: str = "linear"
-    ) -> None:
-        check_temperature(start)
-        check_temperature(end)
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
-        if shape not in ("linear", "cosine"):
-            raise ValueError(f"shape must be 'linear' or 'cosine', got {shape!r}")
-        self.model, self.steps, self.start, self.end, self.shape = model, steps, start, end, shape
-        self.last_step = 0
-        set_temperature(model, self.temperature)
-
-    @property
-    def temperature(self) -> float:
-        """T at the present step."""
-        done = min(1.0, self.last_step / self.steps)
-        if self.shape == "cosine":
-            done = (1 - math.cos(math.pi * done)) / 2
-        return self.start + (self.end - self.start) * done
-
-    def step(self) -> None:
-        """Go one optimiser step on."""
-        self.last_step += 1
-        set_temperature(self.model, self.temperature)
-
-    def state_dict(self) -> dict:
-        """What a checkpoint has to keep."""
-        return {"last_step": self.last_step}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on from a checkpoint."""
-        self.last_step = int(state["last_step"])
-        set_temperature(self.model, self.temperature)
+__all__ = ["fit"]
 
 
 def fit(

@@ -1,4 +1,4 @@
-"""The loop learns, repeats itself from its seed, and moves the temperature as told."""
+"""The loop learns and repeats itself from its seed."""
 
 import copy
 
@@ -7,50 +7,7 @@ import torch
 from torch import nn
 
 from dynconv import DynamicConv2d, StaticMixConv2d
-from dynconv.surgery import set_temperature
-from dynconv.train import TemperatureSchedule, fit
-
-
-def test_set_temperature_reaches_every_layer():
-    model = nn.Sequential(DynamicConv2d(1, 2, 3), nn.Sequential(StaticMixConv2d(2, 2, 3), nn.ReLU()))
-    assert set_temperature(model, 2.5) == 2
-    assert model[0].attention.temperature == model[1][0].temperature == 2.5
-    with pytest.raises(ValueError, match="above 0, got -3"):
-        set_temperature(model, -3)
-    with pytest.raises(ValueError, match="ReLU has no layer with a temperature"):
-        set_temperature(nn.ReLU(), 1.0)
-
-
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
-def test_schedule_goes_from_start_to_end_and_stays(shape):
-    layer = DynamicConv2d(1, 1, 3)
-    schedule, seen = TemperatureSchedule(layer, steps=10, shape=shape), []
-    for _ in range(13):
-        seen.append(layer.attention.temperature.item())
-        schedule.step()
-    assert seen[0] == 30
-    assert seen[5] == pytest.approx(15.5)
-    assert seen[10:] == [1.0, 1.0, 1.0]
-    assert seen[:11] == sorted(seen[:11], reverse=True)
-
-
-def test_schedule_goes_on_from_a_checkpoint():
-    schedule = TemperatureSchedule(DynamicConv2d(1, 1, 3), steps=10)
-    for _ in range(4):
-        schedule.step()
-    layer = DynamicConv2d(1, 1, 3)
-    resumed = TemperatureSchedule(layer, steps=10)
-    resumed.load_state_dict(schedule.state_dict())
-    assert layer.attention.temperature.item() == pytest.approx(schedule.temperature)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [({"steps": 0}, "steps .* got 0"), ({"end": 0}, "above 0, got 0"), ({"shape": "steps"}, "got 'steps'")],
-)
-def test_bad_schedules(changes, message):
-    with pytest.raises(ValueError, match=message):
-        TemperatureSchedule(DynamicConv2d(1, 1, 3), **{"steps": 5, **changes})
+from dynconv.train import fit
 
 
 def test_fit_learns_and_repeats_itself():

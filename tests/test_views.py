@@ -33,9 +33,9 @@ def a_record(epoch=0, classes=2, num_kernels=3):
 
 def test_mixer_state_is_the_layer():
     layer = StaticMixConv2d(1, 1, 3, padding=1, bias=False, num_kernels=4, temperature=2.0)
-    torch.nn.init.normal_(layer.logits)
+    torch.nn.init.normal_(layer.attention.logits)
     photo = torch.rand(12, 14)
-    shown = mixer_state(photo, layer.weight[:, 0, 0], layer.logits, 2.0)
+    shown = mixer_state(photo, layer.weight[:, 0, 0], layer.attention.logits, 2.0)
     for name in ("mixed", "folded"):
         torch.testing.assert_close(shown[name], layer(photo[None, None])[0, 0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(shown["kernel"], layer.fold().weight[0, 0])

@@ -1,4 +1,4 @@
-"""Attention over kernels: squeeze → two-layer perceptron → logits → weights, one per kernel and image.
+"""Where the K weights of a mix come from: the image (dynamic), parameters (static), or a constant (frozen).
 
 Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, https://arxiv.org/abs/1912.03458,
 whose squeeze and two layers are those of Squeeze-and-Excitation, https://arxiv.org/abs/1709.01507
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..functional import check_temperature, softmax_temperature
 
-__all__ = ["KernelAttention"]
+__all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
 
 
 class KernelAttention(nn.Module):
@@ -46,6 +46,8 @@ class KernelAttention(nn.Module):
     Raises:
         ValueError: an argument or the input's number of channels does not fit.
     """
+
+    over, batched = "kernels", True
 
     def __init__(
         self,
@@ -92,3 +94,76 @@ class KernelAttention(nn.Module):
         return (
             f"num_kernels={self.num_kernels}, temperature={self.temperature.item():g}, activation={self.activation!r}"
         )
+
+
+class LearnedAttention(nn.Module):
+    r"""How much each of K kernels counts, as K learned numbers: no image has a part in it.
+
+    Reference: the question that began this project, https://ai.stackexchange.com/questions/34748
+
+    .. math:: \pi = \mathrm{softmax}(z / T)
+
+    Example:
+        >>> LearnedAttention(4)()
+        tensor([0.2500, 0.2500, 0.2500, 0.2500], grad_fn=<SoftmaxBackward0>)
+
+    Args:
+        num_kernels: K, at least 1.
+        temperature: T above 0, kept as a buffer; it only rescales the logits.
+
+    Shape:
+        anything, which is not looked at → (K,). Parameter: ``logits`` (K,), which start at 0: an even mix.
+
+    Raises:
+        ValueError: temperature is not a finite number above 0.
+    """
+
+    over, batched = "kernels", False
+
+    def __init__(self, num_kernels: int = 4, temperature: float = 1.0, device=None, dtype=None) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        factory = {"device": device, "dtype": dtype}
+        self.logits = nn.Parameter(torch.zeros(num_kernels, **factory))  # (K,)
+        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
+
+    def forward(self, x: Tensor | None = None) -> Tensor:
+        return softmax_temperature(self.logits, self.temperature)
+
+    def extra_repr(self) -> str:
+        return f"num_kernels={len(self.logits)}, temperature={self.temperature.item():g}"
+
+
+class FixedAttention(nn.Module):
+    """The same K weights for every image, of any sign and sum: attention that was frozen.
+
+    Example:
+        >>> import torch
+        >>> FixedAttention(torch.tensor([0.25, 0.75]))(torch.randn(3, 16, 8, 8))
+        tensor([[0.2500, 0.7500],
+                [0.2500, 0.7500],
+                [0.2500, 0.7500]])
+
+    Args:
+        weights: (K,), kept as a buffer.
+
+    Shape:
+        (B, ...) → (B, K).
+
+    Raises:
+        ValueError: weights are not (K,).
+    """
+
+    over, batched = "kernels", True
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        if weights.ndim != 1:
+            raise ValueError(f"weights must be (K,), got {tuple(weights.shape)}")
+        self.register_buffer("weights", weights.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weights.expand(x.shape[0], -1)  # (B, K)
+
+    def extra_repr(self) -> str:
+        return f"num_kernels={len(self.weights)}"

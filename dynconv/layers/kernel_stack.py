@@ -22,6 +22,7 @@ class KernelStack(nn.Module):
     """
 
     spatial_dims: int
+    mixes_kernels = True  # `attention` weighs the K kernels
 
     def __init__(
         self,

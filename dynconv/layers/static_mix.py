@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..functional import check_temperature, conv, mix_kernels, softmax_temperature
+from ..functional import conv, mix_kernels
+from .attention import LearnedAttention
 from .kernel_stack import KernelStack
 
 __all__ = ["StaticMixConv1d", "StaticMixConv2d", "StaticMixConv3d"]
@@ -32,7 +33,6 @@ class _StaticMixConv(KernelStack):
         num_kernels=4,
         temperature=1.0,
     ):
-        check_temperature(temperature)
         factory = {"device": device, "dtype": dtype}
         super().__init__(
             in_channels,
@@ -47,16 +47,10 @@ class _StaticMixConv(KernelStack):
             num_kernels=num_kernels,
             **factory,
         )
-        self.logits = nn.Parameter(torch.zeros(num_kernels, **factory))  # (K,)
-        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
-
-    @property
-    def attention(self) -> Tensor:
-        """The K mixing weights softmax(logits / T), (K,): no image can change them."""
-        return softmax_temperature(self.logits, self.temperature)
+        self.attention = LearnedAttention(num_kernels, temperature, **factory)
 
     def _mixed(self) -> tuple[Tensor, Tensor | None]:
-        attention = self.attention
+        attention = self.attention()  # (K,)
         return mix_kernels(self.weight, attention), None if self.bias is None else mix_kernels(self.bias, attention)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,9 +63,6 @@ class _StaticMixConv(KernelStack):
         """One plain nn.ConvNd that computes the same function: sum_k pi_k W_k and sum_k pi_k b_k."""
         with torch.no_grad():
             return self._plain_conv(*self._mixed())
-
-    def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, temperature={self.temperature.item():g}"
 
 
 class StaticMixConv1d(_StaticMixConv):
@@ -111,7 +102,7 @@ class StaticMixConv2d(_StaticMixConv):
 
     Shape:
         (B, in_channels, H, W) → (B, out_channels, H', W'), or without B. Parameters: ``weight`` (K, O, C/groups, kh, kw),
-        ``bias`` (K, O), ``logits`` (K,), which start at 0: an even mix.
+        ``bias`` (K, O), and the K logits of ``attention``, which start at 0: an even mix.
 
     Raises:
         ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.

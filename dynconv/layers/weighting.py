@@ -28,3 +28,12 @@ class Weighting(nn.Module):
 
     def extra_repr(self) -> str:
         return f"over={self.over!r}, batched={self.batched}"
+
+
+def weightings(model: nn.Module) -> dict[str, nn.Module]:
+    """Every weighting of ``model`` by its dotted name; whatever a mix of kernels uses as ``attention`` is one."""
+    found = {name: module for name, module in model.named_modules() if isinstance(getattr(module, "over", None), str)}
+    for name, module in model.named_modules():
+        if getattr(module, "mixes_kernels", False):
+            found.setdefault(f"{name}.attention" if name else "attention", module.attention)
+    return dict(sorted(found.items()))

@@ -53,9 +53,9 @@ def assert_same_gradients(layer, reference_output, x):
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 def test_static_mix_is_the_questions_sum_and_folds(n, geometry):
     layer = STATIC[n](4, 6, **geometry, num_kernels=3, temperature=2.0, dtype=torch.float64)
-    nn.init.normal_(layer.logits)
+    nn.init.normal_(layer.attention.logits)
     x = an_input(n).requires_grad_()
-    weights = torch.softmax(layer.logits / 2.0, dim=0)  # K convolutions, softmax of K numbers, weighted sum
+    weights = torch.softmax(layer.attention.logits / 2.0, dim=0)  # K convolutions, softmax of K numbers, weighted sum
     outputs = []
     for k in range(3):
         one = PLAIN[n](4, 6, **geometry, dtype=torch.float64)
@@ -70,7 +70,7 @@ def test_static_mix_is_the_questions_sum_and_folds(n, geometry):
 def test_static_mix_has_no_path_from_the_image_to_its_weights():
     layer, x = StaticMixConv2d(4, 6, 3), torch.randn(1, 4, 8, 8, requires_grad=True)
     layer(x)
-    assert torch.autograd.grad(layer.attention.sum(), x, allow_unused=True) == (None,)
+    assert torch.autograd.grad(layer.attention().sum(), x, allow_unused=True) == (None,)
 
 
 # --------------------------------------------------------------------------------------------------------- attention

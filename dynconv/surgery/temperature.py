@@ -1,11 +1,11 @@
-"""Operations on whole models."""
+"""The temperatures of a model, all at once."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from .functional import check_temperature
+from ..functional import check_temperature
 
 __all__ = ["set_temperature", "temperatures"]
 
