@@ -135,18 +135,22 @@ def _outputs(x, weight, attention, bias, stride, padding, dilation, groups):
 
 def _unfold(x, weight, attention, bias, stride, padding, dilation, groups):
     """Every patch as a column, times every image's mixed kernel as a matrix."""
-    n = x.ndim - 2
     x = F.pad(x, [p for size in reversed(padding) for p in (size, size)])
-    patches = x.unflatten(1, (groups, -1))  # (B, g, C/g, *S)
-    for i, (size, step, gap) in enumerate(zip(weight.shape[3:], stride, dilation, strict=True)):
-        patches = patches.unfold(3 + i, gap * (size - 1) + 1, step)[
-            ..., ::gap
-        ]  # …, *S', and one kernel size at the end
-    spatial = patches.shape[3 : 3 + n]
-    patches = patches.flatten(3, 2 + n).movedim(3, -1).flatten(2, -2)  # (B, g, C/g·kernel, S')
+    columns = patches(x, weight.shape[3:], stride, dilation)  # (B, C·kernel, *S')
+    spatial = columns.shape[2:]
+    columns = columns.unflatten(1, (groups, -1)).flatten(3)  # (B, g, C/g·kernel, S')
     kernel = mix_kernels(weight, attention).unflatten(1, (groups, -1)).flatten(3)  # (B, g, O/g, C/g·kernel)
-    y = (kernel @ patches).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
+    y = (kernel @ columns).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
     return y if bias is None else y + _per_channel(mix_kernels(bias, attention), y)
+
+
+def patches(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """Every patch of ``x`` that a kernel sees, as a column: (B, C, *S) → (B, C·kernel, *S'), in any dimension."""
+    n = x.ndim - 2
+    for i, (size, step, gap) in enumerate(zip(kernel_size, stride, dilation, strict=True)):
+        x = x.unfold(2 + i, gap * (size - 1) + 1, step)[..., ::gap]  # …, *S', and one kernel size at the end
+    order = (0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+    return x.permute(order).flatten(1, 1 + n)  # (B, C·kernel, *S')
 
 
 METHODS = {"grouped": _grouped, "outputs": _outputs, "unfold": _unfold}

@@ -1,0 +1,11 @@
+"""Look inside: record the weights a model uses, put others in their place, and measure what that says.
+
+`record` and `intervene` are context managers: their hooks are gone when the ``with`` block is left, whatever happened.
+"""
+
+from .fit import best_convolution
+from .intervene import MODES, intervene
+from .record import Record, Recording, record
+from .verdict import Verdict, verdict
+
+__all__ = ["MODES", "Record", "Recording", "Verdict", "best_convolution", "intervene", "record", "verdict"]

@@ -1,0 +1,137 @@
+"""Put other weights in the place of a model's own: what then breaks is what the weights were good for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .hooks import Layers, hooked, select
+
+__all__ = ["MODES", "intervene"]
+
+MODES = ("uniform", "argmax", "shuffled", "frozen", "given")
+
+
+@contextmanager
+def intervene(
+    model: nn.Module,
+    mode: str,
+    layers: Layers = None,
+    *,
+    attention: Tensor | Mapping[str, Tensor] | None = None,
+    seed: int = 0,
+) -> Iterator[None]:
+    r"""Replace the weights of a model's layers while the ``with`` block lasts. Attention that varies need not matter.
+
+    Reference: Jain and Wallace, *Attention is not Explanation*, https://arxiv.org/abs/1902.10186 (permuted attention)
+
+    - "uniform": each image's weights are all replaced by their mean (for softmax over K kernels: 1/K each);
+    - "argmax": all of an image's weight goes to its largest one (the sum stays);
+    - "shuffled": every image gets the weights of another image of the batch, the same one in every layer;
+    - "frozen": the mean over the first batch that runs is used for every image from then on;
+    - "given": the weights in ``attention``.
+
+    Example:
+        >>> import torch
+        >>> from dynconv import DynamicConv2d
+        >>> layer, x = DynamicConv2d(3, 8, 3, temperature=0.1), torch.randn(2, 3, 8, 8)
+        >>> with intervene(layer, "uniform"):
+        ...     y = layer(x)
+        >>> mean = torch.nn.functional.conv2d(x, layer.weight.mean(0), layer.bias.mean(0))
+        >>> bool(torch.allclose(y, mean, atol=1e-5))
+        True
+
+    Args:
+        model: any module; gradients still flow, its mode does not change.
+        mode: one of the above.
+        layers: names (``*`` is a wildcard) of layers or weightings; None for all.
+        attention: for "given": weights for all layers, or a dict from names to weights; with or without a batch dimension.
+        seed: which shuffle.
+
+    Raises:
+        ValueError: unknown mode or name, nothing to intervene on, attention missing or of the wrong shape, or shuffling a
+            batch of one.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
+    if (attention is not None) != (mode == "given"):
+        raise ValueError(f"attention goes with mode 'given' and only with it, got mode {mode!r}")
+    chosen = select(model, list(attention) if isinstance(attention, Mapping) and layers is None else layers)
+    if not chosen:
+        raise ValueError(f"{type(model).__name__} has no weights to intervene on")
+
+    def replace(name):
+        change = _change(mode, name, attention, seed)
+        return lambda module, args, weights: change(weights, getattr(module, "batched", True))
+
+    with hooked(chosen, replace):
+        yield
+
+
+def _change(mode: str, name: str, attention, seed: int) -> Callable[[Tensor, bool], Tensor]:
+    if mode == "shuffled":
+        return lambda weights, batched: _shuffled(weights, seed) if batched else weights
+    if mode == "frozen":
+        return _Frozen()
+    if mode == "given":
+        return lambda weights, batched: _given(weights, attention, name)
+    return lambda weights, batched: _each_row(UNARY[mode], weights, batched)
+
+
+def _each_row(function: Callable[[Tensor], Tensor], weights: Tensor, batched: bool) -> Tensor:
+    """Apply ``function`` to (rows, n): one row an image, or one a line of weights that images share."""
+    if not weights.numel():
+        return weights
+    rows = weights.flatten(1) if batched else weights.reshape(-1, weights.shape[-1])  # (rows, n)
+    return function(rows).reshape(weights.shape)
+
+
+def _uniform(rows: Tensor) -> Tensor:
+    return rows.mean(1, keepdim=True).expand_as(rows)
+
+
+def _argmax(rows: Tensor) -> Tensor:
+    one = torch.zeros_like(rows).scatter(1, rows.argmax(1, keepdim=True), 1.0)
+    return one * rows.sum(1, keepdim=True)
+
+
+UNARY = {"uniform": _uniform, "argmax": _argmax}
+
+
+def _shuffled(weights: Tensor, seed: int) -> Tensor:
+    """Image perm[i] gets the weights of perm[i + 1]: nobody keeps their own."""
+    if weights.shape[0] < 2:
+        raise ValueError(f"shuffling needs at least 2 images in a batch, got {weights.shape[0]}")
+    perm = torch.randperm(weights.shape[0], generator=torch.Generator().manual_seed(seed)).to(weights.device)
+    return torch.empty_like(weights).index_copy(0, perm, weights[perm.roll(-1)])
+
+
+class _Frozen:
+    def __init__(self) -> None:
+        self.mean: Tensor | None = None
+
+    def __call__(self, weights: Tensor, batched: bool) -> Tensor:
+        if not batched:
+            return weights
+        if self.mean is None and len(weights):
+            self.mean = weights.detach().mean(0, keepdim=True)  # (1, ...)
+        if self.mean is not None and self.mean.shape[1:] != weights.shape[1:]:
+            raise ValueError(
+                f"frozen at weights {tuple(self.mean.shape[1:])}, got {tuple(weights.shape[1:])}: same sizes only"
+            )
+        return weights if self.mean is None else self.mean.expand_as(weights)
+
+
+def _given(weights: Tensor, attention: Tensor | Mapping[str, Tensor], name: str) -> Tensor:
+    if isinstance(attention, Mapping):
+        # the layer's own name does for its weighting: the longest that fits
+        key = max((k for k in attention if name == k or name.startswith(f"{k}.")), key=len)
+        attention = attention[key]
+    if attention.shape not in (weights.shape, weights.shape[1:]):
+        raise ValueError(
+            f"attention of {name!r} must be {tuple(weights.shape)}, batch first, got {tuple(attention.shape)}"
+        )
+    return attention.to(weights).expand_as(weights)

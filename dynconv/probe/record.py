@@ -1,0 +1,109 @@
+"""Record what a model weighs with, layer by layer and batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..functional import mix_kernels
+from .hooks import Layers, hooked, select
+
+__all__ = ["Record", "Recording", "record"]
+
+
+@dataclass(eq=False)
+class Record:
+    """The weights one layer used.
+
+    Attributes:
+        name: of the weighting in the model.
+        over: what each weight belongs to: "kernels", "channels", "filters", "taps", "positions" or "classes".
+        batched: whether the first dimension of a batch is the image.
+        batches: one tensor for each time the layer ran, detached.
+    """
+
+    name: str
+    over: str
+    batched: bool
+    stack: nn.Module | None = field(default=None, repr=False)
+    batches: list[Tensor] = field(default_factory=list, repr=False)
+
+    @property
+    def weights(self) -> Tensor:
+        """All images, (N, ...); for weights no image has a part in, those of the last run, (...)."""
+        if not self.batches:
+            raise ValueError(f"{self.name!r} did not run inside the `with` block")
+        return torch.cat(self.batches) if self.batched else self.batches[-1]
+
+    @property
+    def kernels(self) -> Tensor:
+        """The kernel each image was convolved with, (N, O, C/groups, *kernel); (O, ...) if it was the same for all."""
+        if self.stack is None:
+            raise ValueError(f"{self.name!r} weighs {self.over}; only a mix of K kernels has kernels to show")
+        return mix_kernels(self.stack.weight.detach(), self.weights)
+
+
+class Recording(Mapping):
+    """The records of a model, by name of the weighting or of the layer it belongs to."""
+
+    def __init__(self, records: dict[str, Record]) -> None:
+        self._records = records
+
+    def __getitem__(self, name: str) -> Record:
+        inside = [r for key, r in self._records.items() if key == name or key.startswith(f"{name}." if name else "")]
+        if len(inside) != 1:
+            raise KeyError(f"{name!r} fits {[r.name for r in inside]}; there are: {', '.join(self._records)}")
+        return inside[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        rows = [f"  {r.name}: {r.over}, {sum(map(len, r.batches)) if r.batched else 'shared'}" for r in self.values()]
+        return "\n".join(["Recording(", *rows, ")"])
+
+
+@contextmanager
+def record(model: nn.Module, layers: Layers = None) -> Iterator[Recording]:
+    """Record the weights of every layer that weighs something, while the ``with`` block lasts.
+
+    Reference: forward hooks, https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html
+
+    Example:
+        >>> import torch
+        >>> from dynconv import DynamicConv2d
+        >>> model = torch.nn.Sequential(DynamicConv2d(3, 8, 3), torch.nn.ReLU(), DynamicConv2d(8, 8, 3))
+        >>> with record(model) as seen:
+        ...     y = model(torch.randn(5, 3, 16, 16))
+        >>> list(seen), seen["0"].weights.shape, seen["0"].kernels.shape
+        (['0.attention', '2.attention'], torch.Size([5, 4]), torch.Size([5, 8, 3, 3, 3]))
+
+    Args:
+        model: any module; neither its mode nor its output changes.
+        layers: names (``*`` is a wildcard) of layers or weightings; None for all.
+
+    Yields:
+        A :class:`Recording`: a mapping from names to :class:`Record`.
+
+    Raises:
+        ValueError: a name fits nothing.
+    """
+    modules = select(model, layers)
+    stacks = {m.attention: m for m in model.modules() if getattr(m, "mixes_kernels", False)}
+    records = {
+        name: Record(name, getattr(m, "over", "kernels"), getattr(m, "batched", True), stacks.get(m))
+        for name, m in modules.items()
+    }
+
+    def keep(name):
+        return lambda module, args, weights: records[name].batches.append(weights.detach().clone())
+
+    with hooked(modules, keep):
+        yield Recording(records)
