@@ -4,17 +4,25 @@ Shapes, everywhere: B images, K kernels, C channels in, O channels out, *S the s
 ``weight`` is (K, O, C/groups, *kernel), ``attention`` is (B, K), ``bias`` is (K, O).
 """
 
+from .cam import auxiliary_classifier_loss, class_activation_map, grad_cam, normalize_map
 from .convolution import METHODS, PADDING_MODES, conv, dynamic_conv
 from .mixing import mix_kernels, mix_outputs
+from .normalization import adaptive_layer_instance_norm, layer_instance_norm
 from .temperature import check_temperature, softmax_temperature
 
 __all__ = [
     "METHODS",
     "PADDING_MODES",
+    "adaptive_layer_instance_norm",
+    "auxiliary_classifier_loss",
     "check_temperature",
+    "class_activation_map",
     "conv",
     "dynamic_conv",
+    "grad_cam",
+    "layer_instance_norm",
     "mix_kernels",
     "mix_outputs",
+    "normalize_map",
     "softmax_temperature",
 ]

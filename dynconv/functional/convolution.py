@@ -106,10 +106,17 @@ def dynamic_conv(
 
 def choose_method(x: Tensor, weight: Tensor) -> str:
     """Name the road ``method="auto"`` takes, from shapes alone."""
+    pointwise = all(size == 1 for size in weight.shape[3:])
+    if _exporting():  # images as groups would fix the batch size in the exported graph
+        return "unfold" if pointwise else "outputs"
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
-    pointwise = all(size == 1 for size in weight.shape[3:])
     return "unfold" if pointwise and x.shape[0] > 1 else "grouped"  # 1×1 kernels: a batched matrix product
+
+
+def _exporting() -> bool:
+    """Whether torch.export or torch.onnx.export is at work (torch before 2.7 cannot tell it from torch.compile)."""
+    return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
 
 
 def _grouped(x, weight, attention, bias, stride, padding, dilation, groups):

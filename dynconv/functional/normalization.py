@@ -116,8 +116,11 @@ def _mix(x, rho, gamma, beta, eps, correction):
 
 
 def _standardize(x, dims, eps, correction):
-    variance, mean = torch.var_mean(x, tuple(dims), correction=correction, keepdim=True)
-    return (x - mean) * torch.rsqrt(variance + eps)
+    dims = tuple(dims)
+    centred = x - x.mean(dims, keepdim=True)
+    count = math.prod(x.shape[d] for d in dims)
+    variance = centred.square().sum(dims, keepdim=True) / (count - correction)  # torch.var warns of a batch of 0
+    return centred * torch.rsqrt(variance + eps)
 
 
 def _per_channel(value, x, name):

@@ -110,7 +110,7 @@ def test_shuffled_gives_everyone_anothers_and_every_layer_the_same():
     assert all(i != j for i, j in enumerate(source))
     with intervene(model, "shuffled", layers="1", seed=3), record(model) as only:
         model(x)
-        own = model[1].attention(model[0](x))
+    own = model[1].attention(model[0](x))
     assert [next(j for j in range(5) if torch.equal(own[j], row)) for row in only["1"].weights] == source
     with pytest.raises(ValueError, match="at least 2 images in a batch, got 1"), intervene(model, "shuffled"):
         model(x[:1])

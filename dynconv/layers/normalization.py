@@ -1,0 +1,138 @@
+"""ILN and AdaLIN: each channel learns how much instance norm and how much layer norm it wants.
+
+Reference: Kim et al., *U-GAT-IT*, section 3.1, https://arxiv.org/abs/1907.10830
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.normalization import adaptive_layer_instance_norm, layer_instance_norm
+
+__all__ = ["ILN", "AdaLIN"]
+
+
+class _UnitClamp(torch.autograd.Function):
+    """Clamp to 0 … 1, with a gradient that outside leads back in.
+
+    torch.clamp has no gradient outside: a rho that an optimiser carried over the edge would stay there. Handing every
+    gradient on (straight-through) would let it walk ever further away. So outside, of the descent directions, the one
+    that leads back passes and the one that leads away does not. Nothing is written into the parameter: an in-place
+    clamp would break the backward pass of a layer that was called twice.
+    """
+
+    @staticmethod
+    def forward(rho: Tensor) -> Tensor:
+        return rho.clamp(0, 1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (rho,) = ctx.saved_tensors
+        leads_away = ((rho < 0) & (gradient > 0)) | ((rho > 1) & (gradient < 0))  # descent steps against the gradient
+        return gradient.masked_fill(leads_away, 0)
+
+
+class _Mix(nn.Module):
+    """The parameter that ILN and AdaLIN share: ``rho`` (1, C, 1, 1)."""
+
+    initial_rho: float
+
+    def __init__(self, num_features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+        super().__init__()
+        if num_features < 1:
+            raise ValueError(f"num_features must be at least 1, got {num_features}")
+        self.num_features, self.eps = num_features, eps
+        self.rho = self._parameter(self.initial_rho, device, dtype)
+
+    def _parameter(self, value, device, dtype):
+        # four dimensions, as reference checkpoints have them; any number of spatial ones is served all the same
+        return nn.Parameter(torch.full((1, self.num_features, 1, 1), value, device=device, dtype=dtype))
+
+    def bounded_rho(self) -> Tensor:
+        """The rho in use, (C,): the parameter, clamped to 0 … 1."""
+        return _UnitClamp.apply(self.rho).flatten()
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim < 3 or x.shape[1] != self.num_features:
+            raise ValueError(f"{type(self).__name__} expects (B, {self.num_features}, *spatial), got {tuple(x.shape)}")
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps:g}"
+
+
+class ILN(_Mix):
+    r"""Instance norm and layer norm, mixed for each channel, with a learned scale and shift.
+
+    Reference: Kim et al., section 3.1, https://arxiv.org/abs/1907.10830
+
+    .. math:: y = \gamma_c \big(\rho_c\, \mathrm{IN}(x) + (1 - \rho_c)\, \mathrm{LN}(x)\big) + \beta_c
+
+    It starts at rho = 0, a layer norm. The bound of rho is part of the layer, not of the training loop: whatever the
+    parameter holds, 0 … 1 is what is used, and from outside the gradient leads back in.
+
+    Example:
+        >>> import torch
+        >>> ILN(6)(torch.randn(2, 6, 8, 8)).shape
+        torch.Size([2, 6, 8, 8])
+
+    Args:
+        num_features: C.
+        eps: added to the variances.
+
+    Shape:
+        (B, C, *spatial) → the same. Parameters: ``rho``, ``gamma``, ``beta``, each (1, C, 1, 1).
+
+    Raises:
+        ValueError: the input's channels do not fit, or it has a single position a channel.
+        TypeError: input that is not floating point.
+    """
+
+    initial_rho = 0.0
+
+    def __init__(self, num_features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+        super().__init__(num_features, eps, device, dtype)
+        self.gamma = self._parameter(1.0, device, dtype)
+        self.beta = self._parameter(0.0, device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return layer_instance_norm(x, self.bounded_rho(), self.gamma.flatten(), self.beta.flatten(), self.eps)
+
+
+class AdaLIN(_Mix):
+    r"""Instance norm and layer norm, mixed for each channel, with a scale and shift given for each image.
+
+    Reference: Kim et al., eq. 1, https://arxiv.org/abs/1907.10830
+
+    .. math:: y_b = \gamma_{bc} \big(\rho_c\, \mathrm{IN}(x_b) + (1 - \rho_c)\, \mathrm{LN}(x_b)\big) + \beta_{bc}
+
+    It starts at rho = 0.9, close to an instance norm. The bound of rho is part of the layer, as in :class:`ILN`.
+
+    Example:
+        >>> import torch
+        >>> x, gamma, beta = torch.randn(2, 6, 8, 8), torch.randn(2, 6), torch.randn(2, 6)
+        >>> AdaLIN(6)(x, gamma, beta).shape
+        torch.Size([2, 6, 8, 8])
+
+    Args:
+        num_features: C.
+        eps: added to the variances.
+
+    Shape:
+        x (B, C, *spatial), gamma (B, C), beta (B, C) → as x. Parameter: ``rho`` (1, C, 1, 1).
+
+    Raises:
+        ValueError: a shape does not fit, or x has a single position a channel.
+        TypeError: x is not floating point.
+    """
+
+    initial_rho = 0.9
+
+    def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        self._check(x)
+        return adaptive_layer_instance_norm(x, self.bounded_rho(), gamma, beta, self.eps)
