@@ -1,7 +1,8 @@
 """dynconv: what makes a convolution dynamic, as exact PyTorch layers and as interactive lessons.
 
 Reading order is dependency order: `functional` (the mathematics) → `layers` (one family of modules a file) →
-`surgery` (whole models) → `data`, `train`, `figures` → `views` (the instruments) → `course` (the exercises).
+`surgery`, `probe`, `cost` (whole models: change, look inside, count) → `schedule` → `data`, `train`, `figures` → `views` (the
+instruments) → `course` (the exercises).
 `import dynconv` brings the mathematics and the layers; the other rooms are imported by name where they are used.
 """
 

@@ -108,7 +108,6 @@ def test_cam_block():
     )
     pools = (torch.nn.functional.adaptive_avg_pool2d, torch.nn.functional.adaptive_max_pool2d)
     logit = torch.cat([pool(features, 1).flatten(1) @ w.T for pool, w in zip(pools, (wa, wm), strict=True)], 1)
-    leaves = [features, *attention.parameters(), *parameters.parameters()]
     z = torch.relu(torch.relu(attended.mean((2, 3)) @ golden["FC.0.weight"].T) @ golden["FC.2.weight"].T)
     leaves = [features, *attention.parameters()]
     independent = (attended, logit, attended.sum(1, keepdim=True))

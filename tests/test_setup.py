@@ -119,3 +119,10 @@ def test_import_is_light():
 def test_ruff_has_nothing_to_say(command):
     result = run(sys.executable, "-m", "ruff", *command)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_readmes_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    names: dict = {}
+    exec(code, names)
+    assert type(names["plain"].layer1[0].conv1) is torch.nn.Conv2d

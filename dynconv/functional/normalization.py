@@ -108,17 +108,18 @@ def adaptive_layer_instance_norm(
 
 def _mix(x, rho, gamma, beta, eps, correction):
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # a variance needs more than bfloat16's 8 bits
-    instance = _standardize(wide, range(2, x.ndim), eps, correction)  # (B, C, *S)
-    layer = _standardize(wide, range(1, x.ndim), eps, correction)  # (B, C, *S)
+    instance = _standardize(wide, 2, eps, correction)  # (B, C, *S)
+    layer = _standardize(wide, 1, eps, correction)  # (B, C, *S)
     y = rho * instance + (1 - rho) * layer
     y = y if gamma is None else y * gamma
     return (y if beta is None else y + beta).to(x.dtype)
 
 
-def _standardize(x, dims, eps, correction):
-    dims = tuple(dims)
+def _standardize(x, first, eps, correction):
+    """Mean 0 and variance 1 over the dimensions from ``first`` on."""
+    dims = tuple(range(first, x.ndim))
     centred = x - x.mean(dims, keepdim=True)
-    count = math.prod(x.shape[d] for d in dims)
+    count = math.prod(x.shape[first:])
     variance = centred.square().sum(dims, keepdim=True) / (count - correction)  # torch.var warns of a batch of 0
     return centred * torch.rsqrt(variance + eps)
 

@@ -169,7 +169,7 @@ class UGATITGenerator(nn.Module):
         self.down2 = _ConvNormReLU(2 * width, channels, 3, stride=2, **factory)
         self.encoder = nn.Sequential(*(_ResidualBlock(channels, **factory) for _ in range(num_blocks)))
         self.attention = CAMAttention(channels, **factory)
-        self.parameters_of = AdaLINParameters(channels, **factory)
+        self.modulation = AdaLINParameters(channels, **factory)
         self.decoder = nn.ModuleList(AdaLINBlock(channels, **factory) for _ in range(num_blocks))
         self.up1 = _Up(channels, 2 * width, **factory)
         self.up2 = _Up(2 * width, width, **factory)
@@ -181,7 +181,7 @@ class UGATITGenerator(nn.Module):
         half = self.down1(full)  # (B, 2·width, ⌈H/2⌉, ⌈W/2⌉)
         features = self.encoder(self.down2(half))  # (B, 4·width, ⌈H/4⌉, ⌈W/4⌉)
         x, logit, heatmap = self.attention(features)
-        gamma, beta = self.parameters_of(x)  # (B, 4·width) each
+        gamma, beta = self.modulation(x)  # (B, 4·width) each
         for block in self.decoder:
             x = block(x, gamma, beta)
         # back up through the sizes seen on the way down: doubling would make an odd size one larger
