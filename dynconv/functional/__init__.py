@@ -5,7 +5,7 @@ Shapes, everywhere: B images, K kernels, C channels in, O channels out, *S the s
 """
 
 from .cam import auxiliary_classifier_loss, class_activation_map, grad_cam, normalize_map
-from .convolution import METHODS, PADDING_MODES, conv, dynamic_conv
+from .convolution import METHODS, PADDING_MODES, conv, conv_per_image, dynamic_conv
 from .mixing import mix_kernels, mix_outputs
 from .normalization import adaptive_layer_instance_norm, layer_instance_norm
 from .temperature import check_temperature, softmax_temperature
@@ -18,6 +18,7 @@ __all__ = [
     "check_temperature",
     "class_activation_map",
     "conv",
+    "conv_per_image",
     "dynamic_conv",
     "grad_cam",
     "layer_instance_norm",

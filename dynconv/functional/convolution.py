@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .mixing import mix_kernels
 
-__all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "dynamic_conv"]
+__all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image", "dynamic_conv"]
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -101,7 +101,60 @@ def dynamic_conv(
         method = choose_method(x, weight)
     if method not in METHODS:
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    return METHODS[method](x, weight, attention, bias, stride, padding, dilation, groups)
+    if method == "outputs":
+        return _outputs(x, weight, attention, bias, stride, padding, dilation, groups)
+    kernel = mix_kernels(weight, attention)  # (B, O, C/g, *kernel)
+    mixed_bias = None if bias is None else mix_kernels(bias, attention)  # (B, O)
+    return PER_IMAGE[method](x, kernel, mixed_bias, stride, padding, dilation, groups)
+
+
+def conv_per_image(
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] | str = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    padding_mode: str = "zeros",
+    method: str = "auto",
+) -> Tensor:
+    r"""Convolve every image with a kernel of its own, in one, two or three dimensions (by ``kernel.ndim``).
+
+    Reference: Jia et al., *Dynamic Filter Networks*, https://arxiv.org/abs/1605.09673
+
+    .. math:: y_b = W_b * x_b + c_b
+
+    Example:
+        >>> import torch
+        >>> conv_per_image(torch.randn(2, 6, 9, 9), torch.randn(2, 8, 6, 3, 3), padding=1).shape
+        torch.Size([2, 8, 9, 9])
+
+    Args:
+        x: (B, C, *S), floating point; B may be 0.
+        kernel: (B, O, C/groups, *kernel).
+        bias: (B, O) or None.
+        stride, padding, dilation, groups, padding_mode: as in :func:`dynamic_conv`.
+        method: "grouped" (one convolution in which each image is a group), "unfold" (a matrix product with every patch;
+            exports with a free batch size) or "auto".
+
+    Raises:
+        ValueError: shapes, padding or method do not fit; TypeError: x is not floating point.
+    """
+    n = kernel.ndim - 3
+    if method not in ("auto", *PER_IMAGE):
+        raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, PER_IMAGE))}, got {method!r}")
+    if kernel.shape[0] != x.shape[0] or (bias is not None and bias.shape != kernel.shape[:2]):
+        given = tuple(kernel.shape), None if bias is None else tuple(bias.shape)
+        raise ValueError(f"kernel and bias must have one row for each of the {x.shape[0]} images, got {given}")
+    _check_input(x, tuple(kernel.shape), groups, padding_mode, n)
+    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    x, padding = _pad(x, kernel.shape[3:], stride, padding, dilation, padding_mode)
+    if method == "auto":
+        method = choose_method(x, kernel)
+        method = "unfold" if method == "outputs" else method  # there are no K outputs to mix
+    return PER_IMAGE[method](x, kernel, bias, stride, padding, dilation, groups)
 
 
 def choose_method(x: Tensor, weight: Tensor) -> str:
@@ -119,14 +172,13 @@ def _exporting() -> bool:
     return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
 
 
-def _grouped(x, weight, attention, bias, stride, padding, dilation, groups):
-    """One convolution with B·groups groups: image b is convolved with its own mixed kernel."""
-    batch = x.shape[0]
-    kernel = mix_kernels(weight, attention).flatten(0, 1)  # (B·O, C/g, *kernel)
-    mixed_bias = None if bias is None else mix_kernels(bias, attention).flatten()  # (B·O,)
+def _grouped(x, kernel, bias, stride, padding, dilation, groups):
+    """One convolution with B·groups groups: image b is convolved with its own kernel."""
+    batch, out = kernel.shape[:2]
     stacked = x.reshape(1, -1, *x.shape[2:])  # (1, B·C, *S); reshape, not view: x may be channels_last
-    y = CONVS[x.ndim - 2](stacked, kernel, mixed_bias, stride, padding, dilation, batch * groups)
-    return y.reshape(batch, weight.shape[1], *y.shape[2:])  # (B, O, *S')
+    bias = None if bias is None else bias.flatten()  # (B·O,)
+    y = CONVS[x.ndim - 2](stacked, kernel.flatten(0, 1), bias, stride, padding, dilation, batch * groups)
+    return y.reshape(batch, out, *y.shape[2:])  # (B, O, *S')
 
 
 def _outputs(x, weight, attention, bias, stride, padding, dilation, groups):
@@ -140,15 +192,15 @@ def _outputs(x, weight, attention, bias, stride, padding, dilation, groups):
     return y if bias is None else y + _per_channel(mix_kernels(bias, attention), y)
 
 
-def _unfold(x, weight, attention, bias, stride, padding, dilation, groups):
-    """Every patch as a column, times every image's mixed kernel as a matrix."""
+def _unfold(x, kernel, bias, stride, padding, dilation, groups):
+    """Every patch as a column, times every image's kernel as a matrix."""
     x = F.pad(x, [p for size in reversed(padding) for p in (size, size)])
-    columns = patches(x, weight.shape[3:], stride, dilation)  # (B, C·kernel, *S')
+    columns = patches(x, kernel.shape[3:], stride, dilation)  # (B, C·kernel, *S')
     spatial = columns.shape[2:]
     columns = columns.unflatten(1, (groups, -1)).flatten(3)  # (B, g, C/g·kernel, S')
-    kernel = mix_kernels(weight, attention).unflatten(1, (groups, -1)).flatten(3)  # (B, g, O/g, C/g·kernel)
-    y = (kernel @ columns).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
-    return y if bias is None else y + _per_channel(mix_kernels(bias, attention), y)
+    matrix = kernel.unflatten(1, (groups, -1)).flatten(3)  # (B, g, O/g, C/g·kernel)
+    y = (matrix @ columns).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
+    return y if bias is None else y + _per_channel(bias, y)
 
 
 def patches(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
@@ -160,7 +212,8 @@ def patches(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int], dilati
     return x.permute(order).flatten(1, 1 + n)  # (B, C·kernel, *S')
 
 
-METHODS = {"grouped": _grouped, "outputs": _outputs, "unfold": _unfold}
+PER_IMAGE = {"grouped": _grouped, "unfold": _unfold}
+METHODS = ("grouped", "outputs", "unfold")
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:
@@ -195,27 +248,30 @@ def _pad(x, kernel, stride, padding, dilation, padding_mode):
 
 
 def _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n):
-    if n not in CONVS:
-        raise ValueError(
-            f"weight must be (K, O, C/groups, *kernel) with 1 to 3 kernel sizes, got {tuple(weight.shape)}"
-        )
-    if not x.is_floating_point():
-        raise TypeError(f"x must be floating point, got {x.dtype}; convert it, for example with x.float() / 255")
-    num_kernels, out, channels = weight.shape[:3]
+    _check_input(x, tuple(weight.shape), groups, padding_mode, n)
+    num_kernels, out = weight.shape[:2]
     if num_kernels == 0:
         raise ValueError(f"weight must hold at least one kernel, got K = 0 in shape {tuple(weight.shape)}")
-    if x.ndim != n + 2 or x.shape[1] != channels * groups:
-        raise ValueError(
-            f"x must be (B, {channels * groups}, {n} spatial sizes) for weight {tuple(weight.shape)} and "
-            f"groups={groups}, got {tuple(x.shape)}"
-        )
-    if groups < 1 or out % groups:
-        raise ValueError(f"groups must divide the {out} output channels, got groups={groups}")
     if attention.shape != (x.shape[0], num_kernels):
         raise ValueError(
             f"attention must be (B, K) = ({x.shape[0]}, {num_kernels}), one row an image, got {tuple(attention.shape)}"
         )
     if bias is not None and bias.shape != (num_kernels, out):
         raise ValueError(f"bias must be (K, O) = ({num_kernels}, {out}), one row a kernel, got {tuple(bias.shape)}")
+
+
+def _check_input(x, weight_shape, groups, padding_mode, n):
+    if n not in CONVS:
+        raise ValueError(f"weight must be (K, O, C/groups, *kernel) with 1 to 3 kernel sizes, got {weight_shape}")
+    if not x.is_floating_point():
+        raise TypeError(f"x must be floating point, got {x.dtype}; convert it, for example with x.float() / 255")
+    out, channels = weight_shape[1:3]
+    if x.ndim != n + 2 or x.shape[1] != channels * groups:
+        raise ValueError(
+            f"x must be (B, {channels * groups}, {n} spatial sizes) for weight {weight_shape} and "
+            f"groups={groups}, got {tuple(x.shape)}"
+        )
+    if groups < 1 or out % groups:
+        raise ValueError(f"groups must divide the {out} output channels, got groups={groups}")
     if padding_mode not in PADDING_MODES:
         raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {padding_mode!r}")

@@ -2,8 +2,11 @@
 
 from .attention import FixedAttention, KernelAttention, LearnedAttention
 from .cam import CAM, CAMAttention, CAMHead, CAMOutput
+from .cond import CondConv2d, Routing
 from .dynamic import DynamicConv1d, DynamicConv2d, DynamicConv3d
 from .normalization import ILN, AdaLIN
+from .omni import ODConv2d, OmniAttention
+from .squeeze_excitation import ChannelGate, SqueezeExcitation
 from .static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
 from .ugatit import (
     AdaLINBlock,
@@ -23,12 +26,18 @@ __all__ = [
     "CAMAttention",
     "CAMHead",
     "CAMOutput",
+    "ChannelGate",
+    "CondConv2d",
     "DynamicConv1d",
     "DynamicConv2d",
     "DynamicConv3d",
     "FixedAttention",
     "KernelAttention",
     "LearnedAttention",
+    "ODConv2d",
+    "OmniAttention",
+    "Routing",
+    "SqueezeExcitation",
     "StaticMixConv1d",
     "StaticMixConv2d",
     "StaticMixConv3d",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..functional import mix_kernels
 from ..layers.attention import FixedAttention
 from ..layers.kernel_stack import KernelStack
+from ..layers.omni import ODConv2d
 from .batch_norm import fuse_batch_norms
 from .replace import replace_modules
 
@@ -46,7 +47,8 @@ def fold(
     Args:
         model: any module.
         attention: what dynamic layers are frozen at: None leaves them dynamic (unless their attention is a FixedAttention),
-            "uniform" is 1/K each, a tensor (K,) is for all of them, a dict goes from names of layers to (K,).
+            "uniform" is 1/K each, a tensor (K,) is for all of them, a dict goes from names of layers to (K,), or for an
+            ODConv2d to a dict from "kernels", "channels", "filters", "taps" to their weights.
         batch_norm: fuse every batch norm that alone takes a convolution's output into that convolution; needs eval mode
             and a model that torch.fx can trace.
         inplace: change ``model`` itself instead of a copy.
@@ -76,8 +78,10 @@ def _folded(stack: KernelStack, name: str, attention) -> nn.Module | None:
     weights = attention.get(name) if isinstance(attention, Mapping) else attention
     if weights is None and isinstance(stack.attention, FixedAttention):
         weights = stack.attention.weights
-    if weights is None:
-        return None
+    if weights is None or (isinstance(stack, ODConv2d) and not isinstance(weights, Mapping)):
+        return None  # an ODConv needs all four of its attentions frozen
+    if isinstance(weights, Mapping):
+        return _folded_omni(stack, name, weights)
     if isinstance(weights, str):
         if weights != "uniform":
             raise ValueError(f"attention must be 'uniform', a tensor or a dict, got {weights!r}")
@@ -88,3 +92,16 @@ def _folded(stack: KernelStack, name: str, attention) -> nn.Module | None:
         weights = weights.to(stack.weight)
         bias = None if stack.bias is None else mix_kernels(stack.bias, weights)
         return stack._plain_conv(mix_kernels(stack.weight, weights), bias)
+
+
+def _folded_omni(stack: KernelStack, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
+    """An ODConv2d at the weights of each of its heads, (count,) each."""
+    heads = stack.attention.heads if isinstance(stack, ODConv2d) else {}
+    if weights.keys() != set(heads):
+        raise ValueError(f"attention of {name!r} must be for {sorted(heads)}, got {sorted(weights)}")
+    for over, head in heads.items():
+        if weights[over].shape != (head.fc.out_features,):
+            raise ValueError(f"{over} of {name!r} must be ({head.fc.out_features},), got {tuple(weights[over].shape)}")
+    with torch.no_grad():
+        kernel, bias = stack.kernels({over: w.to(stack.weight)[None] for over, w in weights.items()}, batch=1)
+        return stack._plain_conv(kernel[0], None if bias is None else bias[0])

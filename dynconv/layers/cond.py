@@ -1,0 +1,139 @@
+"""CondConv: a mix of K kernels whose weights are sigmoids, each kernel for itself.
+
+Reference: Yang et al., *CondConv: Conditionally Parameterized Convolutions*, https://arxiv.org/abs/1904.04971
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..functional import METHODS, dynamic_conv
+from .kernel_stack import KernelStack
+
+__all__ = ["CondConv2d", "Routing"]
+
+
+class Routing(nn.Module):
+    r"""CondConv's routing weights: spatial mean, one linear layer, sigmoid.
+
+    Reference: Yang et al., eq. 2, https://arxiv.org/abs/1904.04971
+
+    .. math:: r(x) = \mathrm{sigmoid}(R\,\mathrm{mean}(x) + c)
+
+    Example:
+        >>> import torch
+        >>> Routing(16, num_kernels=4)(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 4])
+
+    Args:
+        in_channels: C.
+        num_kernels: K.
+
+    Shape:
+        (B, C, *spatial) → (B, K), each between 0 and 1, of any sum. Weights that are ``given`` are handed on as they are.
+
+    Raises:
+        ValueError: an argument or the input's number of channels does not fit.
+    """
+
+    over, batched = "kernels", True
+
+    def __init__(self, in_channels: int, num_kernels: int, device=None, dtype=None) -> None:
+        super().__init__()
+        for name, value in (("in_channels", in_channels), ("num_kernels", num_kernels)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.fc = nn.Linear(in_channels, num_kernels, device=device, dtype=dtype)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The scores before the sigmoid, (B, K)."""
+        if x.ndim < 3 or x.shape[1] != self.fc.in_features:
+            raise ValueError(f"Routing expects (B, {self.fc.in_features}, *spatial), got {tuple(x.shape)}")
+        return self.fc(x.flatten(2).mean(2))
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        return torch.sigmoid(self.logits(x)) if given is None else given
+
+
+class CondConv2d(KernelStack):
+    r"""A convolution with K experts, mixed for each image with weights that are given or computed.
+
+    Reference: Yang et al., https://arxiv.org/abs/1904.04971
+
+    .. math:: y_b = \Big(\sum_k r_{bk} W_k\Big) * x_b + \sum_k r_{bk}\, b_k
+
+    Unlike the attention of :class:`DynamicConv2d`, the weights need not sum to one.
+
+    Example:
+        >>> import torch
+        >>> layer, x = CondConv2d(16, 32, 3, padding=1, num_kernels=4), torch.randn(2, 16, 8, 8)
+        >>> layer(x).shape, layer(x, torch.tensor([[0.5, 0.5, 0.0, -1.0], [1.0, 0.0, 2.0, 0.0]])).shape
+        (torch.Size([2, 32, 8, 8]), torch.Size([2, 32, 8, 8]))
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
+            as in :class:`torch.nn.Conv2d`.
+        num_kernels: K, at least 1.
+        method: how it is computed, see :func:`dynconv.functional.dynamic_conv`.
+
+    Shape:
+        x (B, in_channels, H, W), routing weights (B, K) of any sign and sum, or None → (B, out_channels, H', W'). An image
+        without B is taken too. Checkpoints of timm's CondConv2d, whose ``weight`` is flat and which has no routing of its
+        own, load with ``strict=False``.
+
+    Raises:
+        ValueError: an argument or a shape does not fit; TypeError: input that is not floating point.
+    """
+
+    spatial_dims = 2
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+        *,
+        num_kernels=4,
+        method="auto",
+    ):
+        if method != "auto" and method not in METHODS:
+            raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
+        factory = {"device": device, "dtype": dtype}
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            num_kernels=num_kernels,
+            **factory,
+        )
+        self.attention = Routing(in_channels, num_kernels, **factory)
+        self.method = method
+
+    def forward(self, x: Tensor, routing_weights: Tensor | None = None) -> Tensor:
+        x, unbatched = self._as_batch(x)
+        if unbatched and routing_weights is not None and routing_weights.ndim == 1:
+            routing_weights = routing_weights.unsqueeze(0)  # (1, K)
+        weights = self.attention(x, routing_weights)  # (B, K)
+        y = dynamic_conv(x, self.weight, weights, self.bias, **self.geometry(), method=self.method)
+        return y.squeeze(0) if unbatched else y
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        flat = state.get(prefix + "weight")
+        if flat is not None and flat.shape == (self.num_kernels, self.weight[0].numel()):
+            state[prefix + "weight"] = flat.reshape(self.weight.shape)  # timm keeps (K, O·C/g·kh·kw)
+        super()._load_from_state_dict(state, prefix, *args)

@@ -1,0 +1,215 @@
+"""ODConv: attention along all four dimensions of a kernel, the K kernels being only one of them.
+
+Reference: Li, Zhou and Yao, *Omni-Dimensional Dynamic Convolution*, https://openreview.net/forum?id=DmpCfq6Mg39
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..functional import check_temperature, conv_per_image, mix_kernels, softmax_temperature
+from .kernel_stack import KernelStack
+
+__all__ = ["ODConv2d", "OmniAttention"]
+
+
+class _Head(nn.Module):
+    """One of the four attentions: a linear layer, then softmax over K kernels or a sigmoid for each of the others."""
+
+    batched = True
+
+    def __init__(self, hidden: int, count: int, over: str, device, dtype) -> None:
+        super().__init__()
+        self.over = over
+        self.fc = nn.Linear(hidden, count, device=device, dtype=dtype)
+        nn.init.kaiming_normal_(self.fc.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.fc.bias)
+
+    def forward(self, hidden: Tensor, temperature: Tensor) -> Tensor:
+        logits = self.fc(hidden)  # (B, count)
+        softmax = self.over == "kernels"
+        return softmax_temperature(logits, temperature) if softmax else torch.sigmoid(logits / temperature)
+
+
+class OmniAttention(nn.Module):
+    r"""The four attentions of :class:`ODConv2d`, from one squeeze.
+
+    Reference: Li et al., section 3.2, https://openreview.net/forum?id=DmpCfq6Mg39
+
+    .. math:: h = \mathrm{relu}(\mathrm{BN}(V\,\mathrm{mean}(x)))
+
+    and a head each: sigmoid(./T) over input channels, filters and taps, softmax(./T) over kernels. A head that could only
+    repeat another is left out, as in the paper's code: taps of a 1×1 kernel, filters of a depthwise one, K = 1.
+
+    Example:
+        >>> import torch
+        >>> attention = OmniAttention(16, 32, taps=9, num_kernels=4)
+        >>> {over: tuple(weights.shape) for over, weights in attention(torch.randn(2, 16, 8, 8)).items()}
+        {'kernels': (2, 4), 'channels': (2, 16), 'filters': (2, 32), 'taps': (2, 9)}
+
+    Args:
+        in_channels, out_channels: C and O.
+        taps: places in the kernel; 1 leaves their head out.
+        num_kernels: K; 1 leaves its head out.
+        reduction, min_hidden: the hidden width is max(C // reduction, min_hidden).
+        temperature: T above 0, a buffer.
+        depthwise: leaves the filters' head out.
+
+    Shape:
+        (B, C, *spatial) → dict from "kernels", "channels", "filters", "taps" to (B, count). In training the batch norm
+        uses the batch's statistics; a batch of one has none, and is normalised by the running ones.
+
+    Raises:
+        ValueError: an argument does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        taps: int,
+        num_kernels: int = 4,
+        reduction: int = 16,
+        min_hidden: int = 16,
+        temperature: float = 1.0,
+        depthwise: bool = False,
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        for name, value in (("reduction", reduction), ("min_hidden", min_hidden)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        hidden, factory = max(in_channels // reduction, min_hidden), {"device": device, "dtype": dtype}
+        self.fc = nn.Linear(in_channels, hidden, bias=False, **factory)
+        nn.init.kaiming_normal_(self.fc.weight, mode="fan_out", nonlinearity="relu")
+        self.norm = nn.BatchNorm1d(hidden, **factory)
+        counts = {
+            "kernels": num_kernels if num_kernels > 1 else 0,
+            "channels": in_channels,
+            "filters": 0 if depthwise else out_channels,
+            "taps": taps if taps > 1 else 0,
+        }
+        self.heads = nn.ModuleDict({over: _Head(hidden, n, over, **factory) for over, n in counts.items() if n})
+        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        hidden = torch.relu(self._normalized(self.fc(x.flatten(2).mean(2))))  # (B, hidden)
+        return {over: head(hidden, self.temperature) for over, head in self.heads.items()}
+
+    def _normalized(self, hidden: Tensor) -> Tensor:
+        if self.training and hidden.shape[0] < 2:
+            norm = self.norm
+            return F.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+        return self.norm(hidden)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature.item():g}"
+
+
+class ODConv2d(KernelStack):
+    r"""A convolution whose kernel is weighed, for each image, over kernels, input channels, filters and taps.
+
+    Reference: Li et al., eq. 3, https://openreview.net/forum?id=DmpCfq6Mg39
+
+    .. math:: y_b = \Big(\alpha^f_b \odot \alpha^c_b \odot \alpha^s_b \odot \sum_k \alpha^w_{bk} W_k\Big) * x_b
+        + \sum_k \alpha^w_{bk}\, b_k
+
+    with filters f, input channels c, taps s and kernels w. The paper's layer has no bias; here it is mixed over the
+    kernels and not scaled further.
+
+    Example:
+        >>> import torch
+        >>> layer = ODConv2d(16, 32, 3, padding=1, num_kernels=4)
+        >>> layer(torch.randn(2, 16, 8, 8)).shape
+        torch.Size([2, 32, 8, 8])
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, device, dtype:
+            as in :class:`torch.nn.Conv2d`.
+        num_kernels: K, at least 1; with 1, three attentions remain.
+        reduction, min_hidden, temperature: see :class:`OmniAttention`.
+        method: "grouped", "unfold" or "auto", see :func:`dynconv.functional.conv_per_image`.
+
+    Shape:
+        (B, in_channels, H, W) → (B, out_channels, H', W'), or without B.
+
+    Raises:
+        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+    """
+
+    spatial_dims = 2
+    mixes_kernels = False  # not only: each of the four heads is a weighting of its own
+
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        padding_mode="zeros",
+        device=None,
+        dtype=None,
+        *,
+        num_kernels=4,
+        reduction=16,
+        min_hidden=16,
+        temperature=1.0,
+        method="auto",
+    ):
+        factory = {"device": device, "dtype": dtype}
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            num_kernels=num_kernels,
+            **factory,
+        )
+        if method not in ("auto", "grouped", "unfold"):
+            raise ValueError(f"method must be 'auto', 'grouped' or 'unfold', got {method!r}")
+        self.attention = OmniAttention(
+            in_channels,
+            out_channels,
+            math.prod(self.kernel_size),
+            num_kernels,
+            reduction,
+            min_hidden,
+            temperature,
+            depthwise=in_channels == groups == out_channels,
+            **factory,
+        )
+        self.method = method
+
+    def kernels(self, weights: dict[str, Tensor], batch: int) -> tuple[Tensor, Tensor | None]:
+        """Each image's kernel (B, O, C/groups, kh, kw) and bias (B, O), from weights (B, count) as the attention gives them."""
+        mix = weights.get("kernels", self.weight.new_ones(batch, 1))  # (B, K)
+        kernel = mix_kernels(self.weight, mix.to(self.weight.dtype))  # (B, O, C/g, kh, kw)
+        if "taps" in weights:
+            kernel = kernel * weights["taps"].reshape(batch, 1, 1, *self.kernel_size)
+        if "filters" in weights:
+            kernel = kernel * weights["filters"].reshape(batch, -1, 1, 1, 1)
+        channels = weights["channels"].unflatten(1, (self.groups, 1, -1))  # (B, g, 1, C/g): each group sees its own
+        channels = channels.expand(-1, -1, self.out_channels // self.groups, -1).flatten(1, 2)  # (B, O, C/g)
+        bias = None if self.bias is None else mix_kernels(self.bias, mix.to(self.bias.dtype))  # (B, O)
+        return kernel * channels[..., None, None], bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, unbatched = self._as_batch(x)
+        kernel, bias = self.kernels(self.attention(x), x.shape[0])
+        y = conv_per_image(x, kernel, bias, **self.geometry(), method=self.method)
+        return y.squeeze(0) if unbatched else y
