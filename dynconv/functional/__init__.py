@@ -8,6 +8,7 @@ from .cam import auxiliary_classifier_loss, class_activation_map, grad_cam, norm
 from .convolution import METHODS, PADDING_MODES, conv, conv_per_image, dynamic_conv
 from .mixing import mix_kernels, mix_outputs
 from .normalization import adaptive_layer_instance_norm, layer_instance_norm
+from .sparse import dilate_gate, gumbel_sigmoid, sparsity_loss
 from .temperature import check_temperature, softmax_temperature
 
 __all__ = [
@@ -19,11 +20,14 @@ __all__ = [
     "class_activation_map",
     "conv",
     "conv_per_image",
+    "dilate_gate",
     "dynamic_conv",
     "grad_cam",
+    "gumbel_sigmoid",
     "layer_instance_norm",
     "mix_kernels",
     "mix_outputs",
     "normalize_map",
     "softmax_temperature",
+    "sparsity_loss",
 ]

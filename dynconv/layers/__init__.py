@@ -6,6 +6,7 @@ from .cond import CondConv2d, Routing
 from .dynamic import DynamicConv1d, DynamicConv2d, DynamicConv3d
 from .normalization import ILN, AdaLIN
 from .omni import ODConv2d, OmniAttention
+from .spatial import SparseBlock, SparseCost, SpatialGate
 from .squeeze_excitation import ChannelGate, SqueezeExcitation
 from .static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
 from .ugatit import (
@@ -37,6 +38,9 @@ __all__ = [
     "ODConv2d",
     "OmniAttention",
     "Routing",
+    "SparseBlock",
+    "SparseCost",
+    "SpatialGate",
     "SqueezeExcitation",
     "StaticMixConv1d",
     "StaticMixConv2d",

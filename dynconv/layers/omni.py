@@ -202,7 +202,7 @@ class ODConv2d(KernelStack):
         if "taps" in weights:
             kernel = kernel * weights["taps"].reshape(batch, 1, 1, *self.kernel_size)
         if "filters" in weights:
-            kernel = kernel * weights["filters"].reshape(batch, -1, 1, 1, 1)
+            kernel = kernel * weights["filters"][:, :, None, None, None]
         channels = weights["channels"].unflatten(1, (self.groups, 1, -1))  # (B, g, 1, C/g): each group sees its own
         channels = channels.expand(-1, -1, self.out_channels // self.groups, -1).flatten(1, 2)  # (B, O, C/g)
         bias = None if self.bias is None else mix_kernels(self.bias, mix.to(self.bias.dtype))  # (B, O)

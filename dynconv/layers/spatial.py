@@ -1,0 +1,208 @@
+"""Spatially sparse convolution: a gate decides, position by position, where a residual block computes at all.
+
+Reference: Verelst and Tuytelaars, *Dynamic Convolutions: Exploiting Spatial Sparsity for Faster Inference*,
+https://arxiv.org/abs/1912.03203
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..functional.sparse import dilate_gate, gumbel_sigmoid
+from ..functional.temperature import check_temperature
+
+__all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
+
+
+class SpatialGate(nn.Module):
+    r"""Open (1) or closed (0), for each position of each image.
+
+    Reference: Verelst and Tuytelaars, section 3.1, https://arxiv.org/abs/1912.03203
+
+    .. math:: z = C * x + w \cdot \mathrm{mean}(x) + c, \qquad g = [z \ge 0]
+
+    In training, Gumbel noise is added and the gradient is that of a sigmoid with temperature T
+    (:func:`dynconv.functional.gumbel_sigmoid`).
+
+    Example:
+        >>> import torch
+        >>> gate = SpatialGate(16, stride=2).eval()(torch.randn(2, 16, 9, 7))
+        >>> gate.shape, set(gate.unique().tolist()) <= {0.0, 1.0}
+        (torch.Size([2, 1, 5, 4]), True)
+
+    Args:
+        in_channels: C.
+        stride: of the 3×3 convolution C, which has padding 1.
+        temperature: T above 0 of the gradient in training, a buffer.
+
+    Shape:
+        (B, C, H, W) → (B, 1, H', W').
+
+    Raises:
+        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+    """
+
+    over, batched = "positions", True
+
+    def __init__(self, in_channels: int, stride: int = 1, temperature: float = 1.0, device=None, dtype=None) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        for name, value in (("in_channels", in_channels), ("stride", stride)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        factory = {"device": device, "dtype": dtype}
+        self.conv = nn.Conv2d(in_channels, 1, 3, stride, padding=1, **factory)
+        self.fc = nn.Linear(in_channels, 1, **factory)
+        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The scores z, (B, 1, H', W')."""
+        if x.ndim != 4 or x.shape[1] != self.conv.in_channels:
+            raise ValueError(f"SpatialGate expects (B, {self.conv.in_channels}, H, W), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise TypeError(f"SpatialGate expects floating point input, got {x.dtype}")
+        return self.conv(x) + self.fc(x.mean((2, 3)))[..., None, None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.logits(x)
+        return gumbel_sigmoid(logits, self.temperature) if self.training else (logits >= 0).to(logits.dtype)
+
+    def extra_repr(self) -> str:
+        return f"temperature={self.temperature.item():g}"
+
+
+class SparseCost(NamedTuple):
+    """Multiply-adds of a block's two convolutions."""
+
+    used: Tensor
+    """for the open positions and what they need, with the gate's gradient; one element"""
+    total: int
+    """with all positions open"""
+
+
+class SparseBlock(nn.Module):
+    r"""A residual block that computes its branch only where its gate is open.
+
+    Reference: Verelst and Tuytelaars, section 3.2, https://arxiv.org/abs/1912.03203
+
+    .. math:: y = \mathrm{relu}\big(\mathrm{shortcut}(x) + g(x) \odot \mathrm{branch}(x)\big)
+
+    The branch is conv 3×3, batch norm, ReLU, conv 3×3, batch norm. In training it is computed everywhere and multiplied by
+    the gate, without a look at the gate's values, so that a GPU never waits. In eval mode closed positions are really
+    skipped: the patches of open ones are gathered, multiplied, and scattered back; the first convolution runs where the
+    second will look, which is the gate dilated by one position.
+
+    Example:
+        >>> import torch
+        >>> block, x = SparseBlock(8, 16, stride=2).eval(), torch.randn(2, 8, 9, 7)
+        >>> y, cost = block(x, return_cost=True)
+        >>> y.shape, 0 <= cost.used.item() <= cost.total
+        (torch.Size([2, 16, 5, 4]), True)
+
+    Args:
+        in_channels: C.
+        out_channels: O; None for C.
+        stride: of the first convolution, the gate and the shortcut.
+        temperature: of the :class:`SpatialGate`.
+        sparse: True or False forces the way of computing; None skips positions in eval mode, except while compiling or
+            exporting, where shapes cannot depend on the gate's values.
+
+    Shape:
+        (B, C, H, W) → (B, O, H', W'); with ``return_cost`` also a :class:`SparseCost`. A gate that was replaced by
+        fractions (:func:`dynconv.probe.intervene`) is multiplied in both ways.
+
+    Raises:
+        ValueError: an argument or the input's shape does not fit, or positions are to be skipped in training.
+        TypeError: input that is not floating point.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        stride: int = 1,
+        temperature: float = 1.0,
+        sparse: bool | None = None,
+        device=None,
+        dtype=None,
+    ) -> None:
+        super().__init__()
+        out_channels = in_channels if out_channels is None else out_channels
+        if out_channels < 1:
+            raise ValueError(f"out_channels must be at least 1, got {out_channels}")
+        factory = {"device": device, "dtype": dtype}
+        self.gate = SpatialGate(in_channels, stride, temperature, **factory)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, **factory)
+        self.bn1 = nn.BatchNorm2d(out_channels, **factory)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False, **factory)
+        self.bn2 = nn.BatchNorm2d(out_channels, **factory)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or out_channels != in_channels:
+            plain = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False, **factory)
+            self.shortcut = nn.Sequential(plain, nn.BatchNorm2d(out_channels, **factory))
+        self.sparse = sparse
+
+    def forward(self, x: Tensor, return_cost: bool = False) -> Tensor | tuple[Tensor, SparseCost]:
+        gate = self.gate(x)  # (B, 1, H', W')
+        branch = self._skipping(x, gate) if self._skips() else self._everywhere(x) * gate  # (B, O, H', W')
+        y = torch.relu(self.shortcut(x) + branch)
+        return (y, self.cost(gate)) if return_cost else y
+
+    def cost(self, gate: Tensor) -> SparseCost:
+        """Multiply-adds of the two convolutions for this gate (B, 1, H', W')."""
+        needed = dilate_gate(gate, gate.shape[2:])
+        first, second = self.conv1.weight.numel(), self.conv2.weight.numel()  # multiply-adds of one position
+        return SparseCost(needed.sum() * first + gate.sum() * second, gate.numel() * (first + second))
+
+    def _skips(self) -> bool:
+        if self.sparse and self.training:
+            raise ValueError("positions cannot be skipped in training: batch norm needs all of them; call .eval()")
+        if self.sparse is not None:
+            return self.sparse
+        return not self.training and not torch.compiler.is_compiling()
+
+    def _everywhere(self, x: Tensor) -> Tensor:
+        return self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+
+    def _skipping(self, x: Tensor, gate: Tensor) -> Tensor:
+        size = gate.shape[2:]
+        needed = dilate_gate(gate, size) != 0
+        hidden = torch.relu(_normalized(self.bn1, _conv_at(x, needed, self.conv1)))  # (needed, O)
+        hidden = _scatter(hidden, needed)  # (B, O, H', W'); nobody looks where it is 0 without being needed
+        is_open = gate != 0
+        out = _normalized(self.bn2, _conv_at(hidden, is_open, self.conv2))  # (open, O)
+        return _scatter(out * gate[is_open].unsqueeze(1).to(out.dtype), is_open)
+
+    def extra_repr(self) -> str:
+        return "" if self.sparse is None else f"sparse={self.sparse}"
+
+
+def _conv_at(x: Tensor, where: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A convolution at some output positions only: (B, C, H, W), (B, 1, H', W') bool → (n, O)."""
+    (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) = conv.kernel_size, conv.stride, conv.padding
+    x = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
+    height, width = x.shape[2:]
+    image, _, row, column = where.nonzero(as_tuple=True)  # (n,) each
+    corner = (image * height + row * stride_h) * width + column * stride_w  # of each patch, in the flat picture
+    taps = torch.arange(kernel_h, device=x.device)[:, None] * width + torch.arange(kernel_w, device=x.device)
+    pixels = x.permute(0, 2, 3, 1).flatten(0, 2)  # (B·H·W, C)
+    patches = pixels[corner[:, None] + taps.flatten()]  # (n, kernel, C)
+    weight = conv.weight.flatten(2).transpose(1, 2).flatten(1)  # (O, kernel·C)
+    return F.linear(patches.flatten(1), weight, conv.bias)
+
+
+def _scatter(values: Tensor, where: Tensor) -> Tensor:
+    """(n, O) back to their places among zeros: (B, O, H', W')."""
+    batch, _, height, width = where.shape
+    picture = values.new_zeros(batch * height * width, values.shape[1])
+    picture = picture.index_copy(0, where.flatten().nonzero().squeeze(1), values)
+    return picture.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
+
+
+def _normalized(norm: nn.BatchNorm2d, values: Tensor) -> Tensor:
+    """Batch norm at inference of (n, O)."""
+    return F.batch_norm(values, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
