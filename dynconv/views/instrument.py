@@ -38,6 +38,11 @@ def bundle(name: str) -> str:
     return "\n".join(parts)
 
 
+def styles(name: str = "") -> str:
+    """The instruments' shared style sheet, and after it ``name``.css if an instrument needs rules of its own."""
+    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", name) if part)
+
+
 def encode(array: Tensor) -> str:
     """Base64 of little-endian float32: text survives Colab, which drops binary buffers."""
     return base64.b64encode(array.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()).decode()
@@ -46,7 +51,7 @@ def encode(array: Tensor) -> str:
 class Instrument(anywidget.AnyWidget):
     """Base of the instruments: subclasses give ``_esm``, fill ``data`` and draw ``still()``."""
 
-    _css = (HERE / "style.css").read_text(encoding="utf-8")
+    _css = styles()
     data = traitlets.Unicode("{}").tag(sync=True)
     experiments = traitlets.Unicode("{}").tag(sync=True)
 

@@ -93,10 +93,11 @@ export const slider = ({ label, min, max, step, value, log = false, show = numbe
     id, type: "range", min: to(min), max: to(max), step, "data-lm-suppress-shortcuts": "true", class: "dc-range",
   });
   const shown = element("output", { for: id });
-  const read = () => from(Number(input.value));
+  let exact; // a value set from outside stays what it was set to: the thumb only stands on the nearest step
+  const read = () => exact ?? from(Number(input.value));
   const tell = () => { shown.textContent = show(read()); input.setAttribute("aria-valuetext", `${label} ${show(read())}`); };
-  const set = (v) => { input.value = to(v); tell(); };
-  input.addEventListener("input", () => { tell(); changed?.(read()); });
+  const set = (v) => { exact = v; input.value = to(v); tell(); };
+  input.addEventListener("input", () => { exact = undefined; tell(); changed?.(read()); });
   input.addEventListener("change", () => settled?.(read()));
   set(value);
   return { node: element("div", { class: "dc-slider" }, element("label", { for: id }, label), input, shown), input, get: read, set };
