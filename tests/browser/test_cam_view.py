@@ -1,0 +1,158 @@
+"""CAMView in the page: torch's numbers, and every control by keyboard."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dynconv.views.cam import CAMView, cam_state
+from dynconv.views.instrument import bundle, encode
+from dynconv.views.page import page
+
+pytestmark = pytest.mark.browser
+LOAD = """async ([code, body, data]) => {
+  const module = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
+  const decode = (t) => new Float32Array(Uint8Array.from(atob(t), (c) => c.charCodeAt(0)).buffer);
+  return new Function('m', 'd', 'decode', body)(module, JSON.parse(data), decode);
+}"""
+# all one sees: pixels of the canvases, lengths of the bars, words; not the sliders' thumbs
+SEEN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
+  .concat([...root.querySelectorAll('span[style]')].map((e) => e.style.cssText), root.innerText).join('|')"""
+# what stands below may not jump
+HEIGHT = "root => root.getBoundingClientRect().height"
+
+
+def in_page(chromium, module, body, data):
+    context = chromium.new_context()
+    got = context.new_page().evaluate(LOAD, [bundle(module), body, json.dumps(data)])
+    context.close()
+    return got
+
+
+@contextmanager
+def opened(chromium, tmp_path, view, **options):
+    """The instrument's page from a file, offline; it must not say anything on the console."""
+    path, errors = tmp_path / "page.html", []
+    path.write_text(page(view, "An instrument"), encoding="utf-8")
+    context = chromium.new_context(offline=True, **options)
+    tab = context.new_page()
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+    tab.goto(path.as_uri())
+    yield tab, tab.locator(".dynconv")
+    assert not errors
+    context.close()
+
+
+def seen(root):
+    return root.evaluate(SEEN)
+
+
+def check_everyday_use(tab, root):
+    """Every control has a label and is reached by Tab, every slider's ends differ in picture and words, Reset resets."""
+    first, height, controls = seen(root), root.evaluate(HEIGHT), root.locator("input, select, button")
+    assert controls.evaluate_all("all => all.every((e) => e.tagName === 'BUTTON' ? e.innerText : e.labels[0]?.innerText)")
+    for slider in root.locator("input[type=range]").all():
+        shown = []
+        for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
+            slider.press(key)
+            shown.append((seen(root), root.locator(".dc-summary").inner_text()))
+        assert len({picture for picture, _ in shown}) == 4
+        assert shown[0][1] != shown[2][1]
+        assert root.evaluate(HEIGHT) == height
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert seen(root) == first
+    check_tab_order(tab, root)
+
+
+def check_tab_order(tab, root):
+    tab.evaluate("document.activeElement.blur()")
+    stops = root.locator("button, select, input:not([type=radio]):not(:disabled), input[type=radio]:checked")
+    reached = set()
+    for _ in range(stops.count() + 2):  # Tab goes on from where the focus was, and once round past the page's end
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    assert reached >= set(stops.evaluate_all("all => all.map((e) => [...document.querySelectorAll('*')].indexOf(e))"))
+
+
+def a_view(**changes):
+    features, weight, bias = torch.rand(40, 4, 6), torch.randn(24, 40), torch.randn(24)
+    names = [f"class {k}" for k in range(24)]
+    return CAMView(torch.rand(3, 16, 24), features, weight, bias, names, **changes)
+
+
+def test_everything_it_shows(chromium):
+    # small enough that float32 itself is finer than 5e-7
+    features, weight, bias = torch.rand(40, 4, 6), torch.randn(24, 40) / 20, torch.randn(24) / 20
+    body = """
+      const features = decode(d.features), means = m.meansOf(features, 40, 24);
+      const data = {features, weight: decode(d.weight), bias: decode(d.bias), means, channels: 40, area: 24};
+      return [0, 5, 23].map((k) => { const s = m.camState(data, k);
+        return {...s, map: Array.from(s.map), large: Array.from(m.enlarge(s.map, [4, 6], [31, 20]))}; });"""
+    data = {"features": encode(features), "weight": encode(weight), "bias": encode(bias)}
+    for k, got in zip((0, 5, 23), in_page(chromium, "cam", body, data), strict=True):
+        expected = cam_state(features, weight, bias, k)
+        assert got["half"] == expected["half"]
+        assert got["strongest"] == expected["strongest"].tolist()
+        assert abs(got["mean"] + bias[k] - expected["logit"]) < 5e-7
+        expected["large"] = F.interpolate(expected["map"][None, None], (31, 20), mode="bilinear")[0, 0]
+        for name in ("map", "contributions", "logit", "large"):
+            value = torch.tensor(got[name]).reshape(expected[name].shape)
+            torch.testing.assert_close(value, expected[name], atol=5e-7, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("contributions", "bias", "half"), [([3, 3, 3, 3], 0, 2), ([-3, -3, 1, -3], 0, 2), ([1, 0.5, 0, 0], 9, 0)]
+)
+def test_channels_for_half(chromium, contributions, bias, half):
+    logit = sum(contributions) + bias
+    body = "return m.channelsForHalf(d[0], d[1])"
+    assert in_page(chromium, "cam", body, [contributions, logit]) == half
+
+
+def test_sliders_and_reset(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view()) as (tab, root):
+        check_everyday_use(tab, root)
+
+
+def test_classes_and_channels_by_keyboard(chromium, tmp_path):
+    view = a_view()
+    with opened(chromium, tmp_path, view) as (tab, root):
+        first, chosen, channels = seen(root), root.get_by_role("combobox"), root.get_by_role("radio")
+        assert chosen.locator("option").count() == 20
+        chosen.press("End")
+        last = seen(root)
+        assert last != first
+        k = view.classes[-1]
+        expected = cam_state(view.features, view.weight, view.bias, k)
+        assert f"{expected['logit']:.3f}".replace("-", "−") in root.locator(".dc-summary").inner_text()
+        assert tab.evaluate("model.get('class_index')") == k
+        channels.first.press("ArrowUp")  # radio buttons go round: to the eighth
+        assert seen(root) != last
+        assert tab.evaluate("model.get('rank')") == 8
+        assert f"Channel {expected['strongest'][7]} adds" in root.locator(".dc-summary").inner_text()
+        chosen.press("Home")
+        root.get_by_label("opacity").press("Home")
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert seen(root) == first
+
+
+def test_the_kernel_can_set_it(chromium, tmp_path):
+    view = a_view()
+    with opened(chromium, tmp_path, view) as (tab, root):
+        first = seen(root)
+        tab.evaluate(f"model.set('class_index', {view.classes[7]}); model.set('rank', 3); model.set('opacity', 0.25)")
+        assert seen(root) != first
+        assert root.get_by_role("combobox").input_value() == "7"
+        assert root.get_by_role("radio").nth(2).is_checked()
+        assert "by 25 %" in root.locator(".dc-summary").inner_text()
+
+
+def test_few_channels_and_a_narrow_page(chromium, tmp_path):
+    view = CAMView(torch.rand(3, 9, 9), torch.rand(2, 3, 3), torch.randn(1, 2), None, ["only"])
+    with opened(chromium, tmp_path, view, viewport={"width": 380, "height": 700}) as (tab, root):
+        assert root.get_by_role("radio").count() == 2
+        assert tab.evaluate("document.documentElement.scrollWidth") == 380
+        check_everyday_use(tab, root)
