@@ -32,7 +32,13 @@ def main(argv=None):
         prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(title="commands", metavar="")
-    for name, function in (("lab", lab), ("test", test), ("notebooks", notebooks), ("links", links)):
+    for name, function in (
+        ("lab", lab),
+        ("test", test),
+        ("notebooks", notebooks),
+        ("evidence", evidence),
+        ("links", links),
+    ):
         sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
         sub.add_argument("--cpu", action="store_true", help="install the small CPU-only torch where there is one")
         sub.set_defaults(function=function)
@@ -79,6 +85,12 @@ def notebooks(args, rest):
     """Execute the lessons afresh and store their outputs (for authors)."""
     set_up(["test"], args.cpu)
     return call([PYTHON, ROOT / "tests" / "notebook_runner.py", *rest])
+
+
+def evidence(args, rest):
+    """Repeat a row of the tables in experiments/, or all of them (--help after it says how)."""
+    set_up([], args.cpu)
+    return call([PYTHON, "-m", "dynconv.evidence", *rest])
 
 
 def links(args, rest):

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["KERNEL_COLOURS", "KERNEL_HATCHES", "Picture", "attention_bars", "curves", "images"]
+__all__ = ["KERNEL_COLOURS", "KERNEL_HATCHES", "Picture", "attention_bars", "curves", "images", "scatter"]
 
 # The K kernels: Okabe-Ito colours, each with a hatch of its own (views/style.css has the same).
 KERNEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
@@ -128,6 +128,36 @@ def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel=""
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
+    return Picture(figure, alt)
+
+
+def scatter(
+    points: Mapping[str, tuple[float, float, float]], alt: str, *, xlabel="", ylabel="", log_x=False
+) -> Picture:
+    """One point a name, with an error bar.
+
+    Reference: Okabe and Ito, https://jfly.uni-koeln.de/color/
+
+    Example:
+        >>> scatter({"static": (100, 0.5, 0.1), "dynamic": (104, 0.2, 0.1)}, alt="Dynamic is lower at little cost.")
+        Dynamic is lower at little cost.
+
+    Args:
+        points: name → (x, y, half the error bar's length).
+        alt: what the picture shows, in words.
+        xlabel, ylabel: axis labels.
+        log_x: logarithmic x axis.
+    """
+    figure = Figure(figsize=(5.6, 3.4))
+    axis = figure.subplots()
+    for i, (name, (x, y, error)) in enumerate(points.items()):
+        style = {"color": KERNEL_COLOURS[i % 8], "marker": MARKERS[(i + i // 8) % 8], "markeredgecolor": "black"}
+        axis.errorbar(x, y, error, label=name, linestyle="none", ecolor="black", capsize=2, **style)
+    if log_x:
+        axis.set_xscale("log")
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return Picture(figure, alt)
 
 

@@ -1,6 +1,26 @@
-"""What the lessons look at: the shipped images, and the tasks made of them."""
+"""What the lessons look at: the shipped images, the tasks made of them, and what can be fetched or brought along."""
 
+from .clutter import digits_in_clutter, digits_split
+from .cue import cue, edge_filters
+from .downloads import cifar10, data_folder, fashion_mnist
+from .folder import image_folder, open_image
 from .restoration import DEGRADATIONS, best_filter, restoration
 from .shipped import digits, photo, photo_names
 
-__all__ = ["DEGRADATIONS", "best_filter", "digits", "photo", "photo_names", "restoration"]
+__all__ = [
+    "DEGRADATIONS",
+    "best_filter",
+    "cifar10",
+    "cue",
+    "data_folder",
+    "digits",
+    "digits_in_clutter",
+    "digits_split",
+    "edge_filters",
+    "fashion_mnist",
+    "image_folder",
+    "open_image",
+    "photo",
+    "photo_names",
+    "restoration",
+]

@@ -65,34 +65,38 @@ def restoration(split: str = "train", per_photo: int = 40, size: int = 32, seed:
     Raises:
         ValueError: unknown split, or a number below 1.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
     if per_photo < 1 or size < 1:
         raise ValueError(f"per_photo and size must be at least 1, got {per_photo} and {size}")
     generator = torch.Generator().manual_seed(2 * seed + (split == "test"))
     degraded, clean, kinds = [], [], []
     for name in photo_names():
-        image = photo(name, grey=True)[None]  # (1, 1, H, W)
-        image = (image - image.mean()) / image.std()
+        image = standardised(name)  # (1, 1, H, W)
         for kind, degrade in enumerate(DEGRADATIONS.values()):
-            both = torch.cat([degrade(image, generator), image])  # (2, 1, H, W)
-            patches = _patches(both, split, per_photo, size, generator)
-            degraded.append(patches[:, 0])
-            clean.append(patches[:, 1])
+            both = torch.cat([degrade(image, generator), image], dim=1)  # (1, 2, H, W)
+            patches = cut_patches(both, split, per_photo, size, generator)  # (N, 2, S, S)
+            degraded.append(patches[:, :1])
+            clean.append(patches[:, 1:])
             kinds.append(torch.full((per_photo,), kind))
     return Restoration(torch.cat(degraded), torch.cat(clean), torch.cat(kinds))
 
 
-def _patches(both: Tensor, split: str, count: int, size: int, generator: torch.Generator) -> Tensor:
-    height, width = both.shape[-2:]
+def standardised(name: str) -> Tensor:
+    """A shipped photo in grey with mean 0 and standard deviation 1, (1, 1, H, W)."""
+    image = photo(name, grey=True)[None]
+    return (image - image.mean()) / image.std()
+
+
+def cut_patches(image: Tensor, split: str, count: int, size: int, generator: torch.Generator) -> Tensor:
+    """Random S × S patches of (1, C, H, W), from its left 60 % to train or its right 35 % to test: (count, C, S, S)."""
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    height, width = image.shape[-2:]
     first, end = (0, int(0.6 * width)) if split == "train" else (int(0.65 * width), width)
     if size > min(height, end - first):
         raise ValueError(f"size {size} is larger than the {height} × {end - first} region that patches are cut from")
     tops = torch.randint(0, height - size + 1, (count,), generator=generator).tolist()
     lefts = torch.randint(first, end - size + 1, (count,), generator=generator).tolist()
-    return torch.stack(
-        [both[..., t : t + size, c : c + size] for t, c in zip(tops, lefts, strict=True)]
-    )  # (N, 2, 1, S, S)
+    return torch.stack([image[0, :, t : t + size, c : c + size] for t, c in zip(tops, lefts, strict=True)])
 
 
 def best_filter(degraded: Tensor, clean: Tensor, kernel_size: int = 9) -> Tensor:

@@ -49,7 +49,7 @@ def fit(
     accelerator=None,
     progress: bool = True,
 ) -> Iterator[dict]:
-    """Train with a cosine learning rate; yield a record before the first and after every epoch.
+    """Train with a cosine learning rate (a constant one with "lbfgs"); yield a record before the first and after every epoch.
 
     Reference: Kingma and Ba, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter, https://arxiv.org/abs/1608.03983;
     Liu and Nocedal, https://doi.org/10.1007/BF01589116 (L-BFGS)
@@ -132,7 +132,9 @@ class _Run:
             self.is_main = accelerator.is_main_process
             self.trained = accelerator.prepare(model)
         self.optimizer = OPTIMIZERS[settings["optimizer"]](groups, settings["lr"])
-        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps)]
+        # a line search finds its own steps; to slow it down would only waste evaluations
+        decay = 0.0 if settings["optimizer"] != "lbfgs" else settings["lr"]
+        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, eta_min=decay)]
         if settings["anneal"]:
             first, last, fraction = settings["anneal"]
             self.schedules.append(TemperatureSchedule(model, max(1, round(steps * fraction)), first, last))
@@ -197,9 +199,9 @@ class _Run:
         best = min((r["test_loss"] for r in self.history if "test_loss" in r), default=math.inf)
         self.history.append(record)
         if folder is not None and self.is_main:
-            save_checkpoint(Path(folder, "last.pt"), self.state())
-            if record.get("test_loss", math.inf) < best:
+            if record.get("test_loss", math.inf) < best:  # first: a kill in between repeats the epoch, and this
                 save_checkpoint(Path(folder, "best.pt"), {"model": self.model.state_dict(), "record": record})
+            save_checkpoint(Path(folder, "last.pt"), self.state())
         if self.accelerator is not None:
             self.accelerator.wait_for_everyone()
         return record

@@ -24,7 +24,7 @@ export const camState = ({ features, weight, bias, means, channels, area }, k) =
   const map = mix(features, own, area);
   const contributions = means.map((mean, c) => own[c] * mean);
   const [mean] = meansOf(map, 1, area), logit = mean + bias[k];
-  const strongest = contributions.map((_, c) => c).sort((a, b) => Math.abs(contributions[b]) - Math.abs(contributions[a])).slice(0, 8);
+  const size = contributions.map(Math.abs), strongest = size.map((_, c) => c).sort((a, b) => size[b] - size[a]).slice(0, 8);
   return { map, contributions, mean, logit, strongest, half: channelsForHalf(contributions, logit) };
 };
 
@@ -95,7 +95,8 @@ const channelList = (count, value, changed) => {
     });
   };
   set(value);
-  const node = element("div", { class: "dc-channels", role: "radiogroup", "aria-label": "channel shown" }, ...rows.map((r) => r.node));
+  const node = element("div", { class: "dc-channels", role: "radiogroup", "aria-label": "channel shown" });
+  node.append(...rows.map((r) => r.node));
   return { node, draw, get: () => rows.findIndex((r) => r.input.checked) + 1, set };
 };
 

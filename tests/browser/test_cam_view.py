@@ -20,8 +20,10 @@ LOAD = """async ([code, body, data]) => {
 # all one sees: pixels of the canvases, lengths of the bars, words; not the sliders' thumbs
 SEEN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
   .concat([...root.querySelectorAll('span[style]')].map((e) => e.style.cssText), root.innerText).join('|')"""
-# what stands below may not jump
-HEIGHT = "root => root.getBoundingClientRect().height"
+PIXELS = "root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())"
+# where everything stands, and how high all is: nothing may jump
+PLACES = """root => JSON.stringify([root, ...root.querySelectorAll('input, select, button, canvas, figcaption')]
+  .map((e) => e.getBoundingClientRect()))"""
 
 
 def in_page(chromium, module, body, data):
@@ -52,18 +54,29 @@ def seen(root):
 
 def check_everyday_use(tab, root):
     """Every control has a label and is reached by Tab, every slider's ends differ in picture and words, Reset resets."""
-    first, height, controls = seen(root), root.evaluate(HEIGHT), root.locator("input, select, button")
-    assert controls.evaluate_all("all => all.every((e) => e.tagName === 'BUTTON' ? e.innerText : e.labels[0]?.innerText)")
+    first, places, controls = seen(root), root.evaluate(PLACES), root.locator("input, select, button")
+    assert controls.evaluate_all(
+        "all => all.every((e) => e.tagName === 'BUTTON' ? e.innerText : e.labels[0]?.innerText)"
+    )
     for slider in root.locator("input[type=range]").all():
         shown = []
         for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
             slider.press(key)
-            shown.append((seen(root), root.locator(".dc-summary").inner_text()))
-        assert len({picture for picture, _ in shown}) == 4
+            shown.append((seen(root), root.locator(".dc-summary").inner_text(), root.evaluate(PIXELS)))
+            assert root.evaluate(PLACES) == places
+        assert len({all_of_it for all_of_it, _, _ in shown}) == 4
         assert shown[0][1] != shown[2][1]
-        assert root.evaluate(HEIGHT) == height
+        assert shown[0][2] != shown[2][2]
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first
+    inputs = root.locator("input, select").all()
+    for key, some in (("End", inputs), ("Home", inputs[::-1]), ("ArrowRight", inputs), ("End", inputs[::-1])):
+        for control in some:
+            control.press(key)
+    assert root.evaluate(PLACES) == places
+    assert "NaN" not in seen(root)
+    root.get_by_role("button", name="Reset").press("Enter")
+    assert seen(root) == first
     check_tab_order(tab, root)
 
 
@@ -115,6 +128,19 @@ def test_channels_for_half(chromium, contributions, bias, half):
 def test_sliders_and_reset(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (tab, root):
         check_everyday_use(tab, root)
+
+
+def test_the_overlay_goes_from_the_photo_to_the_map(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view()) as (_, root):
+        opacity = root.get_by_label("opacity")
+        opacity.press("Home")
+        photo, overlay, channel = root.evaluate(PIXELS)
+        assert overlay == photo
+        opacity.press("End")
+        photo_again, covered, channel_again = root.evaluate(PIXELS)
+        assert (photo_again, channel_again) == (photo, channel)
+        root.get_by_role("combobox").press("End")
+        assert root.evaluate(PIXELS)[1] not in (photo, covered)
 
 
 def test_classes_and_channels_by_keyboard(chromium, tmp_path):

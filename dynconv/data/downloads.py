@@ -1,0 +1,89 @@
+"""FashionMNIST and CIFAR-10 by name, fetched by torchvision on the first call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["cifar10", "data_folder", "fashion_mnist"]
+
+
+def data_folder() -> Path:
+    """Where downloads are kept: the variable DYNCONV_DATA, or dynconv in the user's cache.
+
+    Reference: https://specifications.freedesktop.org/basedir-spec/latest/
+
+    Example:
+        >>> data_folder().name != ""
+        True
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("DYNCONV_DATA") or cache / "dynconv")
+
+
+def fashion_mnist(split: str = "train", folder: str | Path | None = None) -> tuple[Tensor, Tensor]:
+    """FashionMNIST: 60,000 or 10,000 images of clothes, bytes (N, 1, 28, 28), and their labels.
+
+    Reference: Xiao et al., https://arxiv.org/abs/1708.07747
+
+    Example:
+        >>> images, labels = fashion_mnist("test")  # doctest: +SKIP
+        >>> images.shape, images.dtype  # doctest: +SKIP
+        (torch.Size([10000, 1, 28, 28]), torch.uint8)
+
+    Args:
+        split: "train" or "test".
+        folder: keeps the files; :func:`data_folder` if left out.
+
+    Raises:
+        ValueError: unknown split; OSError: no network, or a file that is not what its checksum says, and what to do.
+    """
+    found = _fetch("FashionMNIST", split, folder)
+    return found.data[:, None], found.targets
+
+
+def cifar10(split: str = "train", folder: str | Path | None = None) -> tuple[Tensor, Tensor]:
+    """CIFAR-10: 50,000 or 10,000 colour images of ten classes, bytes (N, 3, 32, 32), and their labels.
+
+    Reference: A. Krizhevsky, https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
+
+    Example:
+        >>> images, labels = cifar10("test")  # doctest: +SKIP
+        >>> images.shape  # doctest: +SKIP
+        torch.Size([10000, 3, 32, 32])
+
+    Args:
+        split: "train" or "test".
+        folder: keeps the files; :func:`data_folder` if left out.
+
+    Raises:
+        ValueError: unknown split; OSError: no network, or a file that is not what its checksum says, and what to do.
+    """
+    found = _fetch("CIFAR10", split, folder)
+    return torch.from_numpy(found.data).movedim(-1, 1).contiguous(), torch.tensor(found.targets)
+
+
+def _fetch(name: str, split: str, folder: str | Path | None):
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    from torchvision import datasets  # a second to import, and only here
+
+    folder = Path(folder) if folder is not None else data_folder()
+    try:  # shows a progress bar, and compares checksums
+        return getattr(datasets, name)(root=str(folder), train=split == "train", download=True)
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # urllib's errors are OSErrors; torchvision raises RuntimeErrors of its own
+        if isinstance(error, OSError) or "downloading" in str(error):
+            raise OSError(
+                f"{name} is not in {folder} and cannot be downloaded ({getattr(error, 'reason', error)}). Connect to the "
+                f"network once, or copy the folder from a machine that has it. The lessons need no network."
+            ) from error
+        raise OSError(
+            f"a file of {name} in {folder} is not what its checksum says ({error}). Delete {folder / name} and "
+            "try again; if it happens twice, the download was tampered with or the publisher changed the file."
+        ) from error

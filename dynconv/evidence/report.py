@@ -1,0 +1,179 @@
+"""The report: README.md with tables, and figures, made of runs.csv and nothing else."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from .. import figures
+from ..tasks import Task, task
+from .rows import KERNELS, TEMPERATURES
+from .runs import INTERVENTIONS
+from .table import mean_and_std, read, summarise
+
+__all__ = ["report"]
+
+ABOUT = {
+    "restoration": "Undo one of four degradations with one 9 × 9 layer, without being told which. Test MSE.",
+    "cue": "A mark somewhere decides whether edges along x or along y are wanted, one 5 × 5 layer. Test MSE.",
+    "digits": "The UCI digits with a small network; the layer is its second convolution. Test cross-entropy and accuracy.",
+    "clutter": "A digit among pieces of others, the same network. Test cross-entropy and accuracy.",
+}
+
+
+def report(folder: str | Path) -> list[Path]:
+    """Write ``folder``/README.md and its figures from ``folder``/runs.csv.
+
+    Reference: none; every number is a mean over seeds with its sample standard deviation
+
+    Example:
+        >>> report("nowhere")
+        Traceback (most recent call last):
+        FileNotFoundError: there are no runs in nowhere/runs.csv
+
+    Args:
+        folder: with runs.csv in it.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        FileNotFoundError: there are no runs.
+    """
+    folder = Path(folder)
+    lines = read(folder / "runs.csv")
+    if not lines:
+        raise FileNotFoundError(f"there are no runs in {(folder / 'runs.csv').as_posix()}")
+    written, parts = [], [_head(lines)]
+    for name in dict.fromkeys(line["task"] for line in lines):
+        one, mine = task(name), [line for line in lines if line["task"] == name]
+        parts += [f"## {name}", ABOUT[name], _references(one), _table(one, mine), _verdict(mine)]
+        for kind, picture in (("temperature", _temperature(one, mine)), ("budget", _budget(mine))):
+            if picture is not None:
+                path = folder / f"{name}_{kind}.png"
+                path.write_bytes(picture.png)
+                written.append(path)
+                parts.append(f"![{picture.alt}]({path.name})")
+        parts += [
+            "What breaks when the attention is replaced (test loss; the trained networks of above):",
+            _interventions(mine),
+        ]
+    readme = folder / "README.md"
+    readme.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8", newline="\n")
+    return [readme, *written]
+
+
+def _head(lines: list[dict]) -> str:
+    hours = sum(float(line["seconds"]) for line in lines) / 3600
+    versions = ", ".join(sorted({f"torch {line['torch']} on Python {line['python']}" for line in lines}))
+    seeds = len({line["seed"] for line in lines})
+    return f"""# Evidence
+
+What each system does on each task: {len(lines)} runs, {seeds} seeds a row, {hours:.1f} hours of one CPU core together ({versions}).
+Made by `python run.py evidence --all --out experiments/runs.csv` and `python run.py evidence --report experiments`; every line
+of [runs.csv](runs.csv) names the command that repeats it. Mean ± standard deviation over seeds; *against static* is the paired
+difference, seed by seed, to the plain convolution (negative is better). Systems, widths and tasks are those of
+`dynconv.systems` and `dynconv.tasks`: *static-parameters* and *static-flops* are plain networks as wide as the dynamic one
+(K = 4) has parameters or multiply-adds for. Temperature 30-1 falls from 30 to 1 over the first 30 % of the steps."""
+
+
+def _references(one: Task) -> str:
+    known = [f"{name} {loss:.4f}" for name, loss in one.references.items()]
+    return f"Known without training (least squares, on the test set): {'; '.join(known)}." if known else ""
+
+
+def _name(key: tuple[str, ...]) -> str:
+    _, system, kernels, temperature = key
+    return (
+        system
+        + (f", K = {kernels}" if kernels else "")
+        + (f", T = {temperature.replace('-', ' → ')}" if temperature else "")
+    )
+
+
+def _pm(value: tuple[float, float] | None, form: str = ".4f") -> str:
+    return "–" if value is None else f"{value[0]:{form}} ± {value[1]:{form}}"
+
+
+def _closed(one: Task, lines: list[dict]) -> str:
+    first, last = one.references.values()
+    shares = [{"closed": str(100 * (first - float(line["test_loss"])) / (first - last))} for line in lines]
+    return _pm(mean_and_std(shares, "closed"), ".0f") + " %"
+
+
+def _paired(lines: list[dict], others: list[dict]) -> str:
+    base = {line["seed"]: float(line["test_loss"]) for line in others}
+    both = [float(line["test_loss"]) - base[line["seed"]] for line in lines if line["seed"] in base]
+    return f"{statistics.fmean(both):+.4f} ± {statistics.stdev(both):.4f}" if len(both) > 1 else "–"
+
+
+def _table(one: Task, lines: list[dict]) -> str:
+    found = summarise(lines)
+    static = found.get((one.name, "static", "", ""), [])
+    accuracy = any(line["test_accuracy"] for line in lines)
+    last = "accuracy %" if accuracy else "gap closed"
+    rows = [
+        f"| system | parameters | multiply-adds | test loss | against static | {last} |",
+        "| --- | --: | --: | --: | --: | --: |",
+    ]
+    for key, seeds in found.items():
+        percent = [{"a": str(100 * float(line["test_accuracy"]))} for line in seeds] if accuracy else []
+        end = _pm(mean_and_std(percent, "a"), ".1f") if accuracy else _closed(one, seeds)
+        cost = f"{int(seeds[0]['parameters']):,} | {int(seeds[0]['macs']):,}"
+        rows.append(
+            f"| {_name(key)} | {cost} | {_pm(mean_and_std(seeds, 'test_loss'))} | {_paired(seeds, static)} | {end} |"
+        )
+    return "\n".join(rows)
+
+
+def _verdict(lines: list[dict]) -> str:
+    """Who wins: said from the numbers, also where it is not the dynamic convolution."""
+    means = {key: mean_and_std(seeds, "test_loss") for key, seeds in summarise(lines).items()}
+    best = min(means, key=lambda key: means[key][0])
+    dynamic = min((key for key in means if key[1] == "dynamic"), key=lambda key: means[key][0], default=None)
+    wide = next((key for key in means if key[1] == "static-parameters"), None)
+    if dynamic is None or wide is None:
+        return ""
+    words = f"Lowest test loss: **{_name(best)}**, {_pm(means[best])}. Best dynamic convolution: {_name(dynamic)}, {_pm(means[dynamic])}; "
+    words += f"a static network of as many parameters: {_pm(means[wide])}. "
+    if means[wide][0] < means[dynamic][0]:
+        return words + "Here dynamic convolution does **not** win: spend the parameters on width."
+    return words + "Here the dynamic convolution wins at equal parameters."
+
+
+def _temperature(one: Task, lines: list[dict]) -> figures.Picture | None:
+    found = {key: mean_and_std(seeds, "test_loss")[0] for key, seeds in summarise(lines).items()}
+    fixed = [t for t in TEMPERATURES if "-" not in t]
+    series = {}
+    for K in KERNELS:
+        values = [found.get((one.name, "dynamic", str(K), t)) for t in fixed]
+        annealed = found.get((one.name, "dynamic", str(K), "30-1"))
+        if None not in values:
+            series[f"K = {K}" + (f" (30 → 1: {annealed:.4f})" if annealed else "")] = values
+    if not series:
+        return None
+    alt = f"{one.name}: mean test loss against the temperature kept throughout, one line for each number of kernels."
+    return figures.curves(
+        series, alt, x=[float(t) for t in fixed], xlabel="temperature T", ylabel="test loss", log_x=True
+    )
+
+
+def _budget(lines: list[dict]) -> figures.Picture | None:
+    points = {}
+    for key, seeds in summarise(lines).items():
+        if key[1] != "dynamic" or key[3] in ("1", "30-1"):
+            points[_name(key)] = (float(seeds[0]["macs"]), *mean_and_std(seeds, "test_loss"))
+    alt = "Mean test loss with its standard deviation against multiply-adds an image, one point a system."
+    return figures.scatter(points, alt, xlabel="multiply-adds an image", ylabel="test loss", log_x=True)
+
+
+def _interventions(lines: list[dict]) -> str:
+    rows = [
+        f"| system | as trained | {' | '.join(INTERVENTIONS)} |",
+        f"| --- | --: | {' | '.join(['--:'] * len(INTERVENTIONS))} |",
+    ]
+    for key, seeds in summarise(lines).items():
+        values = [mean_and_std(seeds, f"loss_{mode}") for mode in INTERVENTIONS]
+        if values[0] is not None:
+            rows.append(f"| {_name(key)} | {_pm(mean_and_std(seeds, 'test_loss'))} | {' | '.join(map(_pm, values))} |")
+    return "\n".join(rows)

@@ -1,0 +1,106 @@
+"""The CSV of all runs: read, added to line by line, summed up over seeds."""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+from pathlib import Path
+
+from .runs import COLUMNS
+
+__all__ = ["KEY", "mean_and_std", "read", "summarise", "write"]
+
+KEY = ("task", "system", "num_kernels", "temperature")
+
+
+def read(path: str | Path) -> list[dict]:
+    """The lines of a CSV of runs, every value as text; none if there is no file.
+
+    Reference: Python's csv module
+
+    Example:
+        >>> read("nowhere.csv")
+        []
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ValueError: it has other columns.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {list(COLUMNS)}")
+        return list(reader)
+
+
+def write(path: str | Path, lines: list[dict]) -> None:
+    """All lines, sorted by row and seed, whole or not at all.
+
+    Reference: see :func:`dynconv.train.save_checkpoint`
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "runs.csv")
+        >>> write(path, [dict.fromkeys(COLUMNS, "1")])
+        >>> read(path)[0]["task"]
+        '1'
+
+    Args:
+        path: of the file.
+        lines: as :func:`run` gives them; a later line of the same row and seed replaces an earlier one.
+    """
+    path = Path(path)
+    latest = {tuple(str(line[name]) for name in (*KEY, "seed")): line for line in lines}
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {n: f"{v:.6g}" if isinstance(v, float) else v for n, v in latest[k].items()} for k in sorted(latest)
+        )
+    os.replace(part, path)
+
+
+def summarise(lines: list[dict]) -> dict[tuple[str, ...], list[dict]]:
+    """Lines by row, seeds in order.
+
+    Reference: none
+
+    Example:
+        >>> line = dict.fromkeys(COLUMNS, "1")
+        >>> [len(seeds) for seeds in summarise([line, line | {"seed": "2"}]).values()]
+        [2]
+
+    Args:
+        lines: as :func:`read` gives them.
+    """
+    found: dict[tuple[str, ...], list[dict]] = {}
+    for line in lines:
+        found.setdefault(tuple(line[name] for name in KEY), []).append(line)
+    return {key: sorted(seeds, key=lambda line: int(line["seed"])) for key, seeds in found.items()}
+
+
+def mean_and_std(lines: list[dict], column: str) -> tuple[float, float] | None:
+    """Mean and sample standard deviation over seeds; None where the column is empty.
+
+    Reference: none
+
+    Example:
+        >>> mean_and_std([{"a": "1"}, {"a": "3"}], "a")
+        (2.0, 1.4142135623730951)
+
+    Args:
+        lines: of one row.
+        column: which.
+    """
+    values = [float(line[column]) for line in lines if line[column] != ""]
+    if not values:
+        return None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,170 @@
+// U-GAT-IT's attention: the same channel weights for every image, its heatmap and logits, and AdaLIN of one channel.
+
+import {
+  captioned, decode, element, instrument, mix, number, percent, picture, range, slider,
+} from "./toolkit.js";
+
+// pure: mean and variance of values[from … to), the variance with the divisor n - 1 as U-GAT-IT has it
+export const meanAndVariance = (values, from, to) => {
+  let mean = 0, squares = 0;
+  for (let i = from; i < to; i++) mean += values[i] / (to - from);
+  for (let i = from; i < to; i++) squares += (values[i] - mean) ** 2;
+  return [mean, squares / (to - from - 1)];
+};
+
+// pure: what no control changes: each image's logits, and its heatmap under either branch, one after the other
+export const branchesOf = ({ features, average, maximum, shape: [batch, channels, h, w] }) => {
+  const area = h * w;
+  return Array.from({ length: batch }, (_, b) => {
+    const start = b * channels * area, logits = [0, 0], maps = new Float32Array(2 * area);
+    for (let c = 0; c < channels; c++) {
+      const map = features.subarray(start + c * area, start + (c + 1) * area);
+      logits[0] += average[c] * meanAndVariance(map, 0, area)[0];
+      logits[1] += maximum[c] * range(map)[1];
+    }
+    maps.set(mix(features, average, area, start));
+    maps.set(mix(features, maximum, area, start), area);
+    return { logits, maps, layer: meanAndVariance(features, start, start + channels * area) };
+  });
+};
+
+const mapOf = ({ features, shape: [, channels, h, w] }, b, c) =>
+  features.subarray((b * channels + c) * h * w, (b * channels + c + 1) * h * w);
+
+// pure: AdaLIN of channel c of image b
+export const adalin = (data, b, c, rho, [layerMean, layerVariance]) => {
+  const map = mapOf(data, b, c), at = b * data.shape[1] + c, g = data.gamma[at], shift = data.beta[at];
+  const [mean, variance] = meanAndVariance(map, 0, map.length);
+  const instance = rho / Math.sqrt(variance + data.eps), layer = (1 - rho) / Math.sqrt(layerVariance + data.eps);
+  return map.map((v) => g * (instance * (v - mean) + layer * (v - layerMean)) + shift);
+};
+
+// pure: heatmap and normalised channel of every image; a blend of the weights is a blend of the maps
+export const featureAttentionState = (data, { blend, channel, rho }) => data.branches.map(({ maps, logits, layer }, b) => ({
+  logits, heatmap: mix(maps, [1 - blend, blend], maps.length / 2), normalized: adalin(data, b, channel, rho, layer),
+}));
+
+const signed = (v) => `${v < 0 ? "−" : "+"}${number(Math.abs(v))}`;
+
+// a native list to choose from; get() and set() speak in the options' values
+const choice = ({ label, options, value, changed }) => {
+  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true" },
+    ...options.map((text) => element("option", {}, text)));
+  const set = (v) => { select.value = v; };
+  select.addEventListener("change", changed);
+  set(value);
+  return { node: element("label", { class: "dc-choice" }, label, select), get: () => select.value, set };
+};
+
+const photograph = (image, [height, width], label) => {
+  const canvas = element("canvas", { height, width, role: "img", "aria-label": label, class: "dc-picture dc-photo" });
+  canvas.style.aspectRatio = `${width} / ${height}`;
+  const pixels = new ImageData(width, height), area = height * width;
+  for (let i = 0; i < area; i++) {
+    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * image[c * area + i];
+    pixels.data[4 * i + 3] = 255;
+  }
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  return canvas;
+};
+
+// A bar from zero to the left or to the right, and its number: weights do not change, so it is drawn once.
+const weightBar = (value, longest, branch) => {
+  const length = (50 * Math.abs(value)) / longest, style = `width:${length}%;left:${value < 0 ? 50 - length : 50}%`;
+  const fill = element("span", { class: `dc-signed-fill dc-${branch}`, style });
+  return element("span", { class: "dc-bar" }, element("span", { class: "dc-track dc-signed", "aria-hidden": "true" }, fill),
+    element("span", { class: "dc-bar-text" }, signed(value)));
+};
+
+// One radio button a channel, with its weights in both branches.
+const channelList = ({ average, maximum, strongest }, value, changed) => {
+  const group = `dc-channels-${Math.random().toString(36).slice(2)}`;
+  const longest = Math.max(...strongest.flatMap((c) => [Math.abs(average[c]), Math.abs(maximum[c])])) || 1;
+  const inputs = strongest.map(() => element("input", {
+    type: "radio", name: group, "data-lm-suppress-shortcuts": "true", onchange: changed,
+  }));
+  const rows = strongest.map((c, r) => element("label", { class: "dc-channel" }, inputs[r],
+    element("span", { class: "dc-channel-name" }, `channel ${c}`),
+    element("span", { class: "dc-pair" }, weightBar(average[c], longest, "average"), weightBar(maximum[c], longest, "maximum"))));
+  const set = (rank) => { inputs[rank - 1].checked = true; };
+  set(value);
+  const node = element("div", { class: "dc-channels", role: "radiogroup", "aria-label": "channel shown" }, ...rows);
+  return { node, get: () => inputs.findIndex((input) => input.checked) + 1, set };
+};
+
+const read = (raw) => {
+  const names = ["features", "average", "maximum", "gamma", "beta", "images"];
+  const data = { ...raw, ...Object.fromEntries(names.map((name) => [name, decode(raw[name])])) };
+  return { ...data, branches: branchesOf(data) };
+};
+
+const imageRow = (data, name, b) => {
+  const { shape: [, , h, w], image_shape: [H, W] } = data, [average, maximum] = data.branches[b].logits;
+  const photo = photograph(data.images.subarray(b * 3 * H * W, (b + 1) * 3 * H * W), [H, W], `image ${name}`);
+  const heatmap = picture(h, w, `heatmap of ${name}`), single = picture(h, w, `the channel of ${name}`);
+  const normalized = picture(h, w, `the channel of ${name} after AdaLIN`);
+  [heatmap, single, normalized].forEach(({ node }) => { node.style.aspectRatio = `${w} / ${h}`; });
+  const mark = element("strong", {}, name);
+  const words = ["logits", `average ${signed(average)}`, `max ${signed(maximum)}`].map((text) => element("div", {}, text));
+  const node = element("div", { class: "dc-row dc-image-row" }, captioned(photo, mark), captioned(heatmap.node, "heatmap"),
+    captioned(single.node, "channel"), captioned(normalized.node, "after AdaLIN"), element("div", { class: "dc-logits" }, ...words));
+  return { node, heatmap, single, normalized };
+};
+
+const legend = () => element("div", {}, element("span", { class: "dc-mark dc-average" }), " average branch, ",
+  element("span", { class: "dc-mark dc-maximum" }), " max branch: the same weights for all images");
+
+// the lowest and highest of many arrays
+const rangeOfAll = (arrays) => range(arrays.flatMap((array) => range(array)));
+
+const render = ({ model, el }) => {
+  const data = read(JSON.parse(model.get("data"))), { names, strongest, branches } = data;
+  const heatRange = rangeOfAll(branches.map((b) => b.maps)); // a blend lies between its ends
+  const changed = () => { redraw(); store(); };
+  const one = (label, name, show) => slider({
+    label, min: 0, max: 1, step: 0.01, value: model.get(name), show, changed: () => redraw(), settled: () => store(),
+  });
+  const blend = one("average ↔ max branch", "blend", percent);
+  const rho = one("rho (layer ↔ instance norm)", "rho", (v) => v.toFixed(2));
+  const image = choice({ label: "image", options: names, value: model.get("image"), changed });
+  const list = channelList(data, model.get("rank"), changed);
+  const rows = names.map((name, b) => imageRow(data, name, b));
+
+  const draw = () => {
+    const channel = strongest[list.get() - 1], b = names.indexOf(image.get());
+    const at = { blend: blend.get(), channel, rho: rho.get() };
+    const states = featureAttentionState(data, at);
+    const ends = [0, 1].flatMap((end) => branches.map(({ layer }, i) => adalin(data, i, channel, end, layer)));
+    const normalizedRange = rangeOfAll(ends); // one scale for all images and every rho
+    const singles = names.map((_, i) => mapOf(data, i, channel)), singleRange = rangeOfAll(singles);
+    rows.forEach((row, i) => {
+      row.node.classList.toggle("dc-picked", i === b);
+      row.heatmap.draw(states[i].heatmap, "viridis", ...heatRange);
+      row.single.draw(singles[i], "viridis", ...singleRange);
+      row.normalized.draw(states[i].normalized, "viridis", ...normalizedRange);
+    });
+    return sentence(channel, b, states, at);
+  };
+  const sentence = (channel, b, states, at) => {
+    const { heatmap, normalized, logits } = states[b], [mean, variance] = meanAndVariance(normalized, 0, normalized.length);
+    const others = states.map((s) => signed(s.logits[0])).join(", ");
+    const [lowest, highest] = range(heatmap).map(signed), [average, maximum] = logits.map(signed);
+    return `Every image meets the same weights: channel ${channel} gets ${signed(data.average[channel])} from the average branch `
+      + `and ${signed(data.maximum[channel])} from the max branch. The average branch's logits, image by image: ${others}. `
+      + `${names[b]}: logits ${average} and ${maximum}; with ${percent(at.blend)} max branch its heatmap goes from ${lowest} to `
+      + `${highest}. At rho = ${at.rho.toFixed(2)} AdaLIN gives it channel ${channel} with mean ${signed(mean)} and standard `
+      + `deviation ${number(Math.sqrt(variance))}.`;
+  };
+  el.classList.add("dc-feature-attention");
+  const { redraw, store, remove } = instrument({
+    model, el, draw,
+    controls: { blend, rho, image, rank: list },
+    body: [
+      element("div", { class: "dc-controls" }, blend.node, rho.node, image.node),
+      element("div", { class: "dc-columns" }, captioned(list.node, legend()), element("div", {}, ...rows.map((r) => r.node))),
+    ],
+  });
+  return remove;
+};
+
+export default { render };

@@ -1,0 +1,165 @@
+"""Trace in the page: the layer's own numbers, and every pixel by keyboard, pointer and slider."""
+
+import json
+import re
+
+import pytest
+import torch
+from test_cam_view import PLACES, check_everyday_use, in_page, opened, seen
+from torch import nn
+
+from dynconv import DynamicConv2d
+from dynconv.views.trace import Trace, trace_state
+
+pytestmark = pytest.mark.browser
+NUMBERS = """
+  const raw = d.view, logits = raw.logits && decode(raw.logits);
+  const arrays = {padded: m.pad(decode(raw.image), raw.image_shape, raw.padding), weight: decode(raw.weight)};
+  const data = {...raw, ...m.tapsOf(raw), ...arrays, bias: decode(raw.bias), logits};
+  return d.states.map((at) => {
+    const state = m.traceState(data, at);
+    return {...state, kernel: Array.from(state.kernel), map: Array.from(m.convolve(data, state.kernel, state.bias)),
+      outside: m.reach(data, at.row, at.column).outside};
+  });"""
+GEOMETRIES = [
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": (1, 4), "stride": (2, 1), "padding": (0, 2)},
+    {"kernel_size": 3, "stride": 3, "padding": 5, "dilation": 2},
+    {"kernel_size": (4, 3), "padding": "same", "dilation": (1, 2)},
+    {"kernel_size": 11, "bias": False},
+]
+
+
+def a_dynamic_view(**changes):
+    layer = DynamicConv2d(3, 4, 3, padding=1, **{"num_kernels": 8, **changes})
+    nn.init.normal_(layer.attention.fc2.bias)  # so that kernels differ in what they get
+    return Trace(layer, torch.rand(3, 12, 16), temperature=0.37)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("kind", [nn.Conv2d, DynamicConv2d])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_everything_it_shows(chromium, kind, geometry):
+    layer, image = kind(2, 3, **geometry), torch.randn(2, 13, 14)
+    view = Trace(layer, image)
+    T = layer.attention.temperature.item() if view.dynamic else None
+    places = [(0, 0, 0), (view.row, view.column, 1), (view.shape[0] - 1, view.shape[1] - 1, 2)]
+    states = [{"row": r, "column": c, "output_channel": o, "temperature": T} for r, c, o in places]
+    got = in_page(chromium, "trace", NUMBERS, {"view": json.loads(view.data), "states": states})
+    y = layer(image[None])[0].detach()
+    for (row, column, o), page in zip(places, got, strict=True):
+        expected = trace_state(layer, image, row, column, o)
+        for name, value in expected.items():
+            scale = max(1.0, expected["products"].abs().sum().item())
+            shown = torch.tensor(page[name], dtype=torch.float32).reshape(value.shape)
+            torch.testing.assert_close(shown, value, atol=5e-7 * scale, rtol=0, msg=name)
+        assert page["total"] == pytest.approx(y[o, row, column].item(), abs=5e-7 * scale)
+        blank = trace_state(layer, torch.ones_like(image), row, column)["patch"][0] == 0  # ones, but for the padding
+        assert page["outside"] == blank.flatten().tolist()
+
+
+def test_sliders_and_reset(chromium, tmp_path):
+    view = Trace(nn.Conv2d(1, 5, (5, 4), stride=2, padding=2), torch.rand(1, 12, 16))
+    with opened(chromium, tmp_path, view) as (tab, root):
+        check_everyday_use(tab, root)
+
+
+@pytest.mark.parametrize("width", [1000, 380])
+def test_sliders_and_reset_of_a_dynamic_layer(chromium, tmp_path, width):
+    with opened(chromium, tmp_path, a_dynamic_view(), viewport={"width": width, "height": 700}) as (tab, root):
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        check_everyday_use(tab, root)
+        assert tab.evaluate("model.get('temperature')") == 0.37
+
+
+def test_one_kernel_needs_no_temperature(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_dynamic_view(num_kernels=1)) as (_, root):
+        said, pixels = (
+            root.locator(".dc-summary"),
+            "root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())",
+        )
+        before, words = root.evaluate(pixels), said.inner_text()
+        root.get_by_label("temperature T").press("End")
+        assert root.evaluate(pixels) == before
+        assert said.inner_text() == words.replace("T = 0.37", "T = 100")
+
+
+def test_arrow_keys_on_the_map(chromium, tmp_path):
+    view = Trace(nn.Conv2d(2, 1, 3), torch.rand(2, 8, 9), row=0, column=5)
+    with opened(chromium, tmp_path, view) as (tab, root):
+        first, places, chosen = seen(root), root.evaluate(PLACES), root.get_by_role("button", name="output map")
+        chosen.press("ArrowUp")  # there is nothing above row 0
+        assert seen(root) == first
+        for key, place in (
+            ("ArrowDown", [1, 5]),
+            ("ArrowRight", [1, 6]),
+            ("ArrowRight", [1, 6]),
+            ("ArrowLeft", [1, 5]),
+        ):
+            chosen.press(key)
+            assert tab.evaluate("[model.get('row'), model.get('column')]") == place
+            assert root.evaluate(PLACES) == places
+            value = trace_state(view.layer, view.image, *place)["total"].item()
+            assert f"{value:.4f}".replace("-", "−") in root.locator(".dc-summary").inner_text()
+            assert root.get_by_label("row").input_value() == str(place[0])
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert seen(root) == first
+
+
+def test_a_tap_and_a_drag_pick_the_pixel_under_them(chromium, tmp_path):
+    view = Trace(nn.Conv2d(1, 1, 3, padding=1), torch.rand(1, 10, 20))
+    with opened(chromium, tmp_path, view) as (tab, root):
+        box = root.get_by_role("img", name="the output map").bounding_box()
+
+        def at(row, column):
+            return box["x"] + (column + 0.5) * box["width"] / 20, box["y"] + (row + 0.5) * box["height"] / 10
+
+        tab.mouse.click(*at(2, 17))
+        assert tab.evaluate("[model.get('row'), model.get('column')]") == [2, 17]
+        tab.mouse.move(*at(8, 1))  # without a button held down nothing happens
+        assert "row 2, column 17" in root.locator(".dc-summary").inner_text()
+        tab.mouse.down()
+        tab.mouse.move(*at(9, 4))
+        assert "row 9, column 4" in root.locator(".dc-summary").inner_text()
+        assert tab.evaluate("[model.get('row'), model.get('column')]") == [2, 17]  # the kernel hears of it at the end
+        tab.mouse.move(box["x"] + 2 * box["width"], box["y"] - 50)
+        tab.mouse.up()
+        assert tab.evaluate("[model.get('row'), model.get('column')]") == [0, 19]
+
+
+def test_the_frame_is_where_the_patch_is(chromium, tmp_path):
+    view = Trace(nn.Conv2d(1, 1, 3, stride=2, padding=3, dilation=2), torch.rand(1, 10, 12), row=2, column=1)
+    with opened(chromium, tmp_path, view) as (_, root):
+        image = root.get_by_role("img", name="the image").bounding_box()
+        frame = root.locator(".dc-frame-bright").first.evaluate("e => e.getBoundingClientRect().toJSON()")
+        pixel = image["width"] / 12
+        assert frame["left"] - image["x"] == pytest.approx((1 * 2 - 3) * pixel, abs=2.5)  # the line itself has a width
+        assert frame["top"] - image["y"] == pytest.approx((2 * 2 - 3) * pixel, abs=2.5)
+        assert frame["width"] == pytest.approx(5 * pixel, abs=4.5)
+        assert len(re.findall("M", root.locator(".dc-taps").first.get_attribute("d"))) == 9
+
+
+@pytest.mark.parametrize(("size", "numbers"), [(5, True), (7, False)])
+def test_numbers_while_there_is_room(chromium, tmp_path, size, numbers):
+    view = Trace(nn.Conv2d(1, 1, size), torch.full((1, 9, 9), 0.25))
+    with opened(chromium, tmp_path, view) as (_, root):
+        cells = root.locator(".dc-cells").first.locator("span").all_inner_texts()
+        assert cells == [".25" if numbers else ""] * size**2
+
+
+def test_experiments_and_the_kernel(chromium, tmp_path):
+    layer = DynamicConv2d(1, 2, 3, padding=1)
+    view = Trace(layer, torch.rand(1, 8, 8), experiments={"a cold corner": {"row": 0, "column": 0, "temperature": 0.1}})
+    with opened(chromium, tmp_path, view) as (tab, root):
+        first, said = seen(root), root.locator(".dc-summary")
+        root.get_by_role("button", name="a cold corner").press("Enter")
+        assert "row 0, column 0 of output channel 0" in said.inner_text()
+        assert "5 of its 9 positions lie outside" in said.inner_text()
+        assert "At T = 0.10" in said.inner_text()
+        tab.evaluate("model.set('row', 7); model.set('output_channel', 1); model.set('temperature', 12)")
+        assert "row 7, column 0 of output channel 1" in said.inner_text()
+        assert "At T = 12" in said.inner_text()
+        tab.evaluate("model.set('temperature', null)")  # the layer's own
+        assert "At T = 30" in said.inner_text()
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert seen(root) == first
