@@ -71,7 +71,7 @@ def load_checkpoint(path: str | Path) -> dict:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have errors of their own
-        first = str(error).splitlines()[0][:120]
+        first = (str(error).splitlines() or ["it ends too early"])[0][:120]
         raise ValueError(
             f"{path} is not a checkpoint that can be read safely: {type(error).__name__}: {first}"
         ) from error
