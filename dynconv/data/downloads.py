@@ -74,16 +74,14 @@ def _fetch(name: str, split: str, folder: str | Path | None):
     folder = Path(folder) if folder is not None else data_folder()
     try:  # shows a progress bar, and compares checksums
         return getattr(datasets, name)(root=str(folder), train=split == "train", download=True)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # urllib's errors are OSErrors; torchvision raises RuntimeErrors of its own
-        if isinstance(error, OSError) or "downloading" in str(error):
+    except (OSError, RuntimeError) as error:  # urllib raises the one, torchvision the other
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        if "corrupted" in reason:
             raise OSError(
-                f"{name} is not in {folder} and cannot be downloaded ({getattr(error, 'reason', error)}). Connect to the "
-                f"network once, or copy the folder from a machine that has it. The lessons need no network."
+                f"a file of {name} in {folder} is not what its checksum says ({reason}). Delete {folder / name} and "
+                "try again; if it happens twice, the download was tampered with or the publisher changed the file."
             ) from error
         raise OSError(
-            f"a file of {name} in {folder} is not what its checksum says ({error}). Delete {folder / name} and "
-            "try again; if it happens twice, the download was tampered with or the publisher changed the file."
+            f"{name} is not in {folder} and cannot be downloaded ({reason}). Connect to the network once, or copy the "
+            "folder from a machine that has it. The lessons need no network."
         ) from error

@@ -153,10 +153,10 @@ def test_a_folder_of_images(photos):
 
 
 def test_folders_that_do_not_do(photos, tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         image_folder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no images in .*empty: no file below it ends in .bmp, .gif"):
+    with pytest.raises(ValueError, match=r"no images in .*empty: no file below it ends in .bmp, .gif"):
         image_folder(tmp_path / "empty")
     (photos / "dogs" / "d.png").write_bytes(b"<svg/>")
     with pytest.raises(

@@ -66,9 +66,9 @@ def test_systems_answer_an_image_at_a_time(system):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="system must be one of 'static', .*, got 'magic'"):
+    with pytest.raises(ValueError, match=r"system must be one of 'static', .*, got 'magic'"):
         classifier("magic")
-    with pytest.raises(ValueError, match="task must be one of 'restoration', .*, got 'magic'"):
+    with pytest.raises(ValueError, match=r"task must be one of 'restoration', .*, got 'magic'"):
         task("magic")
     with pytest.raises(ValueError, match="no row for task 'magic'"):
         rows("magic")

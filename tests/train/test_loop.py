@@ -113,7 +113,7 @@ def test_weight_decay_spares_the_attention():
 
 def test_unknown_optimizer():
     x, y = a_problem()
-    with pytest.raises(ValueError, match="optimizer must be one of 'adam', .*, got 'adamm'"):
+    with pytest.raises(ValueError, match=r"optimizer must be one of 'adam', .*, got 'adamm'"):
         next(fit(a_net(), x, y, epochs=1, optimizer="adamm"))
 
 
