@@ -89,7 +89,7 @@ def notebooks(args, rest):
 
 def evidence(args, rest):
     """Repeat a row of the tables in experiments/, or all of them (--help after it says how)."""
-    set_up([], args.cpu)
+    set_up(["evidence"], args.cpu)
     return call([PYTHON, "-m", "dynconv.evidence", *rest])
 
 

@@ -12,7 +12,9 @@ from .exercise import Exercise, Result
 
 __all__ = ["EXERCISES", "check"]
 
-_MODULES = sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if re.fullmatch(r"lesson\d\d", m.name))
+_MODULES = sorted(
+    m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if re.fullmatch(r"lesson\d\d", m.name)
+)
 EXERCISES: dict[str, Exercise] = {}
 for _name in _MODULES:
     EXERCISES |= importlib.import_module(f".{_name}", __package__).EXERCISES

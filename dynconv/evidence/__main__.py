@@ -2,7 +2,9 @@
 
 python -m dynconv.evidence --task cue --system mix            five seeds of one row, printed beside the kept ones
 python -m dynconv.evidence --all --out experiments/runs.csv   everything that is not in the file yet
-python -m dynconv.evidence --report experiments               tables and figures from experiments/runs.csv
+python -m dynconv.evidence --gates --out experiments/gates.csv                accuracy against budget
+python -m dynconv.evidence --localisation --out experiments/localisation.csv  CAM, Grad-CAM and torchcam's on one net
+python -m dynconv.evidence --report experiments               tables and figures from the CSVs
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+import torch
+
+from . import gates, localisation
 from .report import report
 from .rows import Row, rows
 from .runs import run_all
@@ -27,6 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--num-kernels", type=int, help="K of the rows to run")
     parser.add_argument("--temperature", help="T of the rows to run, such as 30 or 30-1")
     parser.add_argument("--seed", type=int, help="only this seed (default: 0 to 4)")
+    parser.add_argument("--gates", action="store_true", help="train gated nets")
+    parser.add_argument("--budget", type=float, help="only this budget of the gated nets")
+    parser.add_argument("--localisation", action="store_true", help="score maps against known places")
     parser.add_argument(
         "--all", action="store_true", help="every row that is asked for, but none that --out already has"
     )
@@ -37,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.report:
         print("\n".join(str(path) for path in report(args.report)))
         return 0
+    if args.gates or args.localisation:
+        return series(args)
     if not (args.all or args.task):
         parser.error("say which rows: --task (and --system, …), or --all")
     jobs = wanted(args)
@@ -55,6 +65,24 @@ def main(argv: list[str] | None = None) -> int:
     for key, seeds in summarise([{n: str(v) for n, v in line.items()} for line in fresh]).items():
         mean, std = mean_and_std(seeds, "test_loss")
         print(f"{' '.join(filter(None, key))}: test loss {mean:.4f} ± {std:.4f} over {len(seeds)} seeds")
+    return 0
+
+
+def series(args) -> int:
+    """Gated nets or localisation: one line a seed, and a budget where there is one."""
+    seeds = [args.seed] if args.seed is not None else SEEDS
+    if args.gates:
+        budgets = [args.budget] if args.budget is not None else gates.BUDGETS
+        columns, runs = gates.COLUMNS, ((gates.run, (budget, seed)) for budget in budgets for seed in seeds)
+    else:
+        columns, runs = localisation.COLUMNS, ((localisation.run, (seed,)) for seed in seeds)
+    torch.set_num_threads(1)
+    lines = read(args.out, columns) if args.out else []
+    for function, arguments in runs:
+        lines.append(function(*arguments))
+        print(", ".join(f"{name} {value}" for name, value in lines[-1].items() if name != "command"), flush=True)
+        if args.out:
+            write(args.out, lines, columns)
     return 0
 
 

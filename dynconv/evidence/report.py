@@ -7,9 +7,10 @@ from pathlib import Path
 
 from .. import figures
 from ..tasks import Task, task
-from .rows import KERNELS, TEMPERATURES
+from . import gates, localisation
+from .rows import KERNELS, TEMPERATURES, rows
 from .runs import INTERVENTIONS
-from .table import mean_and_std, read, summarise
+from .table import KEY, mean_and_std, read, summarise
 
 __all__ = ["report"]
 
@@ -44,6 +45,7 @@ def report(folder: str | Path) -> list[Path]:
     lines = read(folder / "runs.csv")
     if not lines:
         raise FileNotFoundError(f"there are no runs in {(folder / 'runs.csv').as_posix()}")
+    lines.sort(key=_place)
     written, parts = [], [_head(lines)]
     for name in dict.fromkeys(line["task"] for line in lines):
         one, mine = task(name), [line for line in lines if line["task"] == name]
@@ -58,9 +60,20 @@ def report(folder: str | Path) -> list[Path]:
             "What breaks when the attention is replaced (test loss; the trained networks of above):",
             _interventions(mine),
         ]
+    parts += [
+        _gates(read(folder / "gates.csv", gates.COLUMNS)),
+        _localisation(read(folder / "localisation.csv", localisation.COLUMNS)),
+    ]
     readme = folder / "README.md"
     readme.write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8", newline="\n")
     return [readme, *written]
+
+
+def _place(line: dict) -> tuple:
+    """Where a line stands: as in the list of rows, which goes from static to dynamic, small K to large, T from low to high."""
+    key = tuple(line[name] for name in KEY)
+    listed = [(row.task, row.system, str(row.num_kernels or ""), row.temperature) for row in rows()]
+    return (listed.index(key) if key in listed else len(listed), *key, int(line["seed"]))
 
 
 def _head(lines: list[dict]) -> str:
@@ -112,7 +125,7 @@ def _table(one: Task, lines: list[dict]) -> str:
     static = found.get((one.name, "static", "", ""), [])
     accuracy = any(line["test_accuracy"] for line in lines)
     last = "accuracy %" if accuracy else "gap closed"
-    rows = [
+    text = [
         f"| system | parameters | multiply-adds | test loss | against static | {last} |",
         "| --- | --: | --: | --: | --: | --: |",
     ]
@@ -120,10 +133,10 @@ def _table(one: Task, lines: list[dict]) -> str:
         percent = [{"a": str(100 * float(line["test_accuracy"]))} for line in seeds] if accuracy else []
         end = _pm(mean_and_std(percent, "a"), ".1f") if accuracy else _closed(one, seeds)
         cost = f"{int(seeds[0]['parameters']):,} | {int(seeds[0]['macs']):,}"
-        rows.append(
+        text.append(
             f"| {_name(key)} | {cost} | {_pm(mean_and_std(seeds, 'test_loss'))} | {_paired(seeds, static)} | {end} |"
         )
-    return "\n".join(rows)
+    return "\n".join(text)
 
 
 def _verdict(lines: list[dict]) -> str:
@@ -168,12 +181,49 @@ def _budget(lines: list[dict]) -> figures.Picture | None:
 
 
 def _interventions(lines: list[dict]) -> str:
-    rows = [
+    text = [
         f"| system | as trained | {' | '.join(INTERVENTIONS)} |",
         f"| --- | --: | {' | '.join(['--:'] * len(INTERVENTIONS))} |",
     ]
     for key, seeds in summarise(lines).items():
         values = [mean_and_std(seeds, f"loss_{mode}") for mode in INTERVENTIONS]
         if values[0] is not None:
-            rows.append(f"| {_name(key)} | {_pm(mean_and_std(seeds, 'test_loss'))} | {' | '.join(map(_pm, values))} |")
-    return "\n".join(rows)
+            text.append(f"| {_name(key)} | {_pm(mean_and_std(seeds, 'test_loss'))} | {' | '.join(map(_pm, values))} |")
+    return "\n".join(text)
+
+
+def _gates(lines: list[dict]) -> str:
+    if not lines:
+        return ""
+    text = [
+        "| budget | accuracy % | multiply-adds used % | open inside the digit's box % | outside % |",
+        "| --: | --: | --: | --: | --: |",
+    ]
+    for budget in sorted({line["budget"] for line in lines}, key=float, reverse=True):
+        seeds = [line for line in lines if line["budget"] == budget]
+        shares = [_percent(seeds, name) for name in ("test_accuracy", "used", "inside", "outside")]
+        text.append(f"| {float(budget):.2f} | {' | '.join(shares)} |")
+    about = (
+        "Two sparse blocks on digits in clutter, trained to use a share of their multiply-adds (`python run.py evidence "
+        "--gates`; [gates.csv](gates.csv)). Nobody told the gates where the digit is."
+    )
+    return "\n\n".join(["## gates", about, "\n".join(text)])
+
+
+def _localisation(lines: list[dict]) -> str:
+    if not lines:
+        return ""
+    names = {"chance": "chance", "cam": "CAM", "grad_cam": "Grad-CAM", "grad_cam_torchcam": "torchcam's Grad-CAM"}
+    text = [f"| accuracy % | {' | '.join(names.values())} |", "| --: | --: | --: | --: | --: |"]
+    text.append(f"| {' | '.join(_percent(lines, name) for name in ('test_accuracy', *names))} |")
+    worst = max(float(line["difference"]) for line in lines)
+    about = (
+        "Where the map of the true class is brightest: inside the digit's box or not (the pointing game), % of 500 test images "
+        "(`python run.py evidence --localisation`; [localisation.csv](localisation.csv)). The same trained nets for all three; "
+        f"our Grad-CAM and torchcam {lines[0]['torchcam']}'s differ by at most {worst:.0e} (median image, maps stretched to 0 … 1)."
+    )
+    return "\n\n".join(["## localisation", about, "\n".join(text)])
+
+
+def _percent(lines: list[dict], column: str) -> str:
+    return _pm(mean_and_std([{column: str(100 * float(line[column]))} for line in lines], column), ".1f")

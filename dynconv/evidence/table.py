@@ -14,7 +14,7 @@ __all__ = ["KEY", "mean_and_std", "read", "summarise", "write"]
 KEY = ("task", "system", "num_kernels", "temperature")
 
 
-def read(path: str | Path) -> list[dict]:
+def read(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> list[dict]:
     """The lines of a CSV of runs, every value as text; none if there is no file.
 
     Reference: Python's csv module
@@ -25,6 +25,7 @@ def read(path: str | Path) -> list[dict]:
 
     Args:
         path: of the file.
+        columns: that it has to have.
 
     Raises:
         ValueError: it has other columns.
@@ -34,12 +35,12 @@ def read(path: str | Path) -> list[dict]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {list(COLUMNS)}")
+        if tuple(reader.fieldnames or ()) != columns:
+            raise ValueError(f"{path} has the columns {reader.fieldnames}, not {list(columns)}")
         return list(reader)
 
 
-def write(path: str | Path, lines: list[dict]) -> None:
+def write(path: str | Path, lines: list[dict], columns: tuple[str, ...] = COLUMNS) -> None:
     """All lines, sorted by row and seed, whole or not at all.
 
     Reference: see :func:`dynconv.train.save_checkpoint`
@@ -54,13 +55,15 @@ def write(path: str | Path, lines: list[dict]) -> None:
     Args:
         path: of the file.
         lines: as :func:`run` gives them; a later line of the same row and seed replaces an earlier one.
+        columns: in their order.
     """
     path = Path(path)
-    latest = {tuple(str(line[name]) for name in (*KEY, "seed")): line for line in lines}
+    key = [name for name in (*KEY, "budget", "seed") if name in columns]
+    latest = {tuple(str(line[name]) for name in key): line for line in lines}
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
             {n: f"{v:.6g}" if isinstance(v, float) else v for n, v in latest[k].items()} for k in sorted(latest)

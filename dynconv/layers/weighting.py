@@ -35,5 +35,8 @@ def weightings(model: nn.Module) -> dict[str, nn.Module]:
     found = {name: module for name, module in model.named_modules() if isinstance(getattr(module, "over", None), str)}
     for name, module in model.named_modules():
         if getattr(module, "mixes_kernels", False):
-            found.setdefault(f"{name}.attention" if name else "attention", module.attention)
+            whole = f"{name}.attention" if name else "attention"
+            # an attention made of parts gives the same weights as the part at its end: they are found once
+            parts = [n for n, m in found.items() if n.startswith(f"{whole}.") and m.over == "kernels"]
+            found = {n: m for n, m in found.items() if n not in parts} | {whole: module.attention}
     return dict(sorted(found.items()))

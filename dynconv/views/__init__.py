@@ -4,8 +4,20 @@ from .cam import CAMView
 from .dynamic import DynamicView
 from .feature_attention import FeatureAttentionView
 from .gates import GatesView
+from .interventions import InterventionsView
 from .mixer import Mixer
 from .page import page
+from .trace import Trace
 from .training import TrainingView
 
-__all__ = ["CAMView", "DynamicView", "FeatureAttentionView", "GatesView", "Mixer", "TrainingView", "page"]
+__all__ = [
+    "CAMView",
+    "DynamicView",
+    "FeatureAttentionView",
+    "GatesView",
+    "InterventionsView",
+    "Mixer",
+    "Trace",
+    "TrainingView",
+    "page",
+]

@@ -49,7 +49,8 @@ export const traceState = (data, { row, column, output_channel, temperature }) =
 // pure: rows and columns of the image that the patch of a pixel looks at, and which taps lie outside
 export const reach = ({ image_shape: [, h, w], padding, kernel_size: [kh, kw], stride, dilation }, row, column) => {
   const at = (start, taps, gap) => Array.from({ length: taps }, (_, i) => start + i * gap);
-  const rows = at(row * stride[0] - padding[0][0], kh, dilation[0]), columns = at(column * stride[1] - padding[1][0], kw, dilation[1]);
+  const rows = at(row * stride[0] - padding[0][0], kh, dilation[0]);
+  const columns = at(column * stride[1] - padding[1][0], kw, dilation[1]);
   const outside = rows.flatMap((y) => columns.map((x) => y < 0 || y >= h || x < 0 || x >= w));
   return { rows, columns, outside };
 };
@@ -72,7 +73,8 @@ const svg = (tag, attributes) => {
 // tap if dilation spreads them.
 const framed = (canvas, [height, width], [[top, bottom], [left, right]] = [[0, 0], [0, 0]]) => {
   const high = height + top + bottom, wide = width + left + right, share = (v, all) => `${(100 * v) / all}%`;
-  canvas.style.cssText = `left: ${share(left, wide)}; top: ${share(top, high)}; width: ${share(width, wide)}; height: ${share(height, high)}`;
+  canvas.style.cssText = `left: ${share(left, wide)}; top: ${share(top, high)}; width: ${share(width, wide)}; `
+    + `height: ${share(height, high)}`;
   const overlay = svg("svg", { viewBox: `${-left} ${-top} ${wide} ${high}`, "aria-hidden": "true", preserveAspectRatio: "none" });
   const lines = ["dc-frame-dark", "dc-frame-bright"].map((name) => svg("path", { class: name }));
   const dots = svg("path", { class: "dc-taps" });
@@ -142,10 +144,10 @@ const kernelSum = ({ kernels, image_shape: [channels], kernel_size: [kh, kw] }) 
   const stacks = Array.from({ length: kernels }, (_, k) => stackOf(`kernel ${k + 1}`)), mixed = stackOf("mixed kernel");
   const share = bars(kernels, "attention of this image");
   const shares = stacks.map(() => element("span", { class: "dc-weight" }));
-  const terms = stacks.flatMap(({ node }, k) => [sign(k ? "+" : ""),
-    element("figure", { class: "dc-figure" }, node, element("figcaption", {}, kernelMark(k), " × ", shares[k]))]);
-  const node = element("div", { class: "dc-row dc-mixture" }, captioned(share.node, "attention of this image"), ...terms, sign("="),
-    captioned(mixed.node, "mixed kernel"));
+  const term = (before, figure) => element("div", { class: "dc-half" }, sign(before), figure); // a line breaks before a sign
+  const terms = stacks.map(({ node }, k) => term(k ? "+" : "", captioned(node, kernelMark(k), " × ", shares[k])));
+  const node = element("div", { class: "dc-row dc-mixture" }, captioned(share.node, "attention of this image"), ...terms,
+    term("=", captioned(mixed.node, "mixed kernel")));
   const drawStack = ({ views }, values, strongest) => views.forEach((view, c) => {
     view.draw(values.subarray(c * kh * kw, (c + 1) * kh * kw), "rdbu", -strongest, strongest);
   });
@@ -183,7 +185,8 @@ const pixelPicker = (framedMap, [rows, columns], get, set, settled) => {
     type: "button", class: "dc-picker", "data-lm-suppress-shortcuts": "true",
   }, framedMap, element("span", { class: "dc-hint" }, "output map: tap a pixel, drag, or use the arrow keys"));
   const point = (event, box = framedMap.getBoundingClientRect()) => {
-    pick(Math.floor(((event.clientY - box.top) / box.height) * rows), Math.floor(((event.clientX - box.left) / box.width) * columns));
+    const down = (event.clientY - box.top) / box.height, across = (event.clientX - box.left) / box.width;
+    pick(Math.floor(down * rows), Math.floor(across * columns));
   };
   node.addEventListener("pointerdown", (event) => {
     if (event.clientY > framedMap.getBoundingClientRect().bottom) return; // the words are no pixels
@@ -205,15 +208,15 @@ const pixelPicker = (framedMap, [rows, columns], get, set, settled) => {
 };
 
 const inWords = (data, { row, column, output_channel, temperature }, state, { rows, columns, outside }) => {
-  const span = (places) => (places.length > 1 ? `${fixed(places[0], 0)} to ${fixed(places[places.length - 1], 0)}` : fixed(places[0], 0));
+  const span = (places) => [...new Set([places[0], places[places.length - 1]])].map((v) => fixed(v, 0)).join(" to ");
   const parts = state.sums.map((v, c) => (state.sums.length > 1 ? `${fixed(v, 3)} from channel ${c}` : fixed(v, 3)));
   const missing = outside.filter(Boolean).length, best = indexOfMax(state.attention);
   const padding = missing ? `; ${missing} of its ${outside.length} positions lie outside and count as zero` : "";
-  const mixed = data.logits ? ` At T = ${number(temperature)} this image gives kernel ${best + 1} ${percent(state.attention[best])}; `
-    + "every pixel of the map has the same mixed kernel." : "";
-  return `The pixel in row ${row}, column ${column} of output channel ${output_channel} is ${fixed(state.total, 4)}: the products sum to `
-    + `${parts.join(", ")}, and the bias adds ${fixed(state.bias, 3)}. Its patch spans image rows ${span(rows)} and columns `
-    + `${span(columns)}${padding}.${mixed}`;
+  const mixed = data.logits ? ` At T = ${number(temperature)} this image gives kernel ${best + 1} `
+    + `${percent(state.attention[best])}; every pixel of the map has the same mixed kernel.` : "";
+  return `The pixel in row ${row}, column ${column} of output channel ${output_channel} is ${fixed(state.total, 4)}: `
+    + `the products sum to ${parts.join(", ")}, and the bias adds ${fixed(state.bias, 3)}. Its patch spans `
+    + `image rows ${span(rows)} and columns ${span(columns)}${padding}.${mixed}`;
 };
 
 const render = ({ model, el }) => {
@@ -224,7 +227,8 @@ const render = ({ model, el }) => {
   const data = { ...raw, ...tapsOf(raw), ...arrays }, imageLimits = range(padded), channelOf = channelCache(data);
 
   const place = (label, trait, most) => slider({
-    label, min: 0, max: most - 1, step: 1, value: model.get(trait), show: (v) => v.toFixed(0), changed: () => redraw(), settled: () => store(),
+    label, min: 0, max: most - 1, step: 1, value: model.get(trait), show: (v) => v.toFixed(0),
+    changed: () => redraw(), settled: () => store(),
   });
   const row = place("row", "row", rows), column = place("column", "column", columns);
   const output = place("output channel", "output_channel", data.outputs);
@@ -254,6 +258,9 @@ const render = ({ model, el }) => {
     const values = [...state.sums, state.bias].map((v, i) => (i ? `${v < 0 ? "−" : "+"} ${fixed(Math.abs(v), 3)}` : fixed(v, 3)));
     equation.replaceChildren(swatch.node, " ", element("strong", {}, fixed(state.total, 4)), ` = ${values.join(" ")} (bias)`);
   };
+  const ownT = temperature && { // null stands for the layer's own
+    get: temperature.get, set: (T) => temperature.set(T ?? data.temperature),
+  };
   const draw = () => {
     const at = { row: row.get(), column: column.get(), output_channel: output.get(), temperature: temperature?.get() };
     const state = traceState(data, at), places = reach(data, at.row, at.column), channel = channelOf(at.output_channel);
@@ -268,14 +275,11 @@ const render = ({ model, el }) => {
   el.classList.add("dc-trace");
   const { redraw, store, remove } = instrument({
     model, el, draw,
-    controls: {
-      row, column, output_channel: output,
-      ...(temperature && { temperature: { get: temperature.get, set: (T) => temperature.set(T ?? data.temperature) } }), // null: its own
-    },
+    controls: { row, column, output_channel: output, ...(ownT && { temperature: ownT }) },
     body: [
       element("div", { class: "dc-controls" }, row.node, column.node, ...(data.outputs > 1 ? [output.node] : []),
         ...(temperature ? [temperature.node] : [])),
-      element("div", { class: "dc-row" }, captioned(patchFrame.node, "image: the patch is framed, zero padding is striped"), picker),
+      element("div", { class: "dc-row" }, captioned(patchFrame.node, "image: patch framed, zero padding striped"), picker),
       ...(mixture ? [mixture.node] : []), ...terms.map((term) => term.node), equation,
     ],
   });

@@ -181,8 +181,8 @@ class Trace(Instrument):
             signed=True,
             shared=False,
             alt=f"Trace of the output pixel in row {self.row}, column {self.column} of channel {self.output_channel}: "
-            f"patch times kernel summed over {len(state['sums'])} input channels, plus a bias of {state['bias']:.3f}, is "
-            f"{state['total']:.3f}.{mixed}",
+            f"patch times kernel summed over {len(state['sums'])} input channels, plus a bias of {state['bias']:.3f}, "
+            f"is {state['total']:.3f}.{mixed}",
         )
 
 

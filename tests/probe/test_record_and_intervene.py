@@ -194,3 +194,19 @@ def test_an_empty_batch_passes_every_mode():
         with intervene(copy.deepcopy(model), mode):
             assert model(images()[:0]).shape == (0, 4, 5, 5)
     assert len(MODES) == 5
+
+
+def test_an_attention_made_of_parts_is_one_weighting():
+    """Found twice it would be shuffled twice: with two images, not at all."""
+    parts = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 3), torch.nn.ReLU(), KernelAttention(6, 4, temperature=0.1))
+    scale = torch.tensor([0.1, 10.0]).reshape(2, 1, 1, 1)
+    layer, x = DynamicConv2d(3, 5, 3, attention=parts), scale * torch.randn(2, 3, 9, 9)
+    with record(layer) as seen:
+        y = layer(x)
+    assert list(dict(seen)) == ["attention"]
+    assert seen["attention"].kernels.shape == (2, 5, 3, 3, 3)
+    with intervene(layer, "shuffled"):
+        swapped = layer(x)
+    expected = dynamic_conv(x, layer.weight, seen["attention"].weights.flip(0), layer.bias)
+    torch.testing.assert_close(swapped, expected)
+    assert not torch.allclose(swapped, y, atol=1e-3)

@@ -1,0 +1,108 @@
+"""Localisation: does a map's brightest place lie on the digit? CAM and Grad-CAM, ours and a public package's."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..data import digits_in_clutter
+from ..functional import grad_cam
+from ..layers import CAMHead
+from ..train import fit
+
+__all__ = ["COLUMNS", "hit_rate", "run"]
+
+COLUMNS = (
+    *("seed", "test_accuracy", "chance", "cam", "grad_cam", "grad_cam_torchcam", "difference"),
+    *("seconds", "torch", "torchcam", "command"),
+)
+
+
+def network() -> nn.Sequential:
+    """Three convolutions and a CAM head: 40 × 40 images, maps of 10 × 10."""
+    layers: list[nn.Module] = []
+    for channels, out, stride in ((1, 16, 1), (16, 32, 2), (32, 32, 2)):
+        layers += [nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+    return nn.Sequential(nn.Sequential(*layers), CAMHead(32, 10))
+
+
+def hit_rate(maps: Tensor, boxes: Tensor, size: int) -> float:
+    """The pointing game: share of maps whose maximum lies in the box.
+
+    Reference: Zhang et al., section 4.1, https://arxiv.org/abs/1608.00507
+
+    Example:
+        >>> maps = torch.zeros(1, 4, 4)
+        >>> maps[0, 1, 2] = 1
+        >>> hit_rate(maps, torch.tensor([[8, 16, 24, 32]]), size=32)
+        1.0
+
+    Args:
+        maps: (N, h, w).
+        boxes: (N, 4) in pixels of the image: top, left, bottom, right.
+        size: the image's height and width.
+    """
+    height, width = maps.shape[1:]
+    place = maps.flatten(1).argmax(1)
+    row, column = (place // width + 0.5) * size / height, (place % width + 0.5) * size / width  # centre, in pixels
+    top, left, bottom, right = boxes.T
+    return ((row >= top) & (row < bottom) & (column >= left) & (column < right)).float().mean().item()
+
+
+def run(seed: int = 0) -> dict:
+    """Train from one seed and score the maps of the true class on the test set: one line of localisation.csv.
+
+    Reference: Zhou et al., https://arxiv.org/abs/1512.04150; Selvaraju et al., https://arxiv.org/abs/1610.02391;
+    torchcam, https://github.com/frgfm/torch-cam
+
+    Example:
+        >>> run.__name__
+        'run'
+
+    Args:
+        seed: of the first weights and of the order of the images.
+
+    Raises:
+        ImportError: torchcam is not installed, and how to install it.
+    """
+    try:
+        import torchcam
+        from torchcam.methods import GradCAM
+    except ModuleNotFoundError:
+        raise ImportError("the comparison needs torchcam: pip install 'dynconv[evidence]'") from None
+    started, train, test = time.perf_counter(), digits_in_clutter("train", 1200), digits_in_clutter("test", 500)
+    torch.manual_seed(seed)
+    net = network().eval()
+    options = {"epochs": 15, "batch_size": 64, "lr": 5e-3, "seed": seed, "progress": False}
+    for _ in fit(net, train.images, train.labels, loss=F.cross_entropy, **options):
+        pass
+    body, head = net
+    features = body(test.images)
+    logits = head(features)
+    ours = {"cam": head.maps(features, test.labels), "grad_cam": grad_cam(features, logits, test.labels)}
+    with GradCAM(net, target_layer=body) as extractor:  # one image at a time, as its users do
+        theirs = torch.cat(
+            [
+                extractor(label.item(), net(image[None]))[0]
+                for image, label in zip(test.images, test.labels, strict=True)
+            ]
+        )
+    size, scale = test.images.shape[-1], ours["grad_cam"].flatten(1).amax(1).clamp_min(1e-12)[:, None, None]
+    rates = {name: hit_rate(maps.detach(), test.boxes, size) for name, maps in ours.items()}
+    stretched = (ours["grad_cam"] / scale).detach()  # torchcam stretches every map to 0 … 1
+    box = (test.boxes[:, 2] - test.boxes[:, 0]) * (test.boxes[:, 3] - test.boxes[:, 1])
+    return {
+        "seed": seed,
+        "test_accuracy": (logits.argmax(1) == test.labels).float().mean().item(),
+        "chance": (box / size**2).mean().item(),
+        **rates,
+        "grad_cam_torchcam": hit_rate(theirs, test.boxes, size),
+        "difference": (stretched - theirs).abs().flatten(1).amax(1).median().item(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "torch": torch.__version__.split("+")[0],
+        "torchcam": torchcam.__version__,
+        "command": f"python run.py evidence --localisation --seed {seed}",
+    }
