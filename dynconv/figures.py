@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-__all__ = ["KERNEL_COLOURS", "KERNEL_HATCHES", "Picture", "attention_bars", "curves", "images", "scatter"]
+__all__ = ["KERNEL_COLOURS", "KERNEL_HATCHES", "Picture", "attention_bars", "curves", "images", "scatter", "triangle"]
 
 # The K kernels: Okabe-Ito colours, each with a hatch of its own (views/style.css has the same).
 KERNEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
@@ -158,6 +158,34 @@ def scatter(
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return Picture(figure, alt)
+
+
+def triangle(points: Mapping[str, Sequence[Sequence[float]]], alt: str) -> Picture:
+    """Weights over three kernels as places in triangles, one triangle a title; corners are kernels 1, 2 and 3.
+
+    Reference: barycentric coordinates, https://en.wikipedia.org/wiki/Ternary_plot
+
+    Example:
+        >>> triangle({"T = 1": [[1, 0, 0], [0.2, 0.3, 0.5]]}, alt="One image at a corner, one near the middle.")
+        One image at a corner, one near the middle.
+
+    Args:
+        points: title → rows of three weights with sum 1, one an image.
+        alt: what the picture shows, in words.
+    """
+    corners = np.array([[0, 0], [1, 0], [0.5, 3**0.5 / 2]])
+    figure = Figure(figsize=(2.1 * len(points), 2.2))
+    for axis, (title, rows) in zip(figure.subplots(1, len(points), squeeze=False)[0], points.items(), strict=True):
+        axis.fill(*corners.T, facecolor="none", edgecolor="grey")
+        for k, corner in enumerate(corners):
+            axis.plot(*corner, "o", color=KERNEL_COLOURS[k], markersize=12)
+            axis.text(*corner, str(k + 1), ha="center", va="center", fontsize=8)
+        for i, (x, y) in enumerate(np.asarray(rows) @ corners):
+            axis.plot(x, y, MARKERS[i % 8], color="black", markersize=5, alpha=0.8)
+        axis.set_title(title, fontsize=9)
+        axis.set_aspect("equal")
+        axis.set_axis_off()
     return Picture(figure, alt)
 
 

@@ -7,6 +7,8 @@ from .gates import GatesView
 from .interventions import InterventionsView
 from .mixer import Mixer
 from .page import page
+from .simplex import SimplexMap
+from .temperature import TemperatureBench
 from .trace import Trace
 from .training import TrainingView
 
@@ -17,6 +19,8 @@ __all__ = [
     "GatesView",
     "InterventionsView",
     "Mixer",
+    "SimplexMap",
+    "TemperatureBench",
     "Trace",
     "TrainingView",
     "page",
