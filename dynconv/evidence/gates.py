@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data import digits_in_clutter
 from ..functional import sparsity_loss
 from ..layers import SparseBlock
+from ..probe import record
 from ..train import fit
 
 __all__ = ["BUDGETS", "COLUMNS", "GatedNet", "run"]
@@ -69,7 +70,8 @@ def run(budget: float, seed: int = 0) -> dict:
         seed: of first weights, order and noise.
 
     Returns:
-        COLUMNS → value: share of open positions inside and outside the digit's box among them.
+        COLUMNS → value; "inside" and "outside" are the shares of open positions, over both blocks, in the digit's box and
+        out of it.
     """
     started, train, test = time.perf_counter(), digits_in_clutter("train", 1200), digits_in_clutter("test", 500)
     torch.manual_seed(seed)
@@ -84,8 +86,8 @@ def run(budget: float, seed: int = 0) -> dict:
         return F.cross_entropy(logits, labels) + PRICE * sparsity_loss(used, total, target, now["epoch"], EPOCHS)
 
     options = {"epochs": EPOCHS, "batch_size": 64, "lr": 1e-2, "seed": seed, "progress": False}
-    for record in fit(net, train.images, train.labels, loss=loss, **options):
-        now["epoch"] = record["epoch"]
+    for epoch in fit(net, train.images, train.labels, loss=loss, **options):
+        now["epoch"] = epoch["epoch"]
     measured = _measure(net, test)
     command = f"python run.py evidence --gates --budget {budget} --seed {seed}"
     extra = {"seconds": round(time.perf_counter() - started, 1), "torch": torch.__version__.split("+")[0]}
@@ -94,12 +96,14 @@ def run(budget: float, seed: int = 0) -> dict:
 
 @torch.no_grad()
 def _measure(net: GatedNet, test) -> dict[str, float]:
-    logits, used, total = net(test.images)
-    open_at = net.blocks[0].gate(net.stem(test.images))[:, 0]  # (N, h, w): where the first block computes
+    with record(net) as seen:
+        logits, used, total = net(test.images)
+    open_at = torch.cat([layer.weights for layer in seen.values()], dim=1)  # (N, blocks, h, w)
     scale = test.images.shape[-1] // open_at.shape[-1]
-    inside = torch.zeros_like(open_at, dtype=torch.bool)
+    inside = torch.zeros(len(test.images), *open_at.shape[2:], dtype=torch.bool)
     for mask, (top, left, bottom, right) in zip(inside, (test.boxes // scale).tolist(), strict=True):
         mask[top:bottom, left:right] = True
-    shares = {"inside": open_at[inside].mean().item(), "outside": open_at[~inside].mean().item()}
+    share = open_at.mean(1)  # of the blocks that compute at a position
     accuracy = (logits.argmax(1) == test.labels).float().mean().item()
+    shares = {"inside": share[inside].mean().item(), "outside": share[~inside].mean().item()}
     return {"test_accuracy": accuracy, "used": (used.sum() / sum(total)).item()} | shares

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -114,3 +115,8 @@ def test_synchronised_batch_norm_of_one_process_is_batch_norm(tmp_path):
         torch.testing.assert_close(plain.eval()(x), across.eval()(x))
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_the_example_configuration_is_one():
+    path = Path(__file__).resolve().parents[2] / "experiments" / "fashion_mnist.toml"
+    assert read_config(path).recipe["epochs"] == 10
