@@ -152,7 +152,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "cue": _cue,
     "digits": lambda: _classes("digits", digits_split("train"), digits_split("test"), SMALL, TEN),
     "clutter": lambda: _classes(
-        "clutter", digits_in_clutter("train", 2000)[:2], digits_in_clutter("test", 500)[:2], SMALL, TEN
+        "clutter", *(digits_in_clutter(name, 1500, 24, pieces=4)[:2] for name in ("train", "test")), SMALL, TEN
     ),
     "fashion_mnist": lambda: _classes("fashion_mnist", fashion_mnist("train"), fashion_mnist("test"), LARGE, CLOTHES),
     "cifar10": lambda: _classes("cifar10", cifar10("train"), cifar10("test"), LARGE, THINGS),

@@ -25,6 +25,12 @@ def path(request):
 
 
 @pytest.fixture
+def is_lesson(path):
+    """00 and 11 open and close the course: shorter, with less to predict and to solve."""
+    return path.stem[:2] not in ("00", "11")
+
+
+@pytest.fixture
 def lesson(path):
     return nbformat.read(path, as_version=4)
 
@@ -37,42 +43,44 @@ def test_lessons_are_there():
     assert {p.stem for p in LESSONS} >= {"02_softmax_mixing", "05_dynamic_convolution"}
 
 
-def test_cells_are_short(lesson):
+def test_cells_are_short(lesson, is_lesson):
     lengths = [len([line for line in c.source.splitlines() if line.strip()]) for c in code_cells(lesson)]
-    assert 35 <= len(lesson.cells) <= 60
+    assert (35 if is_lesson else 15) <= len(lesson.cells) <= 60
     assert max(lengths) <= 12
     assert statistics.median(lengths) <= 5
 
 
-def test_anatomy(lesson):
+def test_anatomy(lesson, is_lesson):
     text = "\n".join(c.source for c in lesson.cells if c.cell_type == "markdown")
     for part in ("**You will be able to**", "minutes. You need", "## Recap", "## References", "With your hands"):
         assert part in text, part
-    assert text.count("**Predict.**") >= 3
-    assert text.count("**What happened.**") >= 3
+    assert text.count("**Predict.**") >= (3 if is_lesson else 0)
+    assert text.count("**What happened.**") >= (3 if is_lesson else 1)
     assert (
         text.count("### Exercise")
         == text.count("<summary>Hint 2</summary>")
         == text.count("<summary>Solution</summary>")
-        >= 2
+        >= (2 if is_lesson else 1)
     )
 
 
-def test_stored_outputs_can_be_read_without_a_kernel(path, lesson):
+def test_stored_outputs_can_be_read_without_a_kernel(path, lesson, is_lesson):
     assert "widgets" not in lesson.metadata
     assert path.stat().st_size <= 1.5e6
     outputs = [o for c in code_cells(lesson) for o in c.outputs]
     assert not [o for o in outputs if o.output_type == "error"]
     assert not [o for o in outputs if WIDGET in o.get("data", {})]
     pictures = [o for o in outputs if "image/png" in o.get("data", {})]
-    assert len(pictures) >= 3
+    assert len(pictures) >= (3 if is_lesson else 1)
     for picture in pictures:
         assert len(picture.metadata["image/png"]["alt"]) > 20
 
 
 def test_every_instrument_leaves_a_still(lesson):
     for cell in code_cells(lesson):
-        if re.search(r"^(DynamicView\(|mixer$|view.still)", cell.source, re.MULTILINE):
+        if re.search(
+            r"^(\w+View\(|Trace\(|SimplexMap\(|TemperatureBench\(|mixer$|view.still)", cell.source, re.MULTILINE
+        ):
             assert any("image/png" in o.get("data", {}) for o in cell.outputs), cell.source
 
 
@@ -88,11 +96,13 @@ def test_folded_solutions_pass_their_checks(lesson):
     solutions = [
         s for c in lesson.cells for s in re.findall(r"Solution</summary>\s*```python\n(.*?)```", c.source, re.DOTALL)
     ]
-    assert len(asked) == len(solutions) >= 2
-    for (name, function), solution in zip(asked, solutions, strict=True):
+    functions = {function: name for name, function in asked}
+    assert len(asked) >= len(solutions) >= 1
+    for solution in solutions:
         namespace = {}
         exec("import torch\nimport torch.nn.functional as F\n" + solution, namespace)
-        assert check(name, namespace[function]).passed
+        (function,) = [name for name in namespace if name in functions]
+        assert check(functions[function], namespace[function]).passed
 
 
 def test_stubs_ask_for_the_solutions_arguments(lesson):

@@ -69,7 +69,7 @@ def test_run_refuses_what_it_does_not_know():
     assert run(sys.executable, "run.py", "lab", "--prot", "1").returncode == 2
     wrong = run(sys.executable, "run.py", "lab", "99")
     assert wrong.returncode == 1
-    assert "No lesson starts with '99'. There are: 02_softmax_mixing" in wrong.stderr
+    assert "No lesson starts with '99'. There are: 00_start_here" in wrong.stderr
     assert "owner/name" in run(sys.executable, "run.py", "links", "nonsense").stderr
 
 

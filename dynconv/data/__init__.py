@@ -6,6 +6,7 @@ from .downloads import cifar10, data_folder, fashion_mnist
 from .folder import image_folder, open_image
 from .restoration import DEGRADATIONS, best_filter, restoration
 from .shipped import digits, photo, photo_names
+from .upload import uploaded_image
 
 __all__ = [
     "DEGRADATIONS",
@@ -23,4 +24,5 @@ __all__ = [
     "photo",
     "photo_names",
     "restoration",
+    "uploaded_image",
 ]

@@ -187,7 +187,7 @@ class InterventionsView(Instrument):
 
     def still(self) -> figures.Picture:
         said = ", ".join(f"{mode} {change:.0%}" for mode, change in list(self.changes().items())[1:])
-        alt = f"Interventions on the attention of {self.layer}; the output changes by: {said}."
+        alt = f"Interventions on the weights of {self.layer}; the output changes by: {said}."
         if self.outputs.ndim == 3:
             runs = {mode: self.outputs[r] for r, mode in enumerate(MODES[:-1])}  # (B, classes)
             return figures.images({"rows images, columns logits": runs}, alt, signed=True, shared=False)

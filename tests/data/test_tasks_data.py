@@ -12,7 +12,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from dynconv.data import best_filter, cue, digits_in_clutter, digits_split, edge_filters, fashion_mnist, image_folder
+from dynconv.data import (
+    best_filter,
+    cue,
+    digits_in_clutter,
+    digits_split,
+    edge_filters,
+    fashion_mnist,
+    image_folder,
+    uploaded_image,
+)
 from dynconv.data.folder import MOST_PIXELS, open_image
 
 
@@ -178,3 +187,16 @@ def test_an_image_that_would_fill_the_memory_is_refused_before_it_is_decoded(tmp
     assert path.stat().st_size < 1e6
     with pytest.raises(ValueError, match=r"bomb is too large: \d+ × \d+ pixels, more than 50,000,000"):
         open_image(path, "bomb")
+
+
+def test_an_upload_of_both_generations(photos):
+    content = (photos / "cats" / "a.png").read_bytes()
+    new = uploaded_image(({"name": "a.png", "content": memoryview(content)},), size=8)
+    old = uploaded_image({"a.png": {"metadata": {}, "content": content}}, size=8)
+    assert torch.equal(new, old)
+    assert new[:, 0, 0].tolist() == [1, 0, 0]
+    assert uploaded_image({}) is None
+    with pytest.raises(ValueError, match=r"b.txt is not an image"):
+        uploaded_image(({"name": "b.txt", "content": b"hello"},))
+    with pytest.raises(ValueError, match=r"big.png is too large: 20,000,001 bytes, more than 20,000,000"):
+        uploaded_image(({"name": "big.png", "content": bytes(20_000_001)},))

@@ -1,0 +1,38 @@
+"""The exercise of lesson 00, start here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..functional import softmax_temperature
+from .exercise import Exercise, Mistake
+
+__all__ = ["EXERCISES"]
+
+
+def _cases() -> list[tuple[Tensor, float]]:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        (torch.randn(count, generator=generator), temperature) for count, temperature in ((4, 2.0), (3, 0.5), (5, 30.0))
+    ]
+
+
+SOFTMAX = Exercise(
+    softmax_temperature,
+    _cases,
+    {
+        "T multiplied": Mistake(
+            lambda z, T: torch.softmax(z * T, 0),
+            "The logits are multiplied by the temperature: a high one makes the weights sharper, not more even. Divide.",
+        ),
+        "T forgotten": Mistake(lambda z, T: torch.softmax(z, 0), "The temperature has no part in this answer."),
+        "after the softmax": Mistake(
+            lambda z, T: torch.softmax(z, 0) / T,
+            "These weights do not sum to 1: divide the logits, before the softmax.",
+        ),
+        "no softmax": Mistake(lambda z, T: z / T, "These are the divided logits; the softmax is missing."),
+    },
+)
+
+EXERCISES = {"00.softmax": SOFTMAX}
