@@ -37,7 +37,7 @@ def test_shape_and_first_difference_are_reported():
 
 
 def test_unknown_exercise_and_no_function():
-    with pytest.raises(ValueError, match=r"no exercise '02.unfold'; there are: 02.fold"):
+    with pytest.raises(ValueError, match=r"no exercise '02.unfold'; there are: 00.softmax, 01.convolve"):
         check("02.unfold", abs)
     with pytest.raises(TypeError, match="pass the function itself"):
         check("02.fold", 3)

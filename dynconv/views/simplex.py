@@ -113,7 +113,8 @@ class SimplexMap(Instrument):
     @traitlets.validate("free")
     def _check_free(self, proposal):
         value = proposal["value"]
-        if value and (len(value) != 3 or min(value) < 0 or abs(sum(value) - 1) > 1e-3):
+        fits = len(value) == 3 and min(value) >= 0 and abs(sum(value) - 1) <= 1e-3  # NaN fits nothing
+        if value and not fits:
             raise traitlets.TraitError(f"free must be empty, or 3 numbers of at least 0 with sum 1, got {value}")
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -47,7 +48,7 @@ def temperature_state(logits: Tensor, temperature: float, scale: float, upstream
         ValueError: T or s is not a finite number above 0.
     """
     check_temperature(temperature)
-    check_temperature(scale)
+    check_scale(scale)
     divided = logits * (scale / temperature)
     weights = softmax_temperature(logits * scale, temperature)
     entropy = -torch.special.xlogy(weights, weights).sum()
@@ -55,6 +56,20 @@ def temperature_state(logits: Tensor, temperature: float, scale: float, upstream
     powers = torch.exp(divided - divided.max())
     shown = {"divided": divided, "powers": powers, "weights": weights, "gradient": gradient}
     return shown | {"entropy": entropy, "effective": entropy.exp()}
+
+
+def check_scale(scale: float) -> None:
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale must be a finite number above 0, got {scale}")
+
+
+def _finite(what: str, values: Sequence[float] | Tensor) -> list[float]:
+    numbers = torch.as_tensor(values, dtype=torch.float64)
+    if numbers.ndim != 1 or not 1 <= len(numbers) <= 8:
+        raise ValueError(f"{what} must be 1 to 8 numbers, got shape {tuple(numbers.shape)}")
+    if not numbers.isfinite().all():
+        raise ValueError(f"{what} must be finite, got {numbers.tolist()}")
+    return numbers.tolist()
 
 
 class TemperatureBench(Instrument):
@@ -72,21 +87,22 @@ class TemperatureBench(Instrument):
 
     Args:
         logits: 1 to 8 numbers, -5 … 5 on the sliders.
-        names: of the kernels.
+        names: of the kernels; "kernel 1", "kernel 2" and so on if left out.
         temperature: T to start with, 0.1 … 100 on the slider.
         scale: s to start with, 0.1 … 100 on the slider.
         upstream: g, how much the loss would change with each weight; from 1 down to -1 if left out.
         experiments: button's label → traits it sets, for example {"cancel": {"temperature": 30, "scale": 30}}.
 
     Raises:
-        ValueError: not 1 to 8 logits, or as many names or gradients; traitlets.TraitError: T or s is not above 0.
+        ValueError: not 1 to 8 finite logits, or not as many different names or finite gradients;
+            traitlets.TraitError: T or s is not a finite number above 0.
     """
 
     _esm = bundle("temperature")
     _css = styles("temperature")
     logits = traitlets.List(traitlets.Float()).tag(sync=True)
     temperature = Temperature(1.0).tag(sync=True)
-    scale = Temperature(1.0).tag(sync=True)
+    scale = traitlets.Float(1.0).tag(sync=True)
 
     def __init__(
         self,
@@ -97,28 +113,35 @@ class TemperatureBench(Instrument):
         upstream: Sequence[float] | Tensor | None = None,
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
-        values = torch.as_tensor(logits, dtype=torch.float32)
-        if values.ndim != 1 or not 1 <= len(values) <= 8:
-            raise ValueError(f"logits must be 1 to 8 numbers, got shape {tuple(values.shape)}")
+        values = _finite("logits", logits)
         count = len(values)
         self.names = [f"kernel {k + 1}" for k in range(count)] if names is None else list(names)
-        self.upstream = torch.linspace(1, -1, count) if upstream is None else torch.as_tensor(upstream).float()
-        for what, got in (("names", len(self.names)), ("upstream", len(self.upstream))):
+        self.upstream = torch.linspace(1, -1, count).tolist() if upstream is None else _finite("upstream", upstream)
+        for what, got in (("different names", len(set(self.names))), ("numbers upstream", len(self.upstream))):
             if got != count:
-                raise ValueError(f"{what} must be {count}, one a logit, got {got}")
+                raise ValueError(f"needs {count} {what}, one a logit, got {got}")
         super().__init__(
-            data=json.dumps({"names": self.names, "upstream": self.upstream.tolist()}),
+            data=json.dumps({"names": self.names, "upstream": self.upstream}),
             experiments=json.dumps(experiments or {}),
-            logits=values.tolist(),
+            logits=values,
             temperature=temperature,
             scale=scale,
         )
 
+    @traitlets.validate("scale")
+    def _check_scale(self, proposal):
+        try:
+            check_scale(proposal["value"])
+        except ValueError as error:
+            raise traitlets.TraitError(str(error)) from None
+        return proposal["value"]
+
     @traitlets.validate("logits")
     def _check_logits(self, proposal):
-        if len(proposal["value"]) != len(self.names):
-            raise traitlets.TraitError(f"logits must be {len(self.names)} numbers, got {len(proposal['value'])}")
-        return proposal["value"]
+        value = proposal["value"]
+        if len(value) != len(self.names) or not all(map(math.isfinite, value)):
+            raise traitlets.TraitError(f"logits must be {len(self.names)} finite numbers, got {value}")
+        return value
 
     def still(self) -> figures.Picture:
         temperatures = torch.logspace(-1, 2, 61)
@@ -128,9 +151,14 @@ class TemperatureBench(Instrument):
         shown = ", ".join(f"{z:g}" for z in self.logits)
         return figures.curves(
             series,
-            alt=f"Softmax of the logits {shown} against the temperature: one kernel takes all at T = 0.1, all are even at T = 100.",
+            alt=f"Softmax of {self.scale:g} times the logits {shown} over the temperature from 0.1 to 100: the weights go from "
+            f"{_listed(weights[:, 0])} to {_listed(weights[:, -1])}.",
             x=temperatures.tolist(),
             xlabel="temperature T",
             ylabel="weight",
             log_x=True,
         )
+
+
+def _listed(weights: Tensor) -> str:
+    return ", ".join(f"{weight:.0%}" for weight in weights.tolist())
