@@ -1,7 +1,8 @@
 // Simplex map: attention over three kernels as a place in a triangle. T pulls the dots; the chosen one can be dragged.
 
 import {
-  captioned, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, mix, number, percent, picture, range, slider, softmax,
+  captioned, decode, effectiveNumber, element, instrument, kernelMark, mix, number, percent, picture, range, slider,
+  softmax,
 } from "./toolkit.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -18,6 +19,9 @@ export const simplexState = ({ logits, kernels, maps, kernelArea, area, count },
 // pure: from weights to a place in the triangle, and back; from outside first down or up to it, then sideways
 export const place = (weights) => [0, 1].map((axis) => weights.reduce((sum, w, k) => sum + w * CORNERS[k][axis], 0));
 
+// the share of the weight that would have to move to make one of them the other
+const distance = (a, b) => a.reduce((sum, v, k) => sum + Math.abs(v - b[k]), 0) / 2;
+
 const between = (v, low, high) => Math.max(low, Math.min(high, v));
 
 export const weightsAt = (x, y) => {
@@ -32,13 +36,74 @@ const svg = (tag, attributes, ...children) => {
   return node;
 };
 
+const letter = (i) => String.fromCharCode(97 + (i % 26)); // in the dots, where a name has no room
+
+// One radio button an image: which one is chosen, and what the letters in the triangle mean.
+const choices = (names, value, changed) => {
+  const group = `dc-images-${Math.random().toString(36).slice(2)}`; // names must differ between instruments on one page
+  const inputs = names.map(() => element("input", {
+    type: "radio", name: group, "data-lm-suppress-shortcuts": "true", onchange: changed,
+  }));
+  const set = (name) => { inputs[names.indexOf(name)].checked = true; };
+  set(value);
+  const node = element("div", { class: "dc-choices", role: "radiogroup", "aria-label": "image" }, ...names.map((name, i) =>
+    element("label", {}, inputs[i], element("b", {}, letter(i)), ` ${name}`)));
+  return { node, get: () => names[inputs.findIndex((input) => input.checked)], set };
+};
+
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+// A handle that pointers (mouse, pen, touch) drag and arrow keys step; `move` gets places in the units of the SVG `map`.
+const handle = (map, place, move, settled) => {
+  const node = svg("circle", {
+    r: 14, class: "dc-hand", tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 100,
+    "data-lm-suppress-shortcuts": "true",
+  });
+  node.addEventListener("pointerdown", (event) => {
+    node.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    node.focus();
+  });
+  // touch-action does nothing on a shape inside an SVG; on all of it, a phone could not scroll past the triangle
+  node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
+  node.addEventListener("pointermove", (event) => {
+    if (!node.hasPointerCapture(event.pointerId)) return;
+    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(map.getScreenCTM().inverse());
+    move(point.x, point.y);
+  });
+  node.addEventListener("lostpointercapture", settled); // let go, or taken away
+  node.addEventListener("keydown", (event) => {
+    const step = ARROWS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const [x, y] = place();
+    move(x + 0.02 * WIDTH * step[0], y + 0.02 * HEIGHT * step[1]);
+    settled();
+  });
+  return node;
+};
+
+const listed = (weights) => weights.map((v, k) => `${percent(v)} kernel ${k + 1}`).join(", ");
+
+const sentence = ({ attention, weights }, { names, image, temperature, free }) => {
+  const name = names[image], others = names.length - 1, T = number(temperature);
+  const apart = attention.map((pi) => distance(pi, weights));
+  const close = apart.filter((d, i) => i !== image && d < 0.05).length; // dots may lie on top of each other: say so
+  const company = others ? ` ${close} of the other ${others} within 5 % of it.` : "";
+  if (free.length) {
+    return `You gave ${name} ${listed(weights)}: ${percent(apart[image])} of the weight is elsewhere than the layer puts it at `
+      + `T = ${T}.${company}`;
+  }
+  return `At T = ${T}, ${name} mixes ${listed(weights)}; ${number(effectiveNumber(weights))} of 3 kernels are effectively in use.`
+    + company;
+};
 
 const render = ({ model, el }) => {
   const raw = JSON.parse(model.get("data"));
   const { names, kernel_shape: [kh, kw], map_shape: [mh, mw], image_shape: [h, w] } = raw;
   const data = {
-    logits: decode(raw.logits), kernels: decode(raw.kernels), maps: decode(raw.maps), kernelArea: kh * kw, area: mh * mw, count: names.length,
+    logits: decode(raw.logits), kernels: decode(raw.kernels), maps: decode(raw.maps), kernelArea: kh * kw, area: mh * mw,
+    count: names.length,
   };
   const images = raw.images.map(decode), [low, high] = range(data.maps);
   let free = model.get("free");
@@ -47,10 +112,8 @@ const render = ({ model, el }) => {
     label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
     changed: () => { free = []; redraw(); }, settled: () => store(),
   });
-  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true" }, ...names.map((n) => element("option", {}, n)));
-  select.value = model.get("image");
-  select.addEventListener("change", () => { free = []; redraw(); store(); });
-  const choice = element("label", { class: "dc-choice" }, "image", select);
+  const another = () => { free = []; redraw(); store(); };
+  const choice = choices(names, model.get("image"), another);
 
   // the path of each image from T = 100 to T = 0.1
   const traces = names.map((_, b) => {
@@ -58,29 +121,16 @@ const render = ({ model, el }) => {
     const points = Array.from({ length: 61 }, (_, i) => place(softmax(z, 10 ** (2 - i / 20))).map((v) => v.toFixed(1)).join(","));
     return svg("polyline", { points: points.join(" "), class: "dc-trace-path" });
   });
-  const dots = names.map((name) => svg("g", { class: "dc-dot" }, svg("circle", { r: 7 }), Object.assign(svg("text", { x: 10, y: 4 }), { textContent: name })));
-  const hand = svg("circle", { r: 13, class: "dc-hand", tabindex: 0, role: "slider", "data-lm-suppress-shortcuts": "true",
-    "aria-valuemin": 0, "aria-valuemax": 100 });
-  const corners = CORNERS.map(([x, y], k) => svg("g", { transform: `translate(${x} ${y})` }, svg("circle", { r: 10, class: `dc-corner dc-curve${k}` }),
-    Object.assign(svg("text", { "text-anchor": "middle", y: 4 }), { textContent: k + 1 })));
-  const map = svg("svg", { viewBox: `-22 -22 ${WIDTH + 44 + 60} ${HEIGHT + 44}`, class: "dc-simplex" },
-    svg("polygon", { points: CORNERS.map((c) => c.join(",")).join(" "), class: "dc-edge" }), ...corners, ...traces, ...dots, hand);
-  const move = (x, y) => { free = weightsAt(x, y); redraw(); };
-  const at = (event) => {
-    const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(map.getScreenCTM().inverse());
-    return [point.x, point.y];
-  };
-  hand.addEventListener("pointerdown", (event) => { hand.setPointerCapture(event.pointerId); event.preventDefault(); hand.focus(); });
-  hand.addEventListener("pointermove", (event) => { if (hand.hasPointerCapture(event.pointerId)) move(...at(event)); });
-  hand.addEventListener("pointerup", () => store());
-  hand.addEventListener("keydown", (event) => {
-    const step = ARROWS[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const [x, y] = place(current().weights);
-    move(x + 0.02 * WIDTH * step[0], y + 0.02 * HEIGHT * step[1]);
-    store();
+  const dots = names.map((name, i) => {
+    const dot = svg("g", { class: "dc-dot" }, svg("circle", { r: 9 }), svg("text", { "text-anchor": "middle", y: 4 }, letter(i)));
+    dot.addEventListener("click", () => { choice.set(name); another(); });
+    return dot;
   });
+  const map = svg("svg", { viewBox: `-16 -16 ${WIDTH + 32} ${HEIGHT + 32}`, class: "dc-simplex" },
+    svg("polygon", { points: CORNERS.map((c) => c.join(",")).join(" "), class: "dc-edge" }), ...traces, ...dots);
+  const move = (x, y) => { free = weightsAt(x, y); redraw(); };
+  const hand = handle(map, () => place(current().weights), move, () => store());
+  map.append(hand);
 
   const original = picture(h, w, "the chosen image"), kernel = picture(kh, kw, "its mixed kernel", "dc-kernel-large");
   const feature = picture(mh, mw, "its feature map");
@@ -89,44 +139,40 @@ const render = ({ model, el }) => {
     view.drawSigned(data.kernels.subarray(k * data.kernelArea, (k + 1) * data.kernelArea));
     return captioned(view.node, kernelMark(k), ` kernel ${k + 1}`);
   });
-  const current = () => simplexState(data, { image: names.indexOf(select.value), temperature: temperature.get(), free });
+  const now = () => ({ names, image: names.indexOf(choice.get()), temperature: temperature.get(), free });
+  const current = () => simplexState(data, now());
 
   const draw = () => {
-    const b = names.indexOf(select.value), { attention, weights, kernel: mixed, map: shown } = current();
+    const state = current(), { image: b } = now(), [x, y] = place(state.weights);
     dots.forEach((dot, i) => {
-      const [x, y] = place(i === b ? weights : attention[i]);
-      dot.setAttribute("transform", `translate(${x.toFixed(2)} ${y.toFixed(2)})`);
+      const [left, top] = i === b ? [x, y] : place(state.attention[i]);
+      dot.setAttribute("transform", `translate(${left.toFixed(2)} ${top.toFixed(2)})`);
       dot.classList.toggle("dc-chosen", i === b);
       traces[i].classList.toggle("dc-chosen", i === b);
     });
-    const [x, y] = place(weights), best = indexOfMax(weights), words = weights.map((v, k) => `kernel ${k + 1} ${percent(v)}`).join(", ");
-    hand.setAttribute("cx", x.toFixed(2));
-    hand.setAttribute("cy", y.toFixed(2));
-    hand.setAttribute("aria-label", `attention of ${names[b]}`);
-    hand.setAttribute("aria-valuenow", Math.round(100 * weights[best]));
-    hand.setAttribute("aria-valuetext", words);
-    const image = images[b];
-    original.draw(image, "grey", ...range(image));
-    kernel.drawSigned(mixed);
-    feature.draw(shown, "viridis", low, high);
-    const own = attention[b].map((v, k) => Math.abs(v - weights[k])).reduce((a, c) => a + c, 0) / 2;
-    return free.length
-      ? `You gave ${names[b]} ${words}: ${percent(own)} of its weight is elsewhere than the layer puts it at T = ${number(temperature.get())}.`
-      : `At T = ${number(temperature.get())}, ${names[b]} has ${words}; ${number(effectiveNumber(weights))} of 3 kernels are effectively in use.`;
+    map.insertBefore(dots[b], hand); // above the others
+    const told = { cx: x.toFixed(2), cy: y.toFixed(2), "aria-label": `attention of ${names[b]}`,
+      "aria-valuenow": Math.round(100 * Math.max(...state.weights)), "aria-valuetext": listed(state.weights) };
+    for (const [name, value] of Object.entries(told)) hand.setAttribute(name, value);
+    original.draw(images[b], "grey", ...range(images[b]));
+    kernel.drawSigned(state.kernel);
+    feature.draw(state.map, "viridis", low, high);
+    return sentence(state, now());
   };
   const { redraw, store, remove } = instrument({
     model, el, draw,
     controls: {
-      temperature, image: { get: () => select.value, set: (v) => { select.value = v; } }, free: { get: () => free, set: (v) => { free = v; } },
+      temperature, image: choice, free: { get: () => free, set: (v) => { free = v; } },
     },
     body: [
-      element("div", { class: "dc-controls" }, temperature.node, choice),
-      element("div", { class: "dc-row dc-simplex-row" }, map,
-        element("div", {}, element("div", { class: "dc-row" }, ...kernels),
-          element("div", { class: "dc-row" }, captioned(original.node, "image"), captioned(kernel.node, "its kernel"),
-            captioned(feature.node, "its feature map")))),
+      element("div", { class: "dc-controls" }, temperature.node, choice.node),
+      element("div", { class: "dc-row dc-simplex-row" },
+        element("div", { class: "dc-triangle" }, kernels[2], map, kernels[0], kernels[1]), // each kernel at its corner
+        element("div", { class: "dc-row" }, captioned(original.node, "image"), captioned(kernel.node, "its kernel"),
+          captioned(feature.node, "its feature map"))),
     ],
   });
+  el.classList.add("dc-simplex-map");
   return remove;
 };
 

@@ -1,6 +1,8 @@
-// Temperature bench: the stages of a softmax, its weights over all temperatures, and the gradients that come back through it.
+// Temperature bench: the stages of a softmax, the gradients that come back through it, and both over all T.
 
-import { bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, number, percent, slider, softmax } from "./toolkit.js";
+import {
+  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, number, percent, slider, softmax,
+} from "./toolkit.js";
 
 // pure: every stage, from the logits and the two numbers that scale them
 export const temperatureState = ({ upstream }, { logits, temperature, scale }) => {
@@ -13,6 +15,13 @@ export const temperatureState = ({ upstream }, { logits, temperature, scale }) =
   return { divided, powers, weights, gradient, entropy: Math.log(effective), effective };
 };
 
+// pure: the same at T = 0.1 … 100, evenly on a log scale
+const TEMPERATURES = Array.from({ length: 61 }, (_, i) => 10 ** (i / 20 - 1));
+export const overTemperatures = (data, controls) =>
+  TEMPERATURES.map((temperature) => temperatureState(data, { ...controls, temperature }));
+
+const compact = (v) => (Math.abs(v) >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
+
 const SVG = "http://www.w3.org/2000/svg";
 const svg = (tag, attributes, ...children) => {
   const node = document.createElementNS(SVG, tag);
@@ -21,39 +30,74 @@ const svg = (tag, attributes, ...children) => {
   return node;
 };
 
-// The weights of all kernels over T = 0.1 … 100, and where T is now.
-const curves = (count) => {
-  const width = 320, height = 150, steps = 60;
+// One curve a kernel over T = 0.1 … 100, and a line where T is now.
+const chart = (count, label) => {
+  const width = 270, height = 130;
+  const text = (x, y, anchor, words = "") => {
+    const node = svg("text", { x, y, "text-anchor": anchor, class: "dc-guide-text" });
+    node.textContent = words;
+    return node;
+  };
   const lines = Array.from({ length: count }, (_, k) => svg("polyline", { class: `dc-curve dc-curve${k % 8}` }));
-  const ends = lines.map((_, k) => svg("text", { class: "dc-guide-text", x: 4 + 14 * k }));
-  ends.forEach((end, k) => { end.textContent = k + 1; });
-  const now = svg("line", { class: "dc-now", y1: 0, y2: height });
-  const node = svg("svg", { viewBox: `-2 -4 ${width + 4} ${height + 8}`, class: "dc-chart", role: "img" }, ...lines, ...ends, now);
-  const draw = (logits, scale, temperature) => {
-    const all = Array.from({ length: steps + 1 }, (_, i) => softmax(logits.map((z) => z * scale), 10 ** ((3 * i) / steps - 1)));
+  const now = svg("line", { class: "dc-now", x1: 0, x2: 0, y1: 0, y2: height });
+  const zero = svg("line", { class: "dc-guide", x1: 0, x2: width, y1: 0, y2: 0 });
+  const top = text(-5, 8, "end"), bottom = text(-5, height, "end");
+  const ticks = [0.1, 1, 10, 100].map((T, i) => text((i * width) / 3, height + 15, "middle", T));
+  const size = { viewBox: `-42 -6 ${width + 56} ${height + 26}`, class: "dc-chart", role: "img" };
+  const node = svg("svg", size, zero, ...lines, now, top, bottom, ...ticks);
+  const draw = (all, low, high) => { // all: K values for each of the temperatures
+    const y = (v) => ((high - v) / (high - low)) * height, step = width / (all.length - 1);
     lines.forEach((line, k) => {
-      line.setAttribute("points", all.map((w, i) => `${((i / steps) * width).toFixed(1)},${((1 - w[k]) * height).toFixed(1)}`).join(" "));
-      ends[k].setAttribute("y", Math.min(height - 2, Math.max(10, (1 - all[0][k]) * height - 3)));
+      line.setAttribute("points", all.map((v, i) => `${(i * step).toFixed(1)},${y(v[k]).toFixed(1)}`).join(" "));
     });
-    const x = ((Math.log10(temperature) + 1) / 3) * width;
-    now.setAttribute("x1", x);
-    now.setAttribute("x2", x);
-    node.setAttribute("aria-label", `weights of ${count} kernels from T = 0.1, at the left, to T = 100; T is ${number(temperature)}`);
+    zero.setAttribute("transform", `translate(0 ${y(0)})`);
+    top.textContent = compact(high);
+    bottom.textContent = compact(low);
+    node.setAttribute("aria-label", `${label} over T = 0.1 to 100, between ${compact(low)} and ${compact(high)}`);
+  };
+  const mark = (temperature) => {
+    now.setAttribute("transform", `translate(${Math.max(0, Math.min(1, (Math.log10(temperature) + 1) / 3)) * width})`);
+  };
+  return { node, draw, mark };
+};
+
+const shown = (v) => (v !== 0 && Math.abs(v) < 0.005 ? v.toExponential(0) : v.toFixed(Math.abs(v) < 100 ? 2 : 0));
+
+// One bar a kernel, to the right or to the left of zero; `full` is the length of half a track.
+const signedBars = (count, label) => {
+  const fills = Array.from({ length: count }, (_, k) => kernelMark(k, "dc-fill"));
+  const texts = fills.map(() => element("span", { class: "dc-bar-text" }));
+  const node = element("div", { class: "dc-bars", role: "img" }, ...fills.map((fill, k) =>
+    element("div", { class: "dc-bar" }, element("span", { class: "dc-track dc-signed" }, fill), texts[k])));
+  const draw = (values, full) => {
+    values.forEach((value, k) => {
+      const length = 50 * Math.abs(value) / full;
+      fills[k].style.width = `${length}%`;
+      fills[k].style.marginLeft = `${value < 0 ? 50 - length : 50}%`;
+      texts[k].textContent = shown(value);
+    });
+    node.setAttribute("aria-label", `${label}: ${values.map((v, k) => `kernel ${k + 1} ${shown(v)}`).join(", ")}`);
   };
   return { node, draw };
 };
 
-// A signed bar from the middle, with its number.
-const signed = (k) => {
-  const fill = kernelMark(k, "dc-fill"), text = element("span", { class: "dc-bar-text" });
-  const node = element("div", { class: "dc-bar" }, element("span", { class: "dc-track dc-signed" }, fill), text);
-  const draw = (value, most) => {
-    const length = 50 * Math.min(1, Math.abs(value) / most);
-    fill.style.width = `${length}%`;
-    fill.style.marginLeft = `${value < 0 ? 50 - length : 50}%`;
-    text.textContent = Math.abs(value) < 0.005 && value !== 0 ? value.toExponential(0) : value.toFixed(2);
-  };
-  return { node, draw };
+const legend = (names) => element("ul", { class: "dc-legend" }, ...names.map((name, k) => {
+  const line = svg("line", { class: `dc-curve dc-curve${k % 8}`, x1: 0, x2: 34, y1: 5, y2: 5 });
+  const sample = svg("svg", { viewBox: "0 0 34 10", width: 34, height: 10, "aria-hidden": "true" }, line);
+  return element("li", {}, kernelMark(k), sample, name);
+}));
+
+const largest = (values, least) => Math.max(least, ...values.map(Math.abs));
+
+const words = (state, all, { names, temperature, scale }) => {
+  const best = indexOfMax(state.weights), strongest = all.map((s) => largest(s.gradient, 0));
+  const peak = indexOfMax(strongest), share = percent(state.weights[best]);
+  const cancel = scale === temperature ? "s and T cancel exactly: these are the weights of s = 1 and T = 1. " : "";
+  if (names.length === 1) return `${cancel}One kernel has all the weight at every T, and its logit gets no gradient.`;
+  return `${cancel}At s / T = ${compact(scale / temperature)}, ${names[best]} gets ${share} of the mix, and of the gradient that `
+    + `reaches the kernels; entropy ${state.entropy.toFixed(2)} nats, so ${number(state.effective)} of ${names.length} kernels `
+    + `are effectively in use. The strongest gradient of a logit is ${compact(largest(state.gradient, 0))}; with these logits `
+    + `and this s, T near ${number(TEMPERATURES[peak])} would give the most, ${compact(strongest[peak])}.`;
 };
 
 const render = ({ model, el }) => {
@@ -61,28 +105,38 @@ const render = ({ model, el }) => {
   const log = { min: 0.1, max: 100, step: 0.01, log: true, changed: () => redraw(), settled: () => store() };
   const temperature = slider({ label: "temperature T", value: model.get("temperature"), ...log });
   const scale = slider({ label: "scale of the logits s", value: model.get("scale"), ...log });
-  const logits = names.map((name, k) => slider({
+  const logits = names.map((_, k) => slider({
     label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => v.toFixed(1),
     changed: () => redraw(), settled: () => store(),
   }));
-  const divided = names.map((_, k) => signed(k)), gradient = names.map((_, k) => signed(k));
+  const divided = signedBars(count, "s z / T"), gradient = signedBars(count, "gradient of the logits");
   const powers = bars(count, "exp, largest = 1"), weights = bars(count, "weights");
-  const chart = curves(count);
-  const column = (title, nodes) => element("div", { class: "dc-column" }, element("div", { class: "dc-column-title" }, title), ...nodes);
+  const weightChart = chart(count, "weights"), gradientChart = chart(count, "gradients of the logits");
+  const figures = element("p", { class: "dc-figures" });
+  const column = (title, ...nodes) => element("div", {}, element("div", { class: "dc-column-title" }, title), ...nodes);
+
+  let all, drawn; // the curves do not depend on T: drawn again only when the logits or s have moved
+  const drawCurves = ({ logits: z, scale: s }) => {
+    const key = [...z, s].join();
+    if (key === drawn) return;
+    drawn = key;
+    all = overTemperatures(data, { logits: z, scale: s });
+    const most = largest(all.flatMap((state) => state.gradient), 0) || 1;
+    weightChart.draw(all.map((state) => state.weights), 0, 1);
+    gradientChart.draw(all.map((state) => state.gradient), -most, most);
+  };
 
   const draw = () => {
-    const z = logits.map((control) => control.get()), T = temperature.get(), s = scale.get();
-    const state = temperatureState(data, { logits: z, temperature: T, scale: s });
-    divided.forEach((bar, k) => bar.draw(state.divided[k], 5));
-    gradient.forEach((bar, k) => bar.draw(state.gradient[k], 0.5));
+    const now = { logits: logits.map((control) => control.get()), temperature: temperature.get(), scale: scale.get() };
+    const state = temperatureState(data, now);
+    divided.draw(state.divided, largest(state.divided, 5));
+    gradient.draw(state.gradient, largest(state.gradient, 0.5));
     powers.draw(state.powers);
     weights.draw(state.weights);
-    chart.draw(z, s, T);
-    const best = indexOfMax(state.weights), strongest = Math.max(...state.gradient.map(Math.abs));
-    const cancels = Math.abs(s / T - 1) < 0.005 ? "Scale and temperature cancel: these are the weights of the plain softmax. " : "";
-    return `${cancels}At s / T = ${(s / T).toPrecision(2)}, ${names[best]} gets ${percent(state.weights[best])} of the mix and of the gradient; entropy `
-      + `${state.entropy.toFixed(2)} nats, so ${number(state.effective)} of ${count} kernels are effectively in use. The strongest gradient `
-      + `of a logit is ${strongest.toPrecision(2)}.`;
+    drawCurves(now);
+    for (const { mark } of [weightChart, gradientChart]) mark(now.temperature);
+    figures.textContent = `entropy ${state.entropy.toFixed(3)} nats\neffective kernels ${state.effective.toFixed(2)} of ${count}`;
+    return words(state, all, { names, ...now });
   };
   const { redraw, store, remove } = instrument({
     model, el, draw,
@@ -93,10 +147,13 @@ const render = ({ model, el }) => {
     body: [
       element("div", { class: "dc-controls" }, temperature.node, scale.node),
       element("div", { class: "dc-bench" },
-        column("logit z", logits.map((c, k) => element("div", { class: "dc-logit" }, kernelMark(k), c.node))),
-        column("s z / T", divided.map((b) => b.node)), column("exp, largest = 1", [powers.node]), column("weights", [weights.node]),
-        column("gradient of the logit", gradient.map((b) => b.node))),
-      captioned(chart.node, "the weights from T = 0.1 to T = 100 (log); the line is T"),
+        column("logit z", ...logits.map((c, k) => element("div", { class: "dc-logit" }, kernelMark(k), c.node))),
+        column("s z / T", divided.node), column("exp, largest = 1", powers.node), column("weight", weights.node),
+        column("gradient of the logit", gradient.node)),
+      element("div", { class: "dc-row dc-charts" },
+        captioned(weightChart.node, "weight over T, and share of the gradient"),
+        captioned(gradientChart.node, "gradient of the logit over T"),
+        element("div", {}, legend(names), figures)),
     ],
   });
   el.classList.add("dc-temperature");

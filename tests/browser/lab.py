@@ -102,7 +102,8 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-# fingerprint of everything an instrument shows: canvas pixels, and the numbers and bars beside them
+# fingerprint of everything an instrument shows: canvas pixels, bars, curves and the numbers beside them; not the sentence,
+# and not the controls, which change with any move
 FINGERPRINT = """root => {
   let h = 17;
   const add = (v) => { h = (Math.imul(h, 31) + v) | 0; };
@@ -110,6 +111,9 @@ FINGERPRINT = """root => {
     const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);
     for (let i = 0; i < d.length; i++) add(d[i]);
   }
+  const copy = root.cloneNode(true);
+  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, select').forEach((e) => e.remove());
+  for (const sign of copy.innerHTML) add(sign.codePointAt(0));
   return h;
 }"""
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_cam_view import check_tab_order, in_page, opened, seen
+from test_cam_view import PLACES, check_tab_order, in_page, opened, seen
 
 from dynconv import DynamicConv2d
 from dynconv.views.instrument import encode
@@ -35,52 +35,112 @@ def test_everything_it_shows(chromium, temperature, free):
     assert got["outside"] == [1, 0, 0]  # the nearest corner
 
 
-def test_controls_dragging_and_reset(chromium, tmp_path):
+def test_controls_keys_and_reset(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (tab, root):
-        first, hand = seen(root), root.get_by_role("slider", name="attention of")
+        first, hand, words = seen(root), root.get_by_role("slider", name="attention of"), root.locator(".dc-summary")
         check_tab_order(tab, root)
         temperature, shown = root.get_by_label("temperature T"), set()
         for key in ("Home", "End", "ArrowLeft"):
             temperature.press(key)
             shown.add(seen(root))
         assert len(shown) == 3
-        root.get_by_role("combobox").select_option("second")
-        assert "second has kernel 1" in root.locator(".dc-summary").inner_text()
+        root.get_by_role("radio", name="a first").press("ArrowDown")
+        assert "second mixes" in words.inner_text()
+        assert tab.evaluate("model.get('image')") == "second"
         for key in ("ArrowLeft", "ArrowUp", "ArrowRight", "ArrowDown"):
             before = seen(root)
             hand.press(key)
             assert seen(root) != before, key
-        assert "You gave second kernel 1" in root.locator(".dc-summary").inner_text()
-        free = tab.evaluate("model.get('free')")
-        assert sum(free) == pytest.approx(1)
+        assert words.inner_text().startswith("You gave second")
+        assert sum(tab.evaluate("model.get('free')")) == pytest.approx(1)
         temperature.press("Home")  # the layer's own attention again
         assert tab.evaluate("model.get('free')") == []
         root.get_by_role("button", name="Reset").click()
         assert seen(root) == first
 
 
+def test_an_arrow_key_moves_two_hundredths(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view()) as (tab, root):
+        tab.evaluate("model.set('free', [0.5, 0.3, 0.2])")
+        assert "50 % kernel 1, 30 % kernel 2, 20 % kernel 3" in root.locator(".dc-summary").inner_text()
+        hand = root.get_by_role("slider", name="attention of first")
+        for key, expected in (("ArrowRight", [0.48, 0.32, 0.2]), ("ArrowUp", [0.47, 0.31, 0.22])):
+            hand.press(key)
+            assert tab.evaluate("model.get('free')") == pytest.approx(expected)
+        for _ in range(60):  # against the edge, and no further
+            hand.press("ArrowDown")
+        assert min(tab.evaluate("model.get('free')")) == 0
+        assert sum(tab.evaluate("model.get('free')")) == pytest.approx(1)
+
+
+def middle(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def test_dragging_with_mouse_and_beyond_the_edge(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (tab, root):
-        box, triangle = root.locator(".dc-hand").bounding_box(), root.locator(".dc-edge").bounding_box()
-        kernel = "e => e.toDataURL()"
+        triangle, kernel = root.locator(".dc-edge").bounding_box(), "e => e.toDataURL()"
         mixed = root.get_by_role("img", name="its mixed kernel")
         before = mixed.evaluate(kernel)
-        tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        tab.mouse.move(*middle(root.locator(".dc-hand")))
         tab.mouse.down()
         tab.mouse.move(triangle["x"] - 40, triangle["y"] + triangle["height"] + 5, steps=4)  # past corner 1
+        assert mixed.evaluate(kernel) != before  # at once, not when it is let go
         tab.mouse.up()
         assert tab.evaluate("model.get('free')") == [1, 0, 0]
-        assert "kernel 1 100 %" in root.locator(".dc-summary").inner_text()
-        assert mixed.evaluate(kernel) != before
+        assert "100 % kernel 1" in root.locator(".dc-summary").inner_text()
         assert mixed.evaluate(kernel) == root.get_by_role("img", name="kernel 1", exact=True).evaluate(kernel)
         tab.mouse.move(0, 0)
         assert tab.evaluate("model.get('free')") == [1, 0, 0]  # let go is let go
 
 
-def test_nothing_jumps_on_a_phone(chromium, tmp_path):
-    with opened(chromium, tmp_path, a_view(), viewport={"width": 380, "height": 900}) as (tab, root):
-        box = root.bounding_box()
+def drag_a_finger(tab, start, end):
+    touch = tab.context.new_cdp_session(tab)
+    for i in range(9):
+        point = {axis: s + (e - s) * i / 8 for axis, s, e in zip("xy", start, end, strict=True)}
+        touch.send("Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [point]})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    tab.wait_for_timeout(200)
+
+
+def test_dragging_with_a_finger(chromium, tmp_path):
+    phone = {"has_touch": True, "viewport": {"width": 380, "height": 500}}
+    with opened(chromium, tmp_path, a_view(), **phone) as (tab, root):
+        hand = root.locator(".dc-hand")
+        hand.scroll_into_view_if_needed()
+        triangle, scrolled = root.locator(".dc-edge").bounding_box(), tab.evaluate("scrollY")
+        top = triangle["x"] + triangle["width"] / 2, triangle["y"] - 5
+        drag_a_finger(tab, middle(hand), top)
+        assert tab.evaluate("model.get('free')") == pytest.approx([0, 0, 1])
+        assert tab.evaluate("scrollY") == scrolled  # the page stayed where it was
+        drag_a_finger(tab, (triangle["x"] + 40, triangle["y"] + 200), (triangle["x"] + 40, triangle["y"] + 100))
+        assert tab.evaluate("scrollY") > scrolled  # beside the dot a finger scrolls, as anywhere
+        assert tab.evaluate("model.get('free')") == pytest.approx([0, 0, 1])
+
+
+def test_a_click_on_a_dot_chooses_its_image(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view()) as (tab, root):
+        tab.evaluate("model.set('free', [0, 0, 1])")  # out of the way
+        root.locator(".dc-dot", has_text="b").click()
+        assert tab.evaluate("model.get('image')") == "second"
+        assert root.get_by_role("radio", name="b second").is_checked()
+
+
+def test_the_sentence_counts_dots_that_lie_together(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view()) as (_, root):
+        root.get_by_label("temperature T").press("End")  # all in the middle
+        assert root.locator(".dc-summary").inner_text().endswith("1 of the other 1 within 5 % of it.")
+
+
+@pytest.mark.parametrize("width", [380, 1000])
+def test_nothing_jumps(chromium, tmp_path, width):
+    with opened(chromium, tmp_path, a_view(), viewport={"width": width, "height": 900}) as (tab, root):
+        places = root.evaluate(PLACES)
         for key in ("Home", "End"):
             root.get_by_label("temperature T").press(key)
-            assert root.bounding_box() == box
+            assert root.evaluate(PLACES) == places
+        for key in ("ArrowUp", "ArrowLeft"):
+            root.locator(".dc-hand").press(key)
+            assert root.evaluate(PLACES) == places
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -1,12 +1,18 @@
 """TemperatureBench in the page: torch's numbers, and every control by keyboard."""
 
+import random
+
 import pytest
 import torch
-from test_cam_view import check_tab_order, in_page, opened, seen
+from test_cam_view import PLACES, check_tab_order, in_page, opened
 
 from dynconv.views.temperature import TemperatureBench, temperature_state
 
 pytestmark = pytest.mark.browser
+# bars, curves and words, but not the sliders and their numbers
+DRAWN = (
+    "root => [...root.querySelectorAll('.dc-bars, .dc-chart, .dc-figures, .dc-summary')].map((e) => e.outerHTML).join()"
+)
 
 
 @pytest.mark.parametrize(("temperature", "scale"), [(0.1, 0.1), (0.1, 3.0), (1.0, 1.0), (100.0, 0.1), (30.0, 100.0)])
@@ -19,31 +25,70 @@ def test_everything_it_shows(chromium, temperature, scale):
         torch.testing.assert_close(torch.tensor(got[name], dtype=torch.float64), value, atol=5e-7, rtol=1e-12, msg=name)
 
 
+def test_the_curves_are_torchs(chromium):
+    logits, upstream = torch.randn(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    data = {"upstream": upstream.tolist(), "state": {"logits": logits.tolist(), "scale": 2.0}}
+    got = in_page(chromium, "temperature", "return m.overTemperatures(d, d.state)", data)
+    for shown, temperature in zip(got, torch.logspace(-1, 2, 61, dtype=torch.float64), strict=True):
+        expected = temperature_state(logits, temperature.item(), 2.0, upstream)
+        for name in ("weights", "gradient"):
+            torch.testing.assert_close(
+                torch.tensor(shown[name], dtype=torch.float64), expected[name], atol=5e-7, rtol=0
+            )
+
+
 @pytest.mark.parametrize("count", [1, 4, 8])
 def test_every_control_and_reset(chromium, tmp_path, count):
     view = TemperatureBench(torch.linspace(2, -1, count), experiments={"cancel": {"temperature": 30, "scale": 30}})
     with opened(chromium, tmp_path, view) as (tab, root):
-        first = seen(root)
-        for slider in root.locator("input[type=range]").all():
+        first = root.evaluate(DRAWN)
+        sliders = root.locator("input[type=range]").all()
+        assert len(sliders) == count + 2
+        for slider in sliders:
             shown = []
             for key in ("Home", "End", "ArrowLeft"):
                 slider.press(key)
-                shown.append(seen(root))
+                shown.append(root.evaluate(DRAWN))
             assert len(set(shown)) == 3
         root.get_by_role("button", name="Reset").click()
-        assert seen(root) == first
+        assert root.evaluate(DRAWN) == first
         root.get_by_role("button", name="cancel").press("Enter")
-        assert root.locator(".dc-summary").inner_text().startswith("Scale and temperature cancel")
+        assert root.locator(".dc-summary").inner_text().startswith("s and T cancel exactly")
         assert tab.evaluate("model.get('scale')") == 30
+        sliders[0].press("ArrowLeft")
+        assert "cancel" not in root.locator(".dc-summary").inner_text()
         check_tab_order(tab, root)
 
 
-def test_nothing_jumps_and_a_phone_is_wide_enough(chromium, tmp_path):
-    view = TemperatureBench([2.0, 1.0, 0.0, -1.0])
-    with opened(chromium, tmp_path, view, viewport={"width": 380, "height": 900}) as (tab, root):
-        box = root.bounding_box()
-        for label in ("temperature T", "scale of the logits s", "logit 3"):
+def test_any_order_is_finite_and_labelled(chromium, tmp_path):
+    view = TemperatureBench([2.0, 1.0, -1.0])
+    with opened(chromium, tmp_path, view) as (_, root):
+        first, sliders = root.evaluate(DRAWN), root.locator("input[type=range]")
+        assert sliders.evaluate_all("all => all.every((e) => e.labels[0]?.innerText)")
+        draw = random.Random(0)
+        for _ in range(40):
+            sliders.nth(draw.randrange(5)).press(draw.choice(("Home", "End", "ArrowRight", "PageUp", "PageDown")))
+            drawn = root.evaluate(DRAWN)
+            assert "NaN" not in drawn
+            assert "Infinity" not in drawn
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert root.evaluate(DRAWN) == first
+
+
+def test_what_python_sets_is_shown(chromium, tmp_path):
+    with opened(chromium, tmp_path, TemperatureBench([2.0, 0.0], names=["near", "far"])) as (tab, root):
+        tab.evaluate("model.set('logits', [0, 3]); model.set('temperature', 0.5)")
+        weight = torch.softmax(torch.tensor([0.0, 6.0]), 0)[1].item()
+        assert f"far gets {100 * weight:.0f} % of the mix" in root.locator(".dc-summary").inner_text()
+
+
+@pytest.mark.parametrize("width", [380, 1000])
+def test_nothing_jumps_and_a_phone_is_wide_enough(chromium, tmp_path, width):
+    view = TemperatureBench([2.0, 1.0, 0.0, -1.0], names=["blur", "edge", "corner", "a rather long name for a kernel"])
+    with opened(chromium, tmp_path, view, viewport={"width": width, "height": 900}) as (tab, root):
+        places = root.evaluate(PLACES)
+        for label in ("temperature T", "scale of the logits s", "logit 3", "logit 4"):
             for key in ("Home", "End"):
                 root.get_by_label(label).press(key)
-                assert root.bounding_box() == box
+                assert root.evaluate(PLACES) == places
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
