@@ -14,6 +14,7 @@ __all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image"
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 
 
 def conv(
@@ -103,9 +104,12 @@ def dynamic_conv(
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if method == "outputs":
         return _outputs(x, weight, attention, bias, stride, padding, dilation, groups)
-    kernel = mix_kernels(weight, attention)  # (B, O, C/g, *kernel)
-    mixed_bias = None if bias is None else mix_kernels(bias, attention)  # (B, O)
-    return PER_IMAGE[method](x, kernel, mixed_bias, stride, padding, dilation, groups)
+    geometry = stride, padding, dilation, groups
+    few = _images_at_a_time(x, weight)
+    if few >= x.shape[0]:
+        return _mix_and_convolve(method, x, weight, attention, bias, *geometry)
+    parts = zip(x.split(few), attention.split(few), strict=True)
+    return torch.cat([_mix_and_convolve(method, part, weight, pi, bias, *geometry) for part, pi in parts])
 
 
 def conv_per_image(
@@ -158,18 +162,37 @@ def conv_per_image(
 
 
 def choose_method(x: Tensor, weight: Tensor) -> str:
-    """Name the road ``method="auto"`` takes, from shapes alone."""
+    """Name the road ``method="auto"`` takes: from shapes, and from the device."""
     pointwise = all(size == 1 for size in weight.shape[3:])
     if _exporting():  # images as groups would fix the batch size in the exported graph
         return "unfold" if pointwise else "outputs"
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
-    return "unfold" if pointwise and x.shape[0] > 1 else "grouped"  # 1×1 kernels: a batched matrix product
+    if x.shape[0] == 1:  # one group: a plain convolution
+        return "grouped"
+    # a batched matrix product is faster where patches cost nothing, and where a large kernel sees few positions;
+    # 4096 was measured: python run.py bench
+    few_positions = weight[0].numel() >= 4096 * x.shape[2:].numel()
+    return "unfold" if pointwise or (few_positions and x.device.type == "cpu") else "grouped"
 
 
 def _exporting() -> bool:
     """Whether torch.export or torch.onnx.export is at work (torch before 2.7 cannot tell it from torch.compile)."""
     return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
+
+
+def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
+    """How many images' kernels a CPU mixes at once: memory that is new to it costs it more than the arithmetic."""
+    one = weight[0].numel() * x.element_size()  # bytes
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing() or _exporting():
+        return max(1, x.shape[0])
+    return max(FEWEST_AT_ONCE, MIXED_AT_ONCE // max(1, one))
+
+
+def _mix_and_convolve(method, x, weight, attention, bias, *geometry):
+    kernel = mix_kernels(weight, attention)  # (B, O, C/g, *kernel)
+    mixed_bias = None if bias is None else mix_kernels(bias, attention)  # (B, O)
+    return PER_IMAGE[method](x, kernel, mixed_bias, *geometry)
 
 
 def _grouped(x, kernel, bias, stride, padding, dilation, groups):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynconv.functional import METHODS, conv, dynamic_conv, mix_kernels, mix_outputs, softmax_temperature
+from dynconv.functional.convolution import choose_method
 
 PLAIN = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CASES = settings(max_examples=40, deadline=None, derandomize=True)
@@ -66,6 +67,29 @@ def test_gradients_are_the_definitions(geometry, method):
         direction = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
         gradients.append(torch.autograd.grad((y * direction).sum(), leaves))
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("method", ["grouped", "unfold"])
+def test_a_few_images_at_a_time_is_all_at_once(method, monkeypatch):
+    x, weight, attention = torch.randn(7, 4, 6, 6), torch.randn(3, 8, 4, 3, 3), torch.randn(7, 3)
+    leaves = [t.double().requires_grad_() for t in (x, weight, attention)]
+    answers = []
+    for at_once in (7, 3, 1):
+        monkeypatch.setattr("dynconv.functional.convolution.MIXED_AT_ONCE", 0)
+        monkeypatch.setattr("dynconv.functional.convolution.FEWEST_AT_ONCE", at_once)
+        y = dynamic_conv(*leaves, padding=1, method=method)
+        answers.append((y, *torch.autograd.grad(y.square().sum(), leaves)))
+    torch.testing.assert_close(answers[1], answers[0])
+    torch.testing.assert_close(answers[2], answers[0])
+
+
+@pytest.mark.parametrize(
+    ("batch", "kernel", "size", "method"),
+    [(1, 3, 8, "grouped"), (8, 3, 56, "grouped"), (8, 3, 4, "unfold"), (8, 1, 56, "unfold"), (0, 3, 8, "outputs")],
+)
+def test_the_road_that_auto_takes(batch, kernel, size, method):
+    x, weight = torch.empty(batch, 128, size, size), torch.empty(4, 128, 128, kernel, kernel)
+    assert choose_method(x, weight) == method
 
 
 @CASES
