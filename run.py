@@ -36,7 +36,10 @@ def main(argv=None):
         ("lab", lab),
         ("test", test),
         ("notebooks", notebooks),
+        ("site", site),
         ("evidence", evidence),
+        ("bench", bench),
+        ("bench-views", bench_views),
         ("links", links),
     ):
         sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
@@ -83,14 +86,32 @@ def test(args, rest):
 
 def notebooks(args, rest):
     """Execute the lessons afresh and store their outputs (for authors)."""
-    set_up(["test"], args.cpu)
-    return call([PYTHON, ROOT / "tests" / "notebook_runner.py", *rest])
+    set_up(["site"], args.cpu)
+    return call([PYTHON, "-m", "dynconv.site.execute", *rest])
+
+
+def site(args, rest):
+    """Write every lesson as an HTML page whose instruments work with no kernel and no network."""
+    set_up(["site"], args.cpu)
+    return call([PYTHON, "-m", "dynconv.site", *rest])
 
 
 def evidence(args, rest):
     """Repeat a row of the tables in experiments/, or all of them (--help after it says how)."""
     set_up(["evidence"], args.cpu)
     return call([PYTHON, "-m", "dynconv.evidence", *rest])
+
+
+def bench(args, rest):
+    """Time a dynamic convolution beside a static one on this machine (--help after it says how)."""
+    set_up([], args.cpu)
+    return call([PYTHON, "-m", "dynconv.bench", *rest])
+
+
+def bench_views(args, rest):
+    """Time the instruments in JupyterLab in a real browser, beside interact and matplotlib."""
+    set_up(["test"], args.cpu)
+    return call([PYTHON, ROOT / "tests" / "browser" / "bench_views.py", *rest])
 
 
 def links(args, rest):

@@ -31,6 +31,10 @@ DIGITS = (
     "CC BY 4.0",
 )
 
+RECORDINGS = {
+    "restoration": "the restoration task's dynamic layer, K = 4, 25 epochs from seed 0 at T = 1, T = 30 and annealed 30 → 1",
+}
+
 
 def sources():
     """Yield (file name, bytes) of every shipped file, from the packages that carry the originals."""
@@ -63,6 +67,16 @@ def readme(sums, sizes):
             "| file | shows | source | licence | size | SHA-256 |",
             "| --- | --- | --- | --- | --- | --- |",
             *table,
+            "",
+            "## Recordings",
+            "",
+            "`recordings/` holds training runs of this project's own (MIT, like the code), epoch by epoch, for playing back:",
+            "`dynconv.data.recordings` loads them and compares their SHA-256 with `recordings/SHA256SUMS`. Each file says with",
+            "which command, seed and versions it was made. `python data/record.py` records anew.",
+            "",
+            "| file | shows |",
+            "| --- | --- |",
+            *(f"| recordings/{name}.json | {what} |" for name, what in RECORDINGS.items()),
             "",
         ]
     )

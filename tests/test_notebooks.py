@@ -6,9 +6,9 @@ import statistics
 
 import nbformat
 import pytest
-from notebook_runner import NOTEBOOKS, WIDGET, execute
 
 from dynconv.course import EXERCISES, check
+from dynconv.site.execute import NOTEBOOKS, WIDGET, execute
 
 LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
 BOOTSTRAP = """try:
@@ -79,7 +79,9 @@ def test_stored_outputs_can_be_read_without_a_kernel(path, lesson, is_lesson):
 def test_every_instrument_leaves_a_still(lesson):
     for cell in code_cells(lesson):
         if re.search(
-            r"^(\w+View\(|Trace\(|SimplexMap\(|TemperatureBench\(|mixer$|view.still)", cell.source, re.MULTILINE
+            r"^(\w+View\(|Trace\(|SimplexMap\(|TimeMachine\(|TemperatureBench\(|mixer$|view.still)",
+            cell.source,
+            re.MULTILINE,
         ):
             assert any("image/png" in o.get("data", {}) for o in cell.outputs), cell.source
 
@@ -123,5 +125,5 @@ def test_links_lead_somewhere(lesson):
 
 @pytest.mark.notebooks
 def test_runs_from_a_fresh_kernel(path):
-    notebook, _ = execute(path)
+    notebook = execute(path).notebook
     assert all(c.execution_count for c in code_cells(notebook))

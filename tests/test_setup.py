@@ -44,7 +44,7 @@ def test_everything_imported_is_declared(project):
     }
     extras = project["project"]["optional-dependencies"]
     declared = {re.split("[<>=]", r)[0] for r in project["project"]["dependencies"]}
-    optional = {re.split("[<>=]", r)[0] for name in ("train", "evidence") for r in extras[name]}
+    optional = {re.split("[<>=]", r)[0] for name in ("train", "evidence", "site") for r in extras[name]}
     for folder, allowed in (
         ("dynconv", declared | optional),
         ("tests", declared | {re.split("[<>=]", r)[0] for r in extras["test"]}),
@@ -61,7 +61,7 @@ def test_everything_imported_is_declared(project):
 
 def test_run_alone_lists_its_commands():
     shown = run(sys.executable, "run.py").stdout
-    for command in ("lab", "test", "notebooks", "evidence", "links"):
+    for command in ("lab", "test", "notebooks", "site", "evidence", "bench", "bench-views", "links"):
         assert re.search(rf"^\s+{command}\s", shown, re.MULTILINE), shown
 
 

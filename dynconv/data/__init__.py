@@ -4,6 +4,7 @@ from .clutter import digits_in_clutter, digits_split
 from .cue import cue, edge_filters
 from .downloads import cifar10, data_folder, fashion_mnist
 from .folder import image_folder, open_image
+from .recordings import recording, recording_names
 from .restoration import DEGRADATIONS, best_filter, restoration
 from .shipped import digits, photo, photo_names
 from .upload import uploaded_image
@@ -23,6 +24,8 @@ __all__ = [
     "open_image",
     "photo",
     "photo_names",
+    "recording",
+    "recording_names",
     "restoration",
     "uploaded_image",
 ]

@@ -1,4 +1,4 @@
-"""Execute lessons in fresh kernels; as a command, store the outputs: python tests/notebook_runner.py [LESSON ...]
+"""Execute lessons in fresh kernels; as a command, store the outputs: python -m dynconv.site.execute [LESSON ...]
 
 Cells run one by one with a time-out each, over a plain client that polls: the usual runners wait for ever on some
 widget-heavy cells. What is stored is what a reader without a kernel can see: pictures and text, no widget state.
@@ -6,15 +6,19 @@ widget-heavy cells. What is stored is what a reader without a kernel can see: pi
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
 from queue import Empty
+from typing import NamedTuple
 
 import nbformat
 from jupyter_client.manager import start_new_kernel
 
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+__all__ = ["NOTEBOOKS", "WIDGET", "CellError", "Executed", "execute"]
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -22,27 +26,54 @@ class CellError(AssertionError):
     """A cell raised, or took longer than allowed."""
 
 
-def execute(path: Path, cell_timeout: float = 120) -> tuple[nbformat.NotebookNode, float]:
-    """Run every cell of a lesson; return it with its new outputs, and the seconds it took from start to end."""
+class Executed(NamedTuple):
+    """``notebook`` with its new outputs, the ``seconds`` from start to end, and ``fragments``: place → live instrument."""
+
+    notebook: nbformat.NotebookNode
+    seconds: float
+    fragments: dict[str, str]
+
+
+def execute(path: Path, cell_timeout: float = 120, live: bool = False) -> Executed:
+    """Run every cell of a lesson in a kernel of its own.
+
+    Reference: https://jupyter-client.readthedocs.io
+
+    Example:
+        >>> execute(NOTEBOOKS / "no lesson.ipynb")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: ...
+
+    Args:
+        path: of the notebook; it is read, not written.
+        cell_timeout: seconds a cell may take.
+        live: also bring the instruments that the lesson shows, for a page in which they are alive.
+
+    Raises:
+        CellError: a cell raised, took too long, or ended the kernel; the message shows it.
+    """
     notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
     manager, client = start_new_kernel(
         kernel_name="python3", cwd=str(path.parent), extra_arguments=["--log-level=ERROR"]
     )
+    fragments = {}
     try:
-        count = 0
-        for number, cell in enumerate(notebook.cells):
-            if cell.cell_type != "code":
-                continue
-            count += 1
-            cell.outputs, cell.execution_count = (
-                _run(client, cell.source, cell_timeout, f"{path.name}, cell {number}"),
-                count,
-            )
+        if live:
+            _run(client, "import dynconv.site.live; dynconv.site.live.remember()", cell_timeout, "instruments")
+        code = [(number, cell) for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+        for count, (number, cell) in enumerate(code, 1):
+            cell.outputs = _run(client, cell.source, cell_timeout, f"{path.name}, cell {number}")
+            cell.execution_count = count
+        seconds = time.monotonic() - began
+        if live:
+            (said,) = _run(client, "print(dynconv.site.live.fragments())", cell_timeout, "instruments")
+            fragments = json.loads(said.text)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    return notebook, time.monotonic() - began
+    return Executed(notebook, seconds, fragments)
 
 
 def _run(client, source: str, timeout: float, where: str) -> list:
@@ -87,7 +118,7 @@ def _stored(outputs: list) -> list:
 def main(names: list[str]) -> None:
     paths = [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if not names or any(n in p.stem for n in names)]
     for path in paths:
-        notebook, seconds = execute(path)
+        notebook, seconds, _ = execute(path)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.execution_count = None  # the same lesson stores the same file, run after run

@@ -1,7 +1,9 @@
 """The instruments: pure state, a front end that draws it, and a thin widget that joins the two."""
 
 from .cam import CAMView
+from .cost import CostView
 from .dynamic import DynamicView
+from .explain import explain
 from .feature_attention import FeatureAttentionView
 from .gates import GatesView
 from .interventions import InterventionsView
@@ -9,11 +11,13 @@ from .mixer import Mixer
 from .page import page
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
+from .time_machine import TimeMachine
 from .trace import Trace
 from .training import TrainingView
 
 __all__ = [
     "CAMView",
+    "CostView",
     "DynamicView",
     "FeatureAttentionView",
     "GatesView",
@@ -21,7 +25,9 @@ __all__ = [
     "Mixer",
     "SimplexMap",
     "TemperatureBench",
+    "TimeMachine",
     "Trace",
     "TrainingView",
+    "explain",
     "page",
 ]

@@ -1,7 +1,8 @@
 // Class activation maps: the map of a class over the photo, and the channels that make the class's logit.
 
 import {
-  captioned, decode, element, instrument, mix, number, percent, picture, range, slider,
+  captioned, choice, decode, element, fixed, instrument, mix, percent, photograph, picture, radios, range, signed, signedBar,
+  slider, widget,
 } from "./toolkit.js";
 
 // pure: the mean of each of `count` maps that lie one after the other
@@ -45,59 +46,24 @@ export const enlarge = (map, [h, w], [H, W]) => {
   return out;
 };
 
-const signed = (v) => `${v < 0 ? "−" : "+"}${number(Math.abs(v))}`;
-
-const fixed = (v, digits) => v.toFixed(digits).replace("-", "−");
-
-// a native list to choose from; get() and set() speak in the options' values
-const choice = ({ label, options, value, changed }) => {
-  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true" },
-    ...options.map(([, text], i) => element("option", { value: i }, text)));
-  const set = (v) => { select.value = options.findIndex(([option]) => option === v); };
-  select.addEventListener("change", changed);
-  set(value);
-  return { node: element("label", { class: "dc-choice" }, label, select), get: () => options[select.value][0], set };
-};
-
-const colourCanvas = ([height, width], label) => element("canvas", {
-  height, width, role: "img", "aria-label": label, class: "dc-picture dc-photo", style: `aspect-ratio: ${width} / ${height}`,
-});
-
-const drawPhoto = (canvas, photo) => {
-  const pixels = new ImageData(canvas.width, canvas.height), area = canvas.width * canvas.height;
-  for (let i = 0; i < area; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * photo[c * area + i];
-    pixels.data[4 * i + 3] = 255;
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-};
-
 // One radio button a channel; beside it a bar from zero to the left or to the right, and the number.
 const channelList = (count, value, changed) => {
-  const group = `dc-channels-${Math.random().toString(36).slice(2)}`;
-  const rows = Array.from({ length: count }, (_, r) => {
-    const input = element("input", { type: "radio", name: group, "data-lm-suppress-shortcuts": "true", onchange: changed });
-    const name = element("span", { class: "dc-channel-name" }), fill = element("span", { class: "dc-signed-fill" });
-    const text = element("span", { class: "dc-bar-text" });
-    const track = element("span", { class: "dc-track dc-signed", "aria-hidden": "true" }, fill);
-    return { node: element("label", { class: "dc-channel" }, input, name, track, text), input, name, fill, text };
+  const ranks = Array.from({ length: count }, (_, r) => r + 1), control = radios(ranks, value, changed);
+  const rows = control.inputs.map((input) => {
+    const name = element("span", { class: "dc-channel-name" }), text = element("span", { class: "dc-bar-text" }), bar = signedBar();
+    return { node: element("label", { class: "dc-channel" }, input, name, bar.node, text), name, bar, text };
   });
-  const set = (rank) => { rows[rank - 1].input.checked = true; };
   const draw = (channels, values) => {
-    const longest = Math.max(...values.map(Math.abs)) || 1;
-    rows.forEach(({ name, fill, text }, r) => {
-      const length = (50 * Math.abs(values[r])) / longest;
+    const longest = Math.max(...values.map(Math.abs));
+    rows.forEach(({ name, bar, text }, r) => {
       name.textContent = `channel ${channels[r]}`;
       text.textContent = signed(values[r]);
-      fill.style.width = `${length}%`;
-      fill.style.left = `${values[r] < 0 ? 50 - length : 50}%`;
-      fill.classList.toggle("dc-negative", values[r] < 0);
+      bar.draw(values[r], longest);
     });
   };
-  set(value);
-  const node = element("div", { class: "dc-channels", role: "radiogroup", "aria-label": "channel shown" });
-  node.append(...rows.map((r) => r.node));
-  return { node, draw, get: () => rows.findIndex((r) => r.input.checked) + 1, set };
+  const node = element("div", { class: "dc-channels", role: "radiogroup", "aria-label": "channel shown" },
+    ...rows.map((row) => row.node));
+  return { ...control, node, draw };
 };
 
 const read = (raw) => {
@@ -120,8 +86,9 @@ const render = ({ model, el }) => {
     changed: () => redraw(), settled: () => store(),
   });
   const list = channelList(Math.min(8, data.channels), model.get("rank"), changed);
-  const photo = colourCanvas(size, "the photo"), overlay = colourCanvas(size, "the class activation map over the photo");
-  drawPhoto(photo, data.photo);
+  const { node: photo, draw: drawPhoto } = photograph(size, "the photo");
+  const { node: overlay } = photograph(size, "the class activation map over the photo");
+  drawPhoto(data.photo);
   const coloured = picture(...size, "the map alone"); // never on the page: what is laid over the photo
   const single = picture(h, w, "map of the chosen channel"), singleName = element("span");
   single.node.style.aspectRatio = `${w} / ${h}`;
@@ -167,4 +134,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

@@ -1,7 +1,8 @@
 // U-GAT-IT's attention: the same channel weights for every image, its heatmap and logits, and AdaLIN of one channel.
 
 import {
-  captioned, decode, element, instrument, mix, number, percent, picture, range, slider,
+  captioned, choice, decode, element, instrument, mix, number, percent, photograph, picture, radios, range, signed,
+  signedBar, slider, widget,
 } from "./toolkit.js";
 
 // pure: mean and variance of values[from … to), the variance with the divisor n - 1 as U-GAT-IT has it
@@ -44,52 +45,22 @@ export const featureAttentionState = (data, { blend, channel, rho }) => data.bra
   logits, heatmap: mix(maps, [1 - blend, blend], maps.length / 2), normalized: adalin(data, b, channel, rho, layer),
 }));
 
-const signed = (v) => `${v < 0 ? "−" : "+"}${number(Math.abs(v))}`;
-
-// a native list to choose from; get() and set() speak in the options' values
-const choice = ({ label, options, value, changed }) => {
-  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true" },
-    ...options.map((text) => element("option", {}, text)));
-  const set = (v) => { select.value = v; };
-  select.addEventListener("change", changed);
-  set(value);
-  return { node: element("label", { class: "dc-choice" }, label, select), get: () => select.value, set };
-};
-
-const photograph = (image, [height, width], label) => {
-  const canvas = element("canvas", { height, width, role: "img", "aria-label": label, class: "dc-picture dc-photo" });
-  canvas.style.aspectRatio = `${width} / ${height}`;
-  const pixels = new ImageData(width, height), area = height * width;
-  for (let i = 0; i < area; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * image[c * area + i];
-    pixels.data[4 * i + 3] = 255;
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return canvas;
-};
-
-// A bar from zero to the left or to the right, and its number: weights do not change, so it is drawn once.
+// A weight as a bar and a number: weights do not change, so it is drawn once.
 const weightBar = (value, longest, branch) => {
-  const length = (50 * Math.abs(value)) / longest, style = `width:${length}%;left:${value < 0 ? 50 - length : 50}%`;
-  const fill = element("span", { class: `dc-signed-fill dc-${branch}`, style });
-  return element("span", { class: "dc-bar" }, element("span", { class: "dc-track dc-signed", "aria-hidden": "true" }, fill),
-    element("span", { class: "dc-bar-text" }, signed(value)));
+  const bar = signedBar(`dc-${branch}`);
+  bar.draw(value, longest);
+  return element("span", { class: "dc-bar" }, bar.node, element("span", { class: "dc-bar-text" }, signed(value)));
 };
 
 // One radio button a channel, with its weights in both branches.
 const channelList = ({ average, maximum, strongest }, value, changed) => {
-  const group = `dc-channels-${Math.random().toString(36).slice(2)}`;
-  const longest = Math.max(...strongest.flatMap((c) => [Math.abs(average[c]), Math.abs(maximum[c])])) || 1;
-  const inputs = strongest.map(() => element("input", {
-    type: "radio", name: group, "data-lm-suppress-shortcuts": "true", onchange: changed,
-  }));
-  const rows = strongest.map((c, r) => element("label", { class: "dc-channel" }, inputs[r],
+  const longest = Math.max(...strongest.flatMap((c) => [Math.abs(average[c]), Math.abs(maximum[c])]));
+  const control = radios(strongest.map((_, r) => r + 1), value, changed);
+  const rows = strongest.map((c, r) => element("label", { class: "dc-channel" }, control.inputs[r],
     element("span", { class: "dc-channel-name" }, `channel ${c}`),
     element("span", { class: "dc-pair" }, weightBar(average[c], longest, "average"), weightBar(maximum[c], longest, "maximum"))));
-  const set = (rank) => { inputs[rank - 1].checked = true; };
-  set(value);
   const node = element("div", { class: "dc-channels", role: "radiogroup", "aria-label": "channel shown" }, ...rows);
-  return { node, get: () => inputs.findIndex((input) => input.checked) + 1, set };
+  return { ...control, node };
 };
 
 const read = (raw) => {
@@ -100,13 +71,14 @@ const read = (raw) => {
 
 const imageRow = (data, name, b) => {
   const { shape: [, , h, w], image_shape: [H, W] } = data, [average, maximum] = data.branches[b].logits;
-  const photo = photograph(data.images.subarray(b * 3 * H * W, (b + 1) * 3 * H * W), [H, W], `image ${name}`);
+  const photo = photograph([H, W], `image ${name}`);
+  photo.draw(data.images.subarray(b * 3 * H * W, (b + 1) * 3 * H * W));
   const heatmap = picture(h, w, `heatmap of ${name}`), single = picture(h, w, `the channel of ${name}`);
   const normalized = picture(h, w, `the channel of ${name} after AdaLIN`);
   [heatmap, single, normalized].forEach(({ node }) => { node.style.aspectRatio = `${w} / ${h}`; });
   const mark = element("strong", {}, name);
   const words = ["logits", `average ${signed(average)}`, `max ${signed(maximum)}`].map((text) => element("div", {}, text));
-  const node = element("div", { class: "dc-row dc-image-row" }, captioned(photo, mark), captioned(heatmap.node, "heatmap"),
+  const node = element("div", { class: "dc-row dc-image-row" }, captioned(photo.node, mark), captioned(heatmap.node, "heatmap"),
     captioned(single.node, "channel"), captioned(normalized.node, "after AdaLIN"), element("div", { class: "dc-logits" }, ...words));
   return { node, heatmap, single, normalized };
 };
@@ -167,4 +139,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

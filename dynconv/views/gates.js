@@ -1,7 +1,7 @@
 // Spatial gates: where each block computes for an image, what that needs around it, and what it saves.
 
 import {
-  captioned, decode, element, instrument, number, percent, picture, slider,
+  captioned, choice, decode, element, instrument, number, percent, photograph, picture, slider, sum, widget,
 } from "./toolkit.js";
 
 // pure: the logit that keeps a share of all positions open; null stands for "as trained"
@@ -33,23 +33,11 @@ export const gatesState = ({ logits, shape, macs: [first, second] }, { budget, t
   return { threshold, gate, needed, soft, used, total: area * (first + second) };
 };
 
-const sum = (values) => values.reduce((a, b) => a + b, 0);
-
 // 1234567 as "1.2 M"
 const amount = (v) => {
   const step = Math.min(4, Math.max(0, Math.floor(Math.log10(Math.max(1, v)) / 3)));
   const scaled = v / 1000 ** step;
   return `${step && scaled < 100 ? scaled.toFixed(1) : Math.round(scaled)}${["", " k", " M", " G", " T"][step]}`;
-};
-
-// a native list to choose from; get() and set() speak in the options' values
-const choice = ({ label, options, value, changed }) => {
-  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true" },
-    ...options.map((text) => element("option", {}, text)));
-  const set = (v) => { select.value = v; };
-  select.addEventListener("change", changed);
-  set(value);
-  return { node: element("label", { class: "dc-choice" }, label, select), get: () => select.value, set };
 };
 
 // The budget's slider, and a box that gives it back to the gates: null is "as trained", at which the slider shows what is open.
@@ -63,24 +51,18 @@ const budgetControl = (value, openAsTrained, changed, settled) => {
   box.addEventListener("change", () => { set(box.checked ? null : share.get()); changed(); settled(); });
   set(value);
   const node = element("label", { class: "dc-choice" }, box, "as trained (threshold 0)");
-  return { nodes: [share.node, node], get: () => (box.checked ? null : share.get()), set };
+  const valid = (v) => v === null || share.valid(v);
+  return { nodes: [share.node, node], get: () => (box.checked ? null : share.get()), set, valid };
 };
 
 // The image with its closed positions dark.
 const overlayOf = ([height, width], label) => {
-  const canvas = element("canvas", { height, width, role: "img", "aria-label": label, class: "dc-picture dc-photo" });
-  canvas.style.aspectRatio = `${width} / ${height}`;
-  const context = canvas.getContext("2d"), pixels = context.createImageData(width, height), area = height * width;
-  const draw = (image, gate, h, w) => {
-    for (let i = 0; i < area; i++) {
-      const y = Math.floor((Math.floor(i / width) * h) / height), x = Math.floor(((i % width) * w) / width);
-      const light = gate[y * w + x] ? 255 : 60;
-      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = light * image[c * area + i];
-      pixels.data[4 * i + 3] = 255;
-    }
-    context.putImageData(pixels, 0, 0);
-  };
-  return { node: canvas, draw };
+  const { node, draw: drawPhoto } = photograph([height, width], label);
+  const draw = (image, gate, h, w) => drawPhoto(image, 0, 1, (i) => {
+    const y = Math.floor((Math.floor(i / width) * h) / height), x = Math.floor(((i % width) * w) / width);
+    return gate[y * w + x] ? 1 : 60 / 255;
+  });
+  return { node, draw };
 };
 
 // How much of the dense cost is spent, as a bar and in words.
@@ -163,4 +145,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

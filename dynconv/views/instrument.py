@@ -18,21 +18,36 @@ __all__: list[str] = []
 HERE = Path(__file__).parent
 
 
+EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
+IMPORT = re.compile(r'^(?:import (\{[^}]*\})|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
+
+
 def bundle(name: str) -> str:
-    """One ES module out of ``name``.js and the modules it imports: a widget's code cannot import relative paths."""
+    """One ES module out of ``name``.js and the modules it imports: a widget's code cannot import relative paths.
+
+    Each imported module becomes a constant in a scope of its own, so that private names never meet.
+    """
     parts: list[str] = []
-    seen: set[str] = set()
+    exports: dict[str, list[str]] = {}
 
     def add(module: str, main: bool) -> None:
-        if module in seen:
+        if module in exports:
             return
-        seen.add(module)
-        text = (HERE / f"{module}.js").read_text(encoding="utf-8")
-        imports = re.compile(r'^import \{[^}]*\} from "\./(\w+)\.js";\n', re.MULTILINE)
-        for found in imports.finditer(text):
-            add(found[1], False)
-        text = imports.sub("", text)
-        parts.append(text if main else re.sub(r"^export (?=const|function)", "", text, flags=re.MULTILINE))
+        names = exports[module] = []
+
+        def join(found: re.Match) -> str:
+            wanted, other = found.groups()
+            add(other, False)
+            if wanted:
+                return f"const {wanted} = ${other};\n"
+            names.extend(exports[other])
+            return f"{'export ' if main else ''}const {{ {', '.join(exports[other])} }} = ${other};\n"
+
+        text = IMPORT.sub(join, (HERE / f"{module}.js").read_text(encoding="utf-8"))
+        names.extend(EXPORT.findall(text) if not main else [])
+        if not main:
+            text = f"const ${module} = (() => {{\n{EXPORT.sub('', text)}return {{ {', '.join(names)} }};\n}})();\n"
+        parts.append(text)
 
     add(name, True)
     return "\n".join(parts)
@@ -54,9 +69,16 @@ class Instrument(anywidget.AnyWidget):
     _css = styles()
     data = traitlets.Unicode("{}").tag(sync=True)
     experiments = traitlets.Unicode("{}").tag(sync=True)
+    kind = traitlets.Unicode().tag(sync=True)  # what links to a state call it
+    begun = traitlets.Unicode().tag(sync=True)  # the state that Reset returns to: the first view writes it
+    alt = traitlets.Unicode().tag(sync=True)  # the still picture's words, for a page that cannot draw
 
     # ipywidgets 7 (Colab) would display through this and leave out the still picture
     _ipython_display_ = None
+
+    @traitlets.default("kind")
+    def _own_name(self):
+        return type(self).__name__
 
     def still(self) -> Picture | None:
         """The picture for readers without a running widget; None while there is nothing to see."""
@@ -66,6 +88,7 @@ class Instrument(anywidget.AnyWidget):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         still = self.still()
         if still is not None:
+            self.alt = still.alt
             picture, words = still._repr_mimebundle_()
             data, metadata = data | picture, metadata | words
         return data, metadata

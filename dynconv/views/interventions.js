@@ -1,10 +1,9 @@
 // Interventions: other weights in the place of the model's own, and what becomes of its output.
 
 import {
-  bars, captioned, decode, element, instrument, percent, picture, range, slider,
+  bars, captioned, choice, decode, element, fixed, indexOfMax, instrument, percent, photograph, picture, radios, range,
+  signedBar, slider, sum, widget,
 } from "./toolkit.js";
-
-const sum = (values) => values.reduce((a, b) => a + b, 0);
 
 // pure: which recorded run an image is in. The modes come first (0 is "as trained"), then "with the weights of image j".
 export const runOf = ({ modes }, { mode, pair: [i, j] }, b) => {
@@ -29,11 +28,9 @@ export const blend = (array, size, count, run, b, strength) => {
   return array.subarray(b * size, (b + 1) * size).map((v, i) => (1 - strength) * v + strength * array[start + i]);
 };
 
-const best = (values) => values.reduce((top, v, i) => (v > values[top] ? i : top), 0);
-
 // pure: how many images have their largest logit at the target; null where there is no such thing
 export const correctOf = ({ outputs, size, names, targets }, runs) => targets && names.filter((_, b) =>
-  best(blend(outputs, size, names.length, runs[b], b, 1)) === targets[b]).length;
+  indexOfMax(blend(outputs, size, names.length, runs[b], b, 1)) === targets[b]).length;
 
 // what a mode does, and what it makes of an image's weights
 const EXPLAINED = {
@@ -46,32 +43,20 @@ const EXPLAINED = {
 
 const lossText = (v) => (v < 10 ? v.toFixed(3) : v.toFixed(1));
 
-// a native list to choose from; get() and set() speak in the options' texts
-const choice = ({ label, options, value, changed }) => {
-  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true" },
-    ...options.map((text) => element("option", {}, text)));
-  const set = (v) => { select.value = v; };
-  select.addEventListener("change", changed);
-  set(value);
-  return { node: element("label", { class: "dc-choice" }, label, select), get: () => select.value, set };
-};
-
 // One radio button a mode; beside it how much the output changes, the loss, and how many are right.
 const modeTable = ({ modes, losses, targets }, value, changed) => {
-  const group = `dc-modes-${Math.random().toString(36).slice(2)}`;
   const cell = (text) => element("span", { class: "dc-cell" }, text);
   const titles = ["change", ...(losses ? ["loss"] : []), ...(targets ? ["correct"] : [])];
-  const rows = modes.map((mode) => {
-    const input = element("input", { type: "radio", name: group, "data-lm-suppress-shortcuts": "true", onchange: changed });
+  const control = radios(modes, value, changed);
+  const rows = modes.map((mode, m) => {
     const fill = element("span", { class: "dc-fill dc-change" }), cells = titles.map(() => cell(""));
-    const node = element("label", { class: "dc-mode" }, input, element("span", { class: "dc-mode-name" }, mode),
+    const node = element("label", { class: "dc-mode" }, control.inputs[m], element("span", { class: "dc-mode-name" }, mode),
       element("span", { class: "dc-track", "aria-hidden": "true" }, fill), ...cells);
-    return { mode, input, fill, cells, node };
+    return { fill, cells, node };
   });
   const head = element("div", { class: "dc-mode dc-head", "aria-hidden": "true" }, element("span", { class: "dc-mode-name" }),
     element("span", { class: "dc-track" }), ...titles.map((title) => cell(title)));
   const node = element("fieldset", { class: "dc-modes" }, element("legend", {}, "weights"), head, ...rows.map((row) => row.node));
-  const set = (mode) => rows.forEach((row) => { row.input.checked = row.mode === mode; });
   const draw = (summaries) => rows.forEach(({ fill, cells }, m) => {
     const { change, loss, correct } = summaries[m], texts = [percent(change)];
     if (losses) texts.push(lossText(loss));
@@ -79,20 +64,13 @@ const modeTable = ({ modes, losses, targets }, value, changed) => {
     fill.style.width = `${Math.min(100, 100 * change)}%`;
     cells.forEach((one, i) => { one.textContent = texts[i]; });
   });
-  set(value);
-  return { node, get: () => rows.find((row) => row.input.checked).mode, set, draw };
+  return { ...control, node, draw };
 };
 
-const drawImage = (image, [h, w], label) => {
-  const canvas = element("canvas", { height: h, width: w, role: "img", "aria-label": label, class: "dc-picture" });
-  canvas.style.aspectRatio = `${w} / ${h}`;
-  const pixels = new ImageData(w, h), area = h * w, [low, high] = range(image), scale = 255 / (high - low || 1);
-  for (let i = 0; i < area; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = (image[image.length > area ? c * area + i : i] - low) * scale;
-    pixels.data[4 * i + 3] = 255;
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
-  return canvas;
+const drawImage = (image, size, label) => {
+  const photo = photograph(size, label);
+  photo.draw(image, ...range(image));
+  return photo.node;
 };
 
 // One layer's weights of one image: bars for a few kernels, a picture for many channels or for positions.
@@ -110,21 +88,18 @@ const weightsView = ({ name, over, shape, limits: [low, high], shares, size }, l
 // One bar a class, to the left or to the right of zero; the target's name stands out.
 const logitBars = (classes, target, strongest, label) => {
   const rows = classes.map((text, k) => {
-    const fill = element("span", { class: "dc-signed-fill" }), value = element("span", { class: "dc-logit" });
+    const bar = signedBar(), value = element("span", { class: "dc-logit" });
     const name = element("span", { class: `dc-class${k === target ? " dc-target" : ""}` }, k === target ? `▸ ${text}` : text);
-    const track = element("span", { class: "dc-track dc-signed" }, fill);
-    return { fill, value, node: element("div", { class: "dc-class-row" }, name, track, value) };
+    return { bar, value, node: element("div", { class: "dc-class-row" }, name, bar.node, value) };
   });
   const node = element("div", { class: "dc-classes", role: "img", "aria-label": label }, ...rows.map((row) => row.node));
   const draw = (logits) => {
-    rows.forEach(({ fill, value, node: row }, k) => {
-      const half = Math.min(50, (50 * Math.abs(logits[k])) / (strongest || 1));
-      fill.style.cssText = `left: ${logits[k] < 0 ? 50 - half : 50}%; width: ${half}%`;
-      fill.classList.toggle("dc-negative", logits[k] < 0);
-      value.textContent = `${logits[k] <= -0.05 ? "−" : ""}${Math.abs(logits[k]).toFixed(1)}`;
-      row.classList.toggle("dc-best", k === best(logits));
+    rows.forEach(({ bar, value, node: row }, k) => {
+      bar.draw(logits[k], strongest);
+      value.textContent = fixed(logits[k], 1);
+      row.classList.toggle("dc-best", k === indexOfMax(logits));
     });
-    node.setAttribute("aria-label", `${label}: largest is ${classes[best(logits)]}`);
+    node.setAttribute("aria-label", `${label}: largest is ${classes[indexOfMax(logits)]}`);
   };
   return { node, draw };
 };
@@ -224,4 +199,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

@@ -97,6 +97,8 @@ class InterventionsView(Instrument):
         layer: whose attention is shown; the first if left out.
         seed: which shuffle.
         experiments: button's label → traits it sets, for example {"swap": {"mode": "swap"}}.
+        shown_classes: which logits are shown, at most 20, where there are more; changes are measured on all. Not with
+            targets: an image may then be right in a class that is not shown.
 
     Raises:
         ValueError: images, output, targets or classes do not fit; TraitError: there is no such mode, image or layer.
@@ -123,10 +125,13 @@ class InterventionsView(Instrument):
         layer: str | None = None,
         seed: int = 0,
         experiments: Mapping[str, Mapping] | None = None,
+        shown_classes: Sequence[int] | None = None,
     ) -> None:
         self.names, self.images = list(images), _batch(images)
-        self.linear = isinstance(model, DynamicConv2d)
-        self.attention, self.outputs = _play(model, self.images, layers, seed)
+        self.linear, self.shown_classes = isinstance(model, DynamicConv2d), shown_classes
+        if shown_classes is not None and (targets is not None or not 1 <= len(shown_classes) <= MOST_CLASSES):
+            raise ValueError(f"shown_classes must be 1 to {MOST_CLASSES}, without targets, got {len(shown_classes)}")
+        self.attention, self.outputs = _play(model, self.images, layers, seed, shown_classes is not None)
         self.targets = None if targets is None else _fitting(targets, self.outputs[0])
         over = {name: getattr(weighting, "over", "kernels") for name, weighting in select(model).items()}
         super().__init__(
@@ -147,6 +152,9 @@ class InterventionsView(Instrument):
             )
         labels = None if self.targets is None or not logits else self.targets.tolist()
         shown = self.outputs if logits else self.outputs[:, :, 0]  # (R, B, classes) or (R, B, H', W')
+        names = list(map(str, range(shown.shape[2]) if classes is None else classes))
+        if self.shown_classes is not None:
+            shown, names = shown[..., list(self.shown_classes)], [names[k] for k in self.shown_classes]
         data = {
             "modes": MODES,
             "names": self.names,
@@ -154,7 +162,7 @@ class InterventionsView(Instrument):
             "image_shape": list(self.images.shape[-2:]),
             "outputs": encode(shown),
             "output_shape": list(shown.shape[2:]),
-            "classes": list(map(str, range(shown.shape[2]) if classes is None else classes)) if logits else None,
+            "classes": names if logits else None,
             "targets": labels,
             "linear": self.linear,
             "layers": [
@@ -226,11 +234,11 @@ def _batched(model):
     return {name: getattr(weighting, "batched", True) for name, weighting in select(model).items()}
 
 
-def _play(model, images, layers, seed):
+def _play(model, images, layers, seed, some_classes):
     """Attention, name → (R, B, ...), outputs (R, B, ...). Runs: the modes, then all images with those of image j."""
     states = [interventions_state(model, images, mode, None, layers, seed) for mode in MODES[:-1]]
     own, batch = states[0], len(images)
-    _check_output(tuple(own["output"].shape), batch)
+    _check_output(tuple(own["output"].shape), batch, some_classes)
     swaps = own["output"].repeat(batch, *[1] * own["output"].ndim)  # (donor, B, ...)
     for i, j in combinations(range(batch), 2):
         swapped = interventions_state(model, images, "swap", (i, j), layers, seed)["output"]
@@ -245,10 +253,10 @@ def _play(model, images, layers, seed):
     return attention, torch.cat([torch.stack([s["output"] for s in states]), swaps]).cpu().float()
 
 
-def _check_output(shape, batch):
+def _check_output(shape, batch, some_classes):
     if len(shape) not in (2, 4) or shape[0] != batch:
         raise ValueError(f"output must be (B, C, H, W) or (B, classes), got {shape}")
-    if max(shape[2:], default=0) > MOST_PIXELS or (len(shape) == 2 and shape[1] > MOST_CLASSES):
+    if max(shape[2:], default=0) > MOST_PIXELS or (len(shape) == 2 and shape[1] > MOST_CLASSES and not some_classes):
         raise ValueError(
             f"output must have at most {MOST_CLASSES} classes or {MOST_PIXELS} × {MOST_PIXELS} pixels, got {shape}"
         )

@@ -1,8 +1,8 @@
 // Mixer: K convolutions of one photo, their softmax-weighted sum, and the one folded kernel that does the same.
 
 import {
-  bars, captioned, conv2d, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, largestDifference, mix, number,
-  percent, picture, range, slider, softmax, temperatureAndK,
+  bars, captioned, conv2d, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, largestDifference, listOf,
+  mix, number, percent, picture, range, slider, softmax, temperatureAndK, widget,
 } from "./toolkit.js";
 
 // pure: everything the pictures show, from the photo, the kernels and the state of the controls
@@ -73,7 +73,7 @@ const render = ({ model, el }) => {
     controls: {
       temperature,
       num_kernels: numKernels,
-      logits: { get: () => cards.map((c) => c.logit.get()), set: (z) => cards.forEach((c, k) => c.logit.set(z[k])) },
+      logits: listOf(cards.map((c) => c.logit)),
     },
     body: [
       element("div", { class: "dc-controls" }, temperature.node, numKernels.node),
@@ -87,4 +87,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

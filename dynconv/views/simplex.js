@@ -1,11 +1,10 @@
 // Simplex map: attention over three kernels as a place in a triangle. T pulls the dots; the chosen one can be dragged.
 
 import {
-  captioned, decode, effectiveNumber, element, instrument, kernelMark, mix, number, percent, picture, range, slider,
-  softmax,
+  captioned, decode, effectiveNumber, element, instrument, kernelMark, mix, number, percent, picture, radios, range, slider,
+  softmax, sum, svg, widget,
 } from "./toolkit.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 300, HEIGHT = WIDTH * Math.sqrt(3) / 2;
 const CORNERS = [[0, HEIGHT], [WIDTH, HEIGHT], [WIDTH / 2, 0]];
 
@@ -29,26 +28,18 @@ export const weightsAt = (x, y) => {
   return [1 - top - right, right, top];
 };
 
-const svg = (tag, attributes, ...children) => {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-};
+// a list from anywhere: nothing, or three shares of one
+const isMixture = (v) => Array.isArray(v) && (v.length === 0 || (v.length === 3 && v.every((w) => typeof w === "number" && w >= 0)
+  && Math.abs(sum(v) - 1) < 1e-4));
 
 const letter = (i) => String.fromCharCode(97 + (i % 26)); // in the dots, where a name has no room
 
 // One radio button an image: which one is chosen, and what the letters in the triangle mean.
 const choices = (names, value, changed) => {
-  const group = `dc-images-${Math.random().toString(36).slice(2)}`; // names must differ between instruments on one page
-  const inputs = names.map(() => element("input", {
-    type: "radio", name: group, "data-lm-suppress-shortcuts": "true", onchange: changed,
-  }));
-  const set = (name) => { inputs[names.indexOf(name)].checked = true; };
-  set(value);
+  const control = radios(names, value, changed);
   const node = element("div", { class: "dc-choices", role: "radiogroup", "aria-label": "image" }, ...names.map((name, i) =>
-    element("label", {}, inputs[i], element("b", {}, letter(i)), ` ${name}`)));
-  return { node, get: () => names[inputs.findIndex((input) => input.checked)], set };
+    element("label", {}, control.inputs[i], element("b", {}, letter(i)), ` ${name}`)));
+  return { ...control, node };
 };
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -113,7 +104,7 @@ const render = ({ model, el }) => {
     changed: () => { free = []; redraw(); }, settled: () => store(),
   });
   const another = () => { free = []; redraw(); store(); };
-  const choice = choices(names, model.get("image"), another);
+  const chosen = choices(names, model.get("image"), another);
 
   // the path of each image from T = 100 to T = 0.1
   const traces = names.map((_, b) => {
@@ -123,7 +114,7 @@ const render = ({ model, el }) => {
   });
   const dots = names.map((name, i) => {
     const dot = svg("g", { class: "dc-dot" }, svg("circle", { r: 9 }), svg("text", { "text-anchor": "middle", y: 4 }, letter(i)));
-    dot.addEventListener("click", () => { choice.set(name); another(); });
+    dot.addEventListener("click", () => { chosen.set(name); another(); });
     return dot;
   });
   const map = svg("svg", { viewBox: `-16 -16 ${WIDTH + 32} ${HEIGHT + 32}`, class: "dc-simplex" },
@@ -139,7 +130,7 @@ const render = ({ model, el }) => {
     view.drawSigned(data.kernels.subarray(k * data.kernelArea, (k + 1) * data.kernelArea));
     return captioned(view.node, kernelMark(k), ` kernel ${k + 1}`);
   });
-  const now = () => ({ names, image: names.indexOf(choice.get()), temperature: temperature.get(), free });
+  const now = () => ({ names, image: names.indexOf(chosen.get()), temperature: temperature.get(), free });
   const current = () => simplexState(data, now());
 
   const draw = () => {
@@ -162,10 +153,10 @@ const render = ({ model, el }) => {
   const { redraw, store, remove } = instrument({
     model, el, draw,
     controls: {
-      temperature, image: choice, free: { get: () => free, set: (v) => { free = v; } },
+      temperature, image: chosen, free: { get: () => free, set: (v) => { free = v; }, valid: isMixture },
     },
     body: [
-      element("div", { class: "dc-controls" }, temperature.node, choice.node),
+      element("div", { class: "dc-controls" }, temperature.node, chosen.node),
       element("div", { class: "dc-row dc-simplex-row" },
         element("div", { class: "dc-triangle" }, kernels[2], map, kernels[0], kernels[1]), // each kernel at its corner
         element("div", { class: "dc-row" }, captioned(original.node, "image"), captioned(kernel.node, "its kernel"),
@@ -176,4 +167,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

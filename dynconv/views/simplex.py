@@ -12,8 +12,7 @@ from torch import Tensor
 from .. import figures
 from ..functional import mix_kernels, softmax_temperature
 from ..layers import DynamicConv2d
-from ..surgery import temperatures
-from .dynamic import dynamic_state
+from .dynamic import averaged, check_images, dynamic_state, softmax_attention
 from .instrument import Instrument, Temperature, bundle, encode, styles
 
 __all__ = ["SimplexMap", "simplex_state"]
@@ -65,10 +64,12 @@ class SimplexMap(Instrument):
 
     Args:
         layer: a DynamicConv2d with 3 kernels, see :func:`dynconv.views.dynamic.dynamic_state`.
-        images: name → (C, H, W), all of one size. The first channel is shown.
+        images: name → (C, H, W), all of one size. Of three channels the mean is shown, of others the first.
         temperature: T to start with; the layer's own if left out.
         image: name of the one that is chosen; the first if left out.
         experiments: button's label → traits it sets, for example {"sharp": {"temperature": 0.1}}.
+        output_channel, input_channel: which part of the layer, see :func:`dynconv.views.dynamic.dynamic_state`.
+        pictures: name → (C, H, W), what stands for each image where the layer's input is not what one wants to see.
 
     Raises:
         ValueError: the layer has not 3 kernels, or there is no image; traitlets.TraitError: a trait's value does not fit.
@@ -87,20 +88,27 @@ class SimplexMap(Instrument):
         temperature: float | None = None,
         image: str | None = None,
         experiments: Mapping[str, Mapping] | None = None,
+        *,
+        output_channel: int = 0,
+        input_channel: int = 0,
+        pictures: Mapping[str, Tensor] | None = None,
     ) -> None:
         if layer.num_kernels != 3:
             raise ValueError(f"a triangle has 3 corners: the layer must have 3 kernels, got {layer.num_kernels}")
         if not images:
             raise ValueError("needs at least one image, got none")
+        check_images(images, pictures)
         batch = torch.stack(list(images.values()))  # (B, C, H, W)
-        self.names, self.shown = list(images), dynamic_state(layer, batch)
-        data = {name: encode(array) for name, array in self.shown.items()}
-        data |= {"names": self.names, "images": [encode(one[0]) for one in batch]}
-        shapes = {"image_shape": batch, "kernel_shape": self.shown["kernels"], "map_shape": self.shown["maps"]}
+        self.names, self.shown = list(images), dynamic_state(layer, batch, output_channel, input_channel)
+        seen = torch.stack([_grey(one) for one in (pictures or images).values()])  # (B, H, W)
+        arrays = self.shown | {"maps": averaged(self.shown["maps"])[0]}
+        data = {name: encode(array) for name, array in arrays.items()}
+        data |= {"names": self.names, "images": [encode(one) for one in averaged(seen)[0]]}
+        shapes = {"image_shape": averaged(seen)[0], "kernel_shape": arrays["kernels"], "map_shape": arrays["maps"]}
         super().__init__(
             data=json.dumps(data | {name: list(array.shape[-2:]) for name, array in shapes.items()}),
             experiments=json.dumps(experiments or {}),
-            temperature=temperatures(layer)[0].item() if temperature is None else temperature,
+            temperature=softmax_attention(layer).temperature.item() if temperature is None else temperature,
             image=self.names[0] if image is None else image,
         )
 
@@ -125,3 +133,8 @@ class SimplexMap(Instrument):
             alt=f"Attention of {', '.join(self.names)} over three kernels as places in a triangle, at T = 0.1, 1, 10 and 100: "
             "at the corners when T is low, all in the middle when it is high.",
         )
+
+
+def _grey(image):
+    """(H, W): the mean of three channels, of others the first."""
+    return image.mean(0) if len(image) == 3 else image[0]

@@ -1,7 +1,8 @@
 // Temperature bench: the stages of a softmax, the gradients that come back through it, and both over all T.
 
 import {
-  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, number, percent, slider, softmax,
+  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, listOf, number, percent, signedBar,
+  slider, softmax, svg, widget,
 } from "./toolkit.js";
 
 // pure: every stage, from the logits and the two numbers that scale them
@@ -21,14 +22,6 @@ export const overTemperatures = (data, controls) =>
   TEMPERATURES.map((temperature) => temperatureState(data, { ...controls, temperature }));
 
 const compact = (v) => (Math.abs(v) >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
-
-const SVG = "http://www.w3.org/2000/svg";
-const svg = (tag, attributes, ...children) => {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-};
 
 // One curve a kernel over T = 0.1 … 100, and a line where T is now.
 const chart = (count, label) => {
@@ -65,17 +58,12 @@ const shown = (v) => (v !== 0 && Math.abs(v) < 0.005 ? v.toExponential(0) : v.to
 
 // One bar a kernel, to the right or to the left of zero; `full` is the length of half a track.
 const signedBars = (count, label) => {
-  const fills = Array.from({ length: count }, (_, k) => kernelMark(k, "dc-fill"));
-  const texts = fills.map(() => element("span", { class: "dc-bar-text" }));
-  const node = element("div", { class: "dc-bars", role: "img" }, ...fills.map((fill, k) =>
-    element("div", { class: "dc-bar" }, element("span", { class: "dc-track dc-signed" }, fill), texts[k])));
+  const tracks = Array.from({ length: count }, (_, k) => signedBar(`dc-k${k % 8}`));
+  const texts = tracks.map(() => element("span", { class: "dc-bar-text" }));
+  const node = element("div", { class: "dc-bars", role: "img" }, ...tracks.map((track, k) =>
+    element("div", { class: "dc-bar" }, track.node, texts[k])));
   const draw = (values, full) => {
-    values.forEach((value, k) => {
-      const length = 50 * Math.abs(value) / full;
-      fills[k].style.width = `${length}%`;
-      fills[k].style.marginLeft = `${value < 0 ? 50 - length : 50}%`;
-      texts[k].textContent = shown(value);
-    });
+    values.forEach((value, k) => { tracks[k].draw(value, full); texts[k].textContent = shown(value); });
     node.setAttribute("aria-label", `${label}: ${values.map((v, k) => `kernel ${k + 1} ${shown(v)}`).join(", ")}`);
   };
   return { node, draw };
@@ -141,8 +129,7 @@ const render = ({ model, el }) => {
   const { redraw, store, remove } = instrument({
     model, el, draw,
     controls: {
-      temperature, scale,
-      logits: { get: () => logits.map((c) => c.get()), set: (z) => logits.forEach((c, k) => c.set(z[k])) },
+      temperature, scale, logits: listOf(logits),
     },
     body: [
       element("div", { class: "dc-controls" }, temperature.node, scale.node),
@@ -160,4 +147,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

@@ -1,7 +1,8 @@
 // Trace: one output pixel of a convolution, back to the patch, the kernel, the products and the bias it is made of.
 
 import {
-  bars, captioned, decode, element, indexOfMax, instrument, kernelMark, mix, number, percent, picture, range, slider, softmax,
+  bars, captioned, decode, element, fixed, indexOfMax, instrument, kernelMark, mix, number, percent, photograph, picture,
+  range, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
 // pure: the image with its zero padding around it
@@ -55,18 +56,10 @@ export const reach = ({ image_shape: [, h, w], padding, kernel_size: [kh, kw], s
   return { rows, columns, outside };
 };
 
-const fixed = (v, digits) => (Math.abs(v) < 0.5 / 10 ** digits ? 0 : v).toFixed(digits).replace("-", "−");
-
 // a number in as few signs as a cell has room for: −.25, 1.5, 12
 const short = (v) => {
   const size = Math.abs(v);
   return v === 0 ? "0" : fixed(v, size >= 9.95 ? 0 : size >= 0.995 ? 1 : 2).replace("0.", ".");
-};
-
-const svg = (tag, attributes) => {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
 };
 
 // A canvas inside its padding, with a frame (drawn twice, dark under bright) around what is looked at, and a dot on each
@@ -88,16 +81,6 @@ const framed = (canvas, [height, width], [[top, bottom], [left, right]] = [[0, 0
     dots.setAttribute("d", spread ? rows.flatMap((y) => columns.map((x) => box(y + 0.25, x + 0.25, 0.5, 0.5))).join("") : "");
   };
   return { node, draw };
-};
-
-// One to three channels as colours: grey; red and cyan; red, green and blue.
-const drawColours = (canvas, image, [channels, h, w]) => {
-  const pixels = new ImageData(w, h), [low, high] = range(image), scale = 255 / (high - low || 1);
-  for (let i = 0; i < h * w; i++) {
-    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = (image[Math.min(c, channels - 1) * h * w + i] - low) * scale;
-    pixels.data[4 * i + 3] = 255;
-  }
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
 };
 
 // Values as colours, and as numbers while there is room for them.
@@ -236,10 +219,10 @@ const render = ({ model, el }) => {
     label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
     changed: () => redraw(), settled: () => store(),
   });
-  const photo = element("canvas", { height: h, width: w, role: "img", "aria-label": "the image", class: "dc-pixels" });
-  drawColours(photo, image, shape);
+  const photo = photograph([h, w], "the image", "dc-pixels");
+  photo.draw(image, ...range(image));
   const map = picture(rows, columns, "the output map", "dc-pixels");
-  const patchFrame = framed(photo, [h, w], data.padding), pixelFrame = framed(map.node, [rows, columns]);
+  const patchFrame = framed(photo.node, [h, w], data.padding), pixelFrame = framed(map.node, [rows, columns]);
   const picker = pixelPicker(pixelFrame.node, [rows, columns], () => [row.get(), column.get()],
     (r, c) => { row.set(r); column.set(c); redraw(); }, () => store());
   const mixture = data.logits && kernelSum(data);
@@ -259,7 +242,7 @@ const render = ({ model, el }) => {
     equation.replaceChildren(swatch.node, " ", element("strong", {}, fixed(state.total, 4)), ` = ${values.join(" ")} (bias)`);
   };
   const ownT = temperature && { // null stands for the layer's own
-    get: temperature.get, set: (T) => temperature.set(T ?? data.temperature),
+    get: temperature.get, set: (T) => temperature.set(T ?? data.temperature), valid: temperature.valid,
   };
   const draw = () => {
     const at = { row: row.get(), column: column.get(), output_channel: output.get(), temperature: temperature?.get() };
@@ -286,4 +269,4 @@ const render = ({ model, el }) => {
   return remove;
 };
 
-export default { render };
+export default widget(render);

@@ -9,7 +9,8 @@ import torch
 import traitlets
 
 from .. import figures
-from .instrument import Instrument, bundle
+from ..data.recordings import check_record
+from .instrument import Instrument, bundle, styles
 
 __all__ = ["TrainingView"]
 
@@ -35,6 +36,7 @@ class TrainingView(Instrument):
     """
 
     _esm = bundle("training")
+    _css = styles("playback")
     records = traitlets.Unicode("[]").tag(sync=True)
 
     def __init__(
@@ -55,14 +57,8 @@ class TrainingView(Instrument):
         super().__init__(data=json.dumps(description))
 
     def add(self, record: Mapping) -> None:
-        """Show one more epoch: ``epoch``, ``temperature``, ``test_loss``, ``attention`` (classes × K), ``kernels`` (K × pixels)."""
-        for name, rows, columns in (
-            ("attention", len(self.classes), self.num_kernels),
-            ("kernels", self.num_kernels, self.kernel_size**2),
-        ):
-            got = torch.as_tensor(record[name]).shape
-            if got != (rows, columns):
-                raise ValueError(f"a record's {name} must be {rows} × {columns} numbers, got {tuple(got)}")
+        """Show one more epoch; :func:`dynconv.data.recordings.check_record` says what its record holds."""
+        check_record(record, len(self.classes), self.num_kernels, self.kernel_size**2)
         kernels = [[float(f"{v:.4g}") for v in row] for row in record["kernels"]]  # enough digits for a picture
         self.history.append({**record, "kernels": kernels})
         self.records = json.dumps(self.history)

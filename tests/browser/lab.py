@@ -13,7 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from notebook_runner import WIDGET
+from dynconv.site.execute import WIDGET
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")
@@ -112,8 +112,8 @@ FINGERPRINT = """root => {
     for (let i = 0; i < d.length; i++) add(d[i]);
   }
   const copy = root.cloneNode(true);
-  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, select').forEach((e) => e.remove());
-  for (const sign of copy.innerHTML) add(sign.codePointAt(0));
+  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, .dc-share, select').forEach((e) => e.remove());
+  for (const sign of copy.innerHTML.replaceAll(' style=""', '')) add(sign.codePointAt(0));
   return h;
 }"""
 

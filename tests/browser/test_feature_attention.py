@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_cam_view import check_everyday_use, in_page, opened, seen
+from instruments import check_everyday_use, in_page, opened, seen
 
 from dynconv.views.feature_attention import FeatureAttentionView, feature_attention_state
 from dynconv.views.instrument import encode

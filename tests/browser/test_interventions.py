@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from test_cam_view import PIXELS, check_everyday_use, in_page, opened, seen
+from instruments import PIXELS, check_everyday_use, in_page, opened, seen
 from torch import nn
 
 from dynconv import DynamicConv2d, KernelAttention, SqueezeExcitation

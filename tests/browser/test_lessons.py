@@ -1,19 +1,29 @@
-"""Each lesson in JupyterLab: run all, move every control by keyboard and mouse, see the picture change, look at both themes."""
+"""Each lesson in JupyterLab: run all, move every control by keyboard and mouse, see the picture change, look at both themes;
+and as a page without a kernel: the same pictures and words."""
 
 import json
 
+import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from instruments import seen
 from lab import Lesson
-from notebook_runner import NOTEBOOKS
+
+from dynconv.site.build import lesson_page
+from dynconv.site.execute import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
 LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module", params=LESSONS)
-def lesson(request, chromium, lab):
+def lesson(request, chromium, lab, tmp_path_factory):
     opened = Lesson(chromium, lab, request.param)
+    opened.kernel("import dynconv.site.live; dynconv.site.live.remember()")
     opened.run_all()
+    kept = tmp_path_factory.mktemp("site") / request.param.replace(".ipynb", ".json")
+    opened.kernel(f"open({str(kept)!r}, 'w').write(dynconv.site.live.fragments())")
+    opened.fragments = json.loads(kept.read_text(encoding="utf-8"))
     yield opened
     opened.close()
 
@@ -86,7 +96,7 @@ def test_every_experiment_does_something(lesson):
         buttons = instrument.locator(".dc-button")
         for i in range(buttons.count()):
             label = buttons.nth(i).inner_text()
-            if label == "Reset":
+            if label in ("Reset", "Copy link to this state"):
                 continue
             # from somewhere else: one kernel alone looks the same at every temperature
             instrument.locator("input[type=range]").first.press("End" if label != "All equal" else "Home")
@@ -138,3 +148,53 @@ def test_screenshots_in_both_themes(lesson, artifacts):
             picture = instrument.screenshot(path=artifacts / f"{lesson.name[:2]}-instrument{i}-{theme.lower()}.png")
             assert len(picture) > 10_000
     assert not lesson.errors
+
+
+@pytest.fixture(scope="module")
+def page(lesson, tmp_path_factory):
+    """The lesson as `run.py site` writes it, from the very run that is open in JupyterLab."""
+    notebook = nbformat.from_dict(lesson.page.evaluate("window.jupyterapp.shell.currentWidget.content.model.toJSON()"))
+    for cell in notebook.cells:
+        cell.pop("attachments", None)  # JupyterLab says null
+    path = tmp_path_factory.mktemp("site") / lesson.name.replace(".ipynb", ".html")
+    path.write_text(lesson_page(notebook, lesson.fragments, NOTEBOOKS), encoding="utf-8")
+    assert path.stat().st_size <= 5e6
+    return path
+
+
+def walk(instrument):
+    """All one sees of an instrument with each of its sliders at either end."""
+    shown = []
+    for slider in instrument.locator("input[type=range]:not(:disabled)").all():
+        for key in ("Home", "End"):
+            slider.press(key)
+            shown.append(seen(instrument))
+        reset(instrument)
+    return shown
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_without_a_kernel_shows_the_same(lesson, page, chromium, artifacts, scheme):
+    errors = []
+    context = chromium.new_context(offline=True, color_scheme=scheme, viewport={"width": 1100, "height": 900})
+    tab = context.new_page()
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+    tab.goto(page.as_uri())
+    alone = tab.locator(".dynconv").all()
+    if scheme == "light":
+        for same, instrument in zip(alone, lesson.instruments(), strict=True):
+            reset(instrument)
+            assert walk(same) == walk(instrument)
+    found = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
+    serious = {
+        v["id"]: [node["html"][:120] for node in v["nodes"][:3]]
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    }
+    assert not serious
+    tab.set_viewport_size({"width": 390, "height": 844})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    tab.screenshot(path=artifacts / f"{lesson.name[:2]}-page-{scheme}.png")
+    context.close()
+    assert not errors

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_cam_view import PLACES, check_tab_order, in_page, opened, seen
+from instruments import PLACES, check_tab_order, in_page, opened, seen
 
 from dynconv import DynamicConv2d
 from dynconv.views.instrument import encode

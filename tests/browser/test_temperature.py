@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from test_cam_view import PLACES, check_tab_order, in_page, opened
+from instruments import PLACES, check_tab_order, in_page, opened
 
 from dynconv.views.temperature import TemperatureBench, temperature_state
 

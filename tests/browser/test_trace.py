@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from test_cam_view import PLACES, check_everyday_use, in_page, opened, seen
+from instruments import PLACES, check_everyday_use, in_page, opened, seen
 from torch import nn
 
 from dynconv import DynamicConv2d

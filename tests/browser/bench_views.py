@@ -1,0 +1,193 @@
+"""How fast the instruments answer, in JupyterLab, in one run: python run.py bench-views [LESSON ...] [--json FILE]
+
+For each instrument of each lesson: arrow keys on a slider, milliseconds from the key to the frame after the picture changed;
+then a drag: updates a second, and milliseconds in which pictures still change after the hand let go. Beside them, the
+Mixer's pictures as most notebooks make them: ipywidgets' interact around matplotlib.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from lab import CHROMIUM_FLAGS, Lab, Lesson, find_chromium
+from playwright.sync_api import sync_playwright
+
+MOVES, DRAG_SECONDS = 40, 3.0
+USUAL = """
+from ipywidgets import FloatLogSlider, interact
+import matplotlib.pyplot as plt
+from dynconv.views.mixer import mixer_state
+
+@interact(T=FloatLogSlider(value=1, min=-1, max=2, step=0.01, description="temperature T"))
+def usual(T):
+    state = mixer_state(mixer.photo, torch.stack(list(mixer.kernels.values())), torch.tensor(mixer.logits), T)
+    figure, axes = plt.subplots(1, len(state["maps"]) + 2, figsize=(9, 3.6))
+    axes[0].bar(range(len(state["weights"])), state["weights"])
+    for axis, picture in zip(axes[1:], [*state["maps"], state["mixed"]]):
+        axis.imshow(picture)
+    plt.show()
+"""
+# Counts what a reader sees change below `root`: strokes on canvases, words, lengths, pictures; not the controls themselves.
+WATCH = """root => {
+  const seen = { strokes: 0, keys: [], updates: [], frames: 0, blanks: 0, shift: 0, on: true };
+  window.__seen = seen;
+  const own = (node) => (node.nodeType === 1 ? node : node.parentElement)?.closest('.dc-slider, .widget-readout, .widget-slider');
+  const observer = new MutationObserver((all) => { if (all.some((m) => !own(m.target))) seen.strokes++; });
+  observer.observe(root, { subtree: true, childList: true, characterData: true, attributes: true });
+  for (const name of ['putImageData', 'drawImage']) {
+    const original = CanvasRenderingContext2D.prototype[name].__plain ?? CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...given) {
+      if (root.contains(this.canvas)) seen.strokes++;
+      return original.apply(this, given);
+    };
+    CanvasRenderingContext2D.prototype[name].__plain = original;
+  }
+  document.addEventListener('keydown', () => seen.keys.push(performance.now()), true);
+  new PerformanceObserver((list) => { for (const e of list.getEntries()) if (!e.hadRecentInput) seen.shift += e.value; })
+    .observe({ type: 'layout-shift', buffered: false });
+  const pictures = () => [...root.querySelectorAll('canvas, img, svg')].filter((e) => e.clientWidth >= 40 && (e.complete ?? true)).length;
+  const full = pictures();
+  let before = seen.strokes, shown = false;
+  const frame = () => {
+    if (!seen.on) { observer.disconnect(); return; }
+    seen.frames++;
+    if (shown) { seen.updates.push(performance.now()); shown = false; }  // the frame with the change has been presented
+    const loading = [...root.querySelectorAll('img')].some((e) => !e.complete);
+    if (pictures() < full) seen.blanks++;
+    if (seen.strokes !== before && !loading) { before = seen.strokes; shown = true; }
+    requestAnimationFrame(frame);
+  };
+  requestAnimationFrame(frame);
+}"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure and print the table; the exit status."""
+    parser = argparse.ArgumentParser(prog="run.py bench-views", description=__doc__)
+    parser.add_argument("lessons", nargs="*", help="starts of names, such as 05 (default: all)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        lab = Lab(Path(folder))
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        browser = playwright.chromium.launch(
+            executable_path=find_chromium(), args=CHROMIUM_FLAGS, chromium_sandbox=not root
+        )
+        _add_the_usual_way(lab.served / "notebooks" / "02_softmax_mixing.ipynb")
+        names = [path.name for path in sorted((lab.served / "notebooks").glob("*.ipynb"))]
+        wanted = tuple(args.lessons) or ("",)
+        print(
+            "| lesson | instrument | slider | median ms | p95 ms | updates/s | still changing ms | blank frames | layout shift |"
+        )
+        print("| --- | --- | --- | --: | --: | --: | --: | --: | --: |")
+        rows = [row for name in names if name.startswith(wanted) for row in _lesson(browser, lab, name)]
+        browser.close()
+        lab.close()
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _add_the_usual_way(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(USUAL))
+    nbformat.write(notebook, path)
+
+
+def _lesson(browser, lab: Lab, name: str) -> list[dict]:
+    lesson = Lesson(browser, lab, name)
+    lesson.run_all()
+    rows = []
+    for kind, root in _instruments(lesson):
+        for slider in root.locator("input[type=range]:visible, .noUi-handle").all()[:2]:
+            row = {"lesson": name[:2], "instrument": kind, **_measure(lesson.page, root, slider)}
+            rows.append(row)
+            print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
+    lesson.close()
+    return rows
+
+
+def _instruments(lesson: Lesson):
+    for instrument in lesson.instruments():
+        source = instrument.evaluate("e => e.closest('.jp-Cell').querySelector('.cm-content').innerText")
+        yield (re.findall(r"\b(Mixer|Trace|\w+View|\w+Map|\w+Bench|TimeMachine)\(", source) or ["?"])[0], instrument
+    usual = lesson.page.locator(".jp-Cell:has(.widget-interact)")
+    if lesson.name.startswith("02"):
+        count = lesson.page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
+        lesson.page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", count - 1)
+        lesson.page.wait_for_timeout(1000)
+        yield "interact + matplotlib", usual.locator(".jp-OutputArea").first
+
+
+def _measure(page, root, slider) -> dict:
+    slider.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)
+    root.evaluate(WATCH)
+    slider.focus()
+    took = [ms for i in range(MOVES) if (ms := _key(page, "ArrowRight" if (i // 10) % 2 else "ArrowLeft")) is not None]
+    if len(took) < MOVES // 2:  # at one end of the slider half of the keys do nothing
+        took += [
+            ms for i in range(MOVES) if (ms := _key(page, "ArrowLeft" if (i // 10) % 2 else "ArrowRight")) is not None
+        ]
+    drag = _drag(page, slider)
+    seen = page.evaluate("() => { window.__seen.on = false; return window.__seen; }")
+    label = slider.evaluate(
+        "e => (e.labels?.[0] ?? e.closest('.widget-slider')?.querySelector('label'))?.innerText ?? ''"
+    )
+    ordered = sorted(took)
+    return {
+        "slider": label,
+        "median": round(statistics.median(took), 1),
+        "p95": round(ordered[int(0.95 * len(ordered))], 1),
+        "updates_per_s": round(drag[0], 1),
+        "tail": round(drag[1]),
+        "blank_frames": seen["blanks"],
+        "layout_shift": round(seen["shift"], 3),
+    }
+
+
+def _key(page, key: str) -> float | None:
+    """Milliseconds from a key to the frame after the change; None if nothing changed within two seconds."""
+    page.evaluate("() => { window.__seen.keys = []; window.__seen.updates = []; }")
+    page.keyboard.press(key)
+    try:
+        page.wait_for_function("window.__seen.updates.length > 0", timeout=2000, polling="raf")
+    except Exception:
+        return None
+    pressed, updates = page.evaluate("[window.__seen.keys[0], window.__seen.updates]")
+    page.wait_for_timeout(120)
+    return updates[0] - pressed
+
+
+def _drag(page, slider) -> tuple[float, float]:
+    """Updates a second while the hand drags to and fro, and milliseconds until all is still after it lets go."""
+    track = slider.evaluate("""e => { const b = (e.closest('.noUi-base') ?? e).getBoundingClientRect();
+        const v = e.tagName === 'INPUT' ? (e.value - e.min) / (e.max - e.min) : 0.5; return [b.left, b.right, b.top + b.height / 2, v]; }""")
+    left, right, middle, value = track
+    page.evaluate("window.__seen.updates = []")
+    page.mouse.move(left + 8 + value * (right - left - 16), middle)
+    page.mouse.down()
+    started = time.monotonic()
+    while (passed := time.monotonic() - started) < DRAG_SECONDS:
+        phase = abs((passed % 2) - 1)
+        page.mouse.move(left + 8 + phase * (right - left - 16), middle)
+        time.sleep(1 / 120)
+    page.mouse.up()
+    released = page.evaluate("performance.now()")
+    page.wait_for_timeout(1500)
+    updates = page.evaluate("window.__seen.updates")
+    during = [moment for moment in updates if moment <= released]
+    return len(during) / DRAG_SECONDS, max([0.0, *(moment - released for moment in updates)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Instruments as the browser tests use them: opened from a file, looked at, and driven by keyboard."""
+
+import json
+from contextlib import contextmanager
+
+from dynconv.views.instrument import bundle
+from dynconv.views.page import page
+
+LOAD = """async ([code, body, data]) => {
+  const module = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));
+  const decode = (t) => new Float32Array(Uint8Array.from(atob(t), (c) => c.charCodeAt(0)).buffer);
+  return new Function('m', 'd', 'decode', body)(module, JSON.parse(data), decode);
+}"""
+# all one sees: pixels of the canvases, lengths of the bars, words; not the sliders' thumbs
+SEEN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
+  .concat([...root.querySelectorAll('span[style]')].map((e) => e.style.cssText), root.innerText).join('|')"""
+PIXELS = "root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())"
+# where everything stands in the page, however far it is scrolled, and how high all is: nothing may jump
+PLACES = """root => JSON.stringify([root, ...root.querySelectorAll('input, select, button, canvas, figcaption')]
+  .map((e) => e.getBoundingClientRect()).map((r) => [r.x + scrollX, r.y + scrollY, r.width, r.height].map((v) => v.toFixed(2))))"""
+
+
+def in_page(chromium, module, body, data):
+    context = chromium.new_context()
+    got = context.new_page().evaluate(LOAD, [bundle(module), body, json.dumps(data)])
+    context.close()
+    return got
+
+
+@contextmanager
+def opened(chromium, tmp_path, view, **options):
+    """The instrument's page from a file, offline; it must not say anything on the console."""
+    path, errors = tmp_path / "page.html", []
+    path.write_text(page(view, "An instrument"), encoding="utf-8")
+    context = chromium.new_context(offline=True, **options)
+    tab = context.new_page()
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+    tab.goto(path.as_uri())
+    yield tab, tab.locator(".dynconv")
+    assert not errors
+    context.close()
+
+
+def seen(root):
+    return root.evaluate(SEEN)
+
+
+def check_everyday_use(tab, root):
+    """Every control has a label and is reached by Tab, every slider's ends differ in picture and words, Reset resets."""
+    first, places, controls = seen(root), root.evaluate(PLACES), root.locator("input, select, button")
+    assert controls.evaluate_all(
+        "all => all.every((e) => e.tagName === 'BUTTON' ? e.innerText : e.labels[0]?.innerText)"
+    )
+    for slider in root.locator("input[type=range]").all():
+        shown = []
+        for key in ("Home", "ArrowRight", "End", "ArrowLeft"):
+            slider.press(key)
+            shown.append((seen(root), root.locator(".dc-summary").inner_text(), root.evaluate(PIXELS)))
+            assert root.evaluate(PLACES) == places
+        assert len({all_of_it for all_of_it, _, _ in shown}) == 4
+        assert shown[0][1] != shown[2][1]
+        assert shown[0][2] != shown[2][2]
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert seen(root) == first
+    inputs = root.locator("input, select").all()
+    for key, some in (("End", inputs), ("Home", inputs[::-1]), ("ArrowRight", inputs), ("End", inputs[::-1])):
+        for control in some:
+            control.press(key)
+    assert root.evaluate(PLACES) == places
+    assert "NaN" not in seen(root)
+    root.get_by_role("button", name="Reset").press("Enter")
+    assert seen(root) == first
+    check_tab_order(tab, root)
+
+
+def check_tab_order(tab, root):
+    tab.evaluate("document.activeElement.blur()")
+    stops = root.locator("button, select, input:not([type=radio]):not(:disabled), input[type=radio]:checked")
+    reached = set()
+    for _ in range(stops.count() + 2):  # Tab goes on from where the focus was, and once round past the page's end
+        tab.keyboard.press("Tab")
+        reached.add(tab.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    assert reached >= set(stops.evaluate_all("all => all.map((e) => [...document.querySelectorAll('*')].indexOf(e))"))

@@ -1,0 +1,225 @@
+"""TimeMachine and TrainingView in the page: the numbers are torch's, the scrubber and the button move every run in step."""
+
+import json
+
+import pytest
+import torch
+from instruments import PLACES, check_everyday_use, in_page, opened, seen
+
+from dynconv.data.recordings import recording
+from dynconv.views import TrainingView
+from dynconv.views.time_machine import TimeMachine, time_state
+
+pytestmark = pytest.mark.browser
+NUMBERS = """
+  const runs = d.runs.map(m.unpack);
+  return d.epochs.map((epoch) => {
+    const { shown, best } = m.timeState(runs, epoch);
+    return { best, shown: shown.map((s) => ({ ...s, record: { ...s.record, kernels: s.record.kernels.map((k) => Array.from(k)) } })) };
+  });"""
+
+
+def a_run(epochs=4, num_kernels=3, size=3, first=0, seed=0, **more):
+    random = torch.Generator().manual_seed(seed)
+    attention = torch.randn(epochs, 2, num_kernels, generator=random).softmax(2)
+    kernels = torch.randn(epochs, num_kernels, size**2, generator=random)
+    losses = (0.1 + torch.rand(epochs, generator=random)).tolist()
+    rows = zip(losses, attention.tolist(), kernels.tolist(), strict=True)
+    return [
+        {"epoch": first + i, "temperature": 30 / (i + 1), "test_loss": v, "attention": a, "kernels": k, **more}
+        for i, (v, a, k) in enumerate(rows)
+    ]
+
+
+def runs_of_all_sorts():
+    late = a_run(6, num_kernels=8, size=5, first=2, seed=1, effective=[1.25, 7.5], loss=0.5)
+    return {"plain": a_run(), "late": late, "one kernel": a_run(2, num_kernels=1, size=1, seed=2)}
+
+
+def shipped(**changes):
+    kept = recording("restoration")
+    return TimeMachine(
+        **{"runs": kept["runs"], "classes": kept["classes"], "references": kept["references"], **changes}
+    )
+
+
+def test_everything_it_shows(chromium):
+    runs, epochs = runs_of_all_sorts(), list(range(9))
+    packed = json.loads(TimeMachine(runs, ["x", "y"]).data)["runs"]
+    got = in_page(chromium, "time_machine", NUMBERS, {"runs": packed, "epochs": epochs})
+    for epoch, page in zip(epochs, got, strict=True):
+        expected = list(time_state(runs, epoch).values())
+        assert page["best"] == min(range(3), key=lambda i: expected[i]["test_loss"])
+        for records, run, one in zip(runs.values(), expected, page["shown"], strict=True):
+            assert records[one["index"]]["epoch"] == run["epoch"]
+            assert (one["record"]["test_loss"], one["record"]["temperature"]) == (run["test_loss"], run["temperature"])
+            assert one["leaders"] == run["leaders"].tolist()
+            shown = torch.tensor(one["effective"], dtype=run["effective"].dtype)
+            torch.testing.assert_close(shown, run["effective"], atol=5e-7, rtol=0)
+            assert one["mean"] == pytest.approx(run["effective"].mean().item(), abs=5e-7)
+            kernels = torch.tensor(records[one["index"]]["kernels"])
+            torch.testing.assert_close(torch.tensor(one["record"]["kernels"]), kernels, atol=5e-7, rtol=0)
+
+
+def test_the_axes_hold_all_runs_but_the_untrained(chromium):
+    body = """const loss = (v, epoch) => ({test_loss: v, epoch});
+      const runs = [[loss(9, 0), loss(2, 1), loss(1, 2)], [loss(5, 0), loss(3, 1)]];
+      const span = m.lossRange(runs, [["floor", 0.5]]);
+      return [span, m.curve([[0, 9], [1, 0.5], [2, 1.75]], 2, 0.5, 3, 200, 100), m.lossRange([[loss(2, 0)]], []),
+        m.recordAt(runs[0], 1), m.recordAt([loss(1, 4), loss(1, 6)], 3), m.recordAt(runs[1], 7)];"""
+    span, points, lonely, *found = in_page(chromium, "playback", body, {})
+    assert span == pytest.approx([0.5 - 0.13 * 2.5, 0.5 + 1.1 * 2.5])
+    assert points == "0.0,0.0 100.0,100.0 200.0,50.0"
+    assert lonely[0] < lonely[1]
+    assert found == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("view", "width"), [("shipped", 1100), ("shipped", 380), ("of all sorts", 700), ("of all sorts", 380)]
+)
+def test_scrubbing_and_reset(chromium, tmp_path, view, width):
+    machine = shipped() if view == "shipped" else TimeMachine(runs_of_all_sorts(), ["x", "y"], epoch=3)
+    with opened(chromium, tmp_path, machine, viewport={"width": width, "height": 800}) as (tab, root):
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        check_everyday_use(tab, root)
+        scrubber, places, pictures = root.get_by_role("slider", name="epoch"), root.evaluate(PLACES), set()
+        scrubber.press("Home")
+        for _ in range(machine.last):
+            scrubber.press("ArrowRight")
+            pictures.add(seen(root))
+            assert root.evaluate(PLACES) == places
+        assert len(pictures) == machine.last  # every epoch has a picture of its own
+
+
+def test_every_run_says_what_was_recorded(chromium, tmp_path):
+    with opened(chromium, tmp_path, shipped()) as (_, root):
+        root.get_by_role("slider", name="epoch").press("End")
+        said = root.locator(".dc-summary").inner_text()
+        states = time_state(recording("restoration")["runs"], 25)
+        assert said.startswith(
+            "Epoch 25 of 25: T = 1 leads with test loss 0.0796, before T = 30 → 1 with 0.0868, T = 30 with 0.0942."
+        )
+        for column, (name, run) in zip(root.locator(".dc-run").all(), states.items(), strict=True):
+            assert column.get_attribute("aria-label") == name
+            assert f"test loss {run['test_loss']:.4f} · training" in column.locator(".dc-readout").inner_text()
+            counts = [f"{v:.1f}" for v in run["effective"].tolist()]
+            assert column.locator(".dc-effective").all_inner_texts() == counts
+            widths = column.locator(".dc-stack").evaluate_all(
+                "all => all.map((e) => e.lastChild.getBoundingClientRect().right - e.getBoundingClientRect().right)"
+            )
+            assert max(map(abs, widths)) < 1  # the shares fill the bar
+            now = ", now at T = 1.0," if name == "T = 30 → 1" else ""
+            assert f"{name}{now} effectively uses {run['effective'].mean():.1f} of 4 kernels" in said
+
+
+def stop_the_clock(tab):
+    """From here on the page's timers run only as far as the test lets them."""
+    tab.clock.install(time=0)
+    tab.clock.pause_at(1000)
+
+
+def test_play_pause_and_reset(chromium, tmp_path):
+    with opened(chromium, tmp_path, TimeMachine({"mine": a_run(8)}, ["x", "y"])) as (tab, root):
+        stop_the_clock(tab)
+        first, said, scrubber = seen(root), root.locator(".dc-summary"), root.get_by_role("slider", name="epoch")
+        play, pause = (root.get_by_role("button", name=name) for name in ("Play", "Pause"))
+        play.press("Enter")
+        tab.clock.run_for(320)
+        assert said.inner_text().startswith("Epoch 2 of 7")
+        assert said.get_attribute("aria-live") == "off"
+        pause.press("Enter")
+        held = seen(root)
+        assert tab.evaluate("model.get('epoch')") == 2
+        assert said.get_attribute("aria-live") == "polite"
+        tab.clock.run_for(1000)
+        assert seen(root) == held
+        play.press("Enter")  # goes on from there, to the end
+        tab.clock.run_for(5000)
+        assert said.inner_text().startswith("Epoch 7 of 7")
+        assert (tab.evaluate("model.get('epoch')"), scrubber.input_value()) == (7, "7")
+        play.press("Enter")  # at the end: once more from the beginning
+        assert said.inner_text().startswith("Epoch 0 of 7")
+        tab.clock.run_for(320)
+        root.get_by_role("button", name="Reset").press("Enter")
+        tab.clock.run_for(1000)
+        assert seen(root) == first
+
+
+def test_a_hand_on_the_scrubber_stops_the_player(chromium, tmp_path):
+    with opened(chromium, tmp_path, TimeMachine({"mine": a_run(20)}, ["x", "y"])) as (tab, root):
+        stop_the_clock(tab)
+        root.get_by_role("button", name="Play").press("Enter")
+        tab.clock.run_for(320)
+        root.get_by_role("slider", name="epoch").press("ArrowRight")
+        tab.clock.run_for(1000)
+        assert root.locator(".dc-summary").inner_text().startswith("Epoch 3 of 19")
+        assert root.get_by_role("button", name="Play").count() == 1
+
+
+def test_reduced_motion_plays_slowly(chromium, tmp_path):
+    machine = TimeMachine({"mine": a_run(8)}, ["x", "y"])
+    with opened(chromium, tmp_path, machine, reduced_motion="reduce") as (tab, root):
+        stop_the_clock(tab)
+        root.get_by_role("button", name="Play").press("Enter")
+        tab.clock.run_for(2100)
+        assert root.locator(".dc-summary").inner_text().startswith("Epoch 2 of 7")
+
+
+def test_experiments_and_the_kernel(chromium, tmp_path):
+    with opened(chromium, tmp_path, shipped(experiments={"late": {"epoch": 20}})) as (tab, root):
+        first, said = seen(root), root.locator(".dc-summary")
+        # the same first weights, and nearly the same mix
+        assert said.inner_text().startswith(
+            "Epoch 0 of 25: T = 30 and T = 30 → 1 lead with test loss 0.8063, before T = 1 with 0.8144."
+        )
+        root.get_by_role("button", name="late").press("Enter")
+        assert said.inner_text().startswith("Epoch 20 of 25")
+        assert tab.evaluate("model.get('epoch')") == 20
+        tab.evaluate("model.set('epoch', 3)")
+        assert said.inner_text().startswith("Epoch 3 of 25")
+        assert root.get_by_role("slider", name="epoch").input_value() == "3"
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert seen(root) == first
+
+
+def test_it_draws_fast_enough(chromium, tmp_path):
+    with opened(chromium, tmp_path, shipped()) as (tab, _):
+        fastest = tab.evaluate("""() => {
+          const input = document.querySelector("input[type=range]"), times = [];
+          for (let i = 0; i < 40; i++) {
+            input.value = (7 * i) % 26;
+            const start = performance.now();
+            input.dispatchEvent(new Event("input"));
+            document.body.getBoundingClientRect(); // layout is part of it
+            times.push(performance.now() - start);
+          }
+          return Math.min(...times); // what else the machine does can only add to it
+        }""")
+        assert fastest <= 20
+
+
+def test_training_is_watched_and_played_back(chromium, tmp_path):
+    view, records = TrainingView(["x", "y"], 6, num_kernels=3, kernel_size=3, references={"floor": 0.1}), a_run(6)
+    with opened(chromium, tmp_path, view) as (tab, root):
+        said, scrubber = root.locator(".dc-summary"), root.get_by_role("slider", name="epoch")
+        assert said.inner_text() == "Waiting for the first epoch."
+        send = "records => model.set('records', JSON.stringify(records))"
+        tab.evaluate(send, records[:1])
+        places = root.evaluate(PLACES)
+        tab.evaluate(send, records[:3])
+        assert said.inner_text().startswith("Epoch 2 of 6")  # it follows the training
+        scrubber.press("Home")
+        tab.evaluate(send, records[:5])
+        assert said.inner_text().startswith("Epoch 0 of 6")  # but not under the learner's hand
+        scrubber.press("End")
+        tab.evaluate(send, records)
+        assert said.inner_text().startswith(f"Epoch 5 of 6, T = 5.0: test loss {records[5]['test_loss']:.4f}.")
+        mean = time_state({"": records}, 5)[""]["effective"].mean().item()
+        assert f"On average {mean:.1f} of 3 kernels are effectively in use." in said.inner_text()
+        last = seen(root)
+        stop_the_clock(tab)
+        root.get_by_role("button", name="Play").press("Enter")
+        assert said.inner_text().startswith("Epoch 0 of 6")
+        tab.clock.run_for(5000)
+        assert seen(root) == last
+        assert root.evaluate(PLACES) == places
