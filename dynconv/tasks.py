@@ -168,7 +168,7 @@ def task(name: str, **options) -> Task:
     Example:
         >>> cue = task("cue")
         >>> len(cue.train), len(cue.test), {name: round(loss, 2) for name, loss in cue.references.items()}
-        (560, 560, {'one filter': 0.5, 'one filter for each cue': 0.0})
+        (560, 560, {'one filter': 0.54, 'one filter for each cue': 0.0})
 
     Args:
         name: "restoration", "cue", "digits", "clutter", "fashion_mnist", "cifar10" or "folder".

@@ -35,7 +35,7 @@ def run(row: Row, seed: int = 0) -> dict:
     Example:
         >>> line = run(Row("digits", "static"), seed=0)
         >>> line["parameters"], 0.5 < line["test_accuracy"] < 1
-        (1466, True)
+        (1442, True)
 
     Args:
         row: what to run.

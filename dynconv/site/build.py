@@ -49,7 +49,7 @@ def lesson_page(notebook: nbformat.NotebookNode, fragments: Mapping[str, str], f
             cell.source = _as_page_links(with_mathml(cell.source))
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
-    body = _with_images(body, folder)
+    body = _with_images(body, folder).replace("<pre>", '<pre tabindex="0">')  # long lines scroll, by keyboard too
     for place, fragment in fragments.items():
         body = body.replace(f'<div data-instrument="{place}"></div>', fragment)
     return _document(title_of(notebook), f'<nav><a href="index.html">All lessons</a></nav>\n{body}')
