@@ -120,7 +120,6 @@ def test_every_experiment_does_something(lesson):
             button, label = buttons.nth(i), buttons.nth(i).inner_text()
             if label == "Reset":
                 continue
-            changes = set()
             for key in ("End", "Home"):  # an experiment may be what one of the ends shows anyway
                 reset(instrument)
                 move_away(instrument, key)
@@ -128,7 +127,6 @@ def test_every_experiment_does_something(lesson):
                 button.click()
                 lesson.page.wait_for_timeout(400)  # Play moves once every 150 ms
                 after = lesson.fingerprint(instrument)
-                changes.add(after != before)
                 if label == "Play":
                     button.press("Enter")
                     assert button.inner_text() == "Play", "Enter does not pause"
@@ -136,7 +134,9 @@ def test_every_experiment_does_something(lesson):
                     reset(instrument)
                     button.press("Enter")
                     assert lesson.fingerprint(instrument) == after, f"{lesson.name}: {label} by keyboard"
-            assert True in changes, f"{lesson.name}: {label} changes nothing"
+                if after != before:
+                    break
+            assert after != before, f"{lesson.name}: {label} changes nothing"
             pressed += 1
     assert pressed >= 2
     assert not lesson.errors
