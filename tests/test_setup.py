@@ -39,6 +39,7 @@ def test_everything_imported_is_declared(project):
         "PIL": "pillow",
         "nbformat": "nbformat",
         "jupyter_client": "jupyter-client",
+        "axe_playwright_python": "axe-playwright-python",
         "yaml": "pyyaml",
         "tomllib": "tomli",
     }
