@@ -14,9 +14,10 @@ from dynconv.site.execute import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
 LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
+EACH = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in LESSONS]  # a lesson stays in one process
 
 
-@pytest.fixture(scope="module", params=LESSONS)
+@pytest.fixture(scope="module", params=EACH)
 def lesson(request, chromium, lab, tmp_path_factory):
     opened = Lesson(chromium, lab, request.param)
     opened.kernel("import dynconv.site.live; dynconv.site.live.remember()")
@@ -142,7 +143,7 @@ def test_every_experiment_does_something(lesson):
     assert not lesson.errors
 
 
-@pytest.mark.parametrize("lesson", [n for n in LESSONS if n.startswith("02")], indirect=True)
+@pytest.mark.parametrize("lesson", EACH[2:3], indirect=True)
 def test_the_kernel_hears_where_a_slider_stopped(lesson):
     instrument = next(iter(lesson.instruments()))
     reset(instrument)
