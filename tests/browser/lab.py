@@ -177,4 +177,5 @@ class Lesson:
         )
 
     def close(self) -> None:
+        self.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")  # the kernel, too
         self.context.close()
