@@ -81,7 +81,8 @@ def lab(args, rest):
 def test(args, rest):
     """Run every test: units, doctests, notebooks, browser."""
     set_up(["test"], args.cpu)
-    return call([PYTHON, "-m", "pytest", "-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadgroup", *rest])
+    processes = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadscope", "--no-loadscope-reorder"]
+    return call([PYTHON, "-m", "pytest", *processes, *rest])
 
 
 def notebooks(args, rest):

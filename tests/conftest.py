@@ -16,6 +16,18 @@ os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # jupyter_core warns withou
 torch.set_num_threads(1)  # the tests run in as many processes as there are cores
 
 
+def pytest_xdist_make_scheduler(config, log):
+    """A module's tests run in one process, for they share what it sets up; so do those of one lesson in the browser."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = super()._split_scope(nodeid)
+            return f"{module}[{nodeid.rpartition('[')[2]}" if module.endswith("test_lessons.py") else module
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -14,10 +14,9 @@ from dynconv.site.execute import NOTEBOOKS
 
 pytestmark = pytest.mark.browser
 LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
-EACH = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in LESSONS]  # a lesson stays in one process
 
 
-@pytest.fixture(scope="module", params=EACH)
+@pytest.fixture(scope="module", params=LESSONS)
 def lesson(request, chromium, lab, tmp_path_factory):
     opened = Lesson(chromium, lab, request.param)
     opened.kernel("import dynconv.site.live; dynconv.site.live.remember()")
@@ -143,7 +142,7 @@ def test_every_experiment_does_something(lesson):
     assert not lesson.errors
 
 
-@pytest.mark.parametrize("lesson", EACH[2:3], indirect=True)
+@pytest.mark.parametrize("lesson", LESSONS[2:3], indirect=True)
 def test_the_kernel_hears_where_a_slider_stopped(lesson):
     instrument = next(iter(lesson.instruments()))
     reset(instrument)
