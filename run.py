@@ -40,6 +40,7 @@ def main(argv=None):
         ("evidence", evidence),
         ("bench", bench),
         ("bench-views", bench_views),
+        ("colab", colab),
         ("links", links),
     ):
         sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
@@ -113,6 +114,12 @@ def bench_views(args, rest):
     """Time the instruments in JupyterLab in a real browser, beside interact and matplotlib."""
     set_up(["test"], args.cpu)
     return call([PYTHON, ROOT / "tests" / "browser" / "bench_views.py", *rest])
+
+
+def colab(args, rest):
+    """Execute the lessons, first cell and all, in an environment with Colab's versions (asks the package index)."""
+    set_up(["test"], args.cpu)
+    return call([PYTHON, ROOT / "tests" / "standin.py", *rest])
 
 
 def links(args, rest):

@@ -13,7 +13,8 @@ except ModuleNotFoundError:  # Python 3.10
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")  # jupyter_core warns without it
-torch.set_num_threads(1)  # the tests run in as many processes as there are cores
+torch.set_num_threads(1)  # the tests run in as many processes as there are cores,
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so do the kernels they start
 
 
 def pytest_xdist_make_scheduler(config, log):

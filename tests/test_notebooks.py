@@ -12,12 +12,14 @@ from dynconv.course import EXERCISES, check
 from dynconv.site.execute import NOTEBOOKS, WIDGET, execute
 
 LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
-BOOTSTRAP = """try:
-    import dynconv
-except ModuleNotFoundError:  # Colab: its own torch and ipywidgets stay as they are
+BOOTSTRAP = """from importlib.util import find_spec
+
+if not find_spec("dynconv"):  # Colab, Kaggle: their torch, numpy and ipywidgets stay as they are
     %pip install --quiet --no-deps git+{address}
-    import dynconv
-print("dynconv", dynconv.__version__)"""
+assert find_spec("dynconv"), "dynconv could not be installed (no network?): pip says above what it tried"
+from dynconv.course import ready
+
+ready()"""
 
 
 @pytest.fixture(params=LESSONS, ids=lambda p: p.stem)

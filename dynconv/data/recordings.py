@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from . import shipped
+from .shipped import checksums, read
 
 __all__ = ["check_record", "check_runs", "recording", "recording_names"]
 
@@ -24,7 +23,7 @@ def recording_names() -> list[str]:
         >>> recording_names()
         ['restoration']
     """
-    return sorted(name.removesuffix(".json") for name in _checksums())
+    return sorted(name.removesuffix(".json") for name in checksums("recordings"))
 
 
 def recording(name: str) -> dict:
@@ -50,7 +49,7 @@ def recording(name: str) -> dict:
     """
     if name not in recording_names():
         raise ValueError(f"there is no recording {name!r}; there are: {', '.join(recording_names())}")
-    kept = json.loads(_read(f"{name}.json"))
+    kept = json.loads(read(f"recordings/{name}.json"))
     for entry, kind in {"runs": dict, "classes": list, "references": dict}.items():
         if not isinstance(kept, dict) or not isinstance(kept.get(entry), kind):
             raise ValueError(f"recording {name!r} needs an entry {entry!r} that is a {kind.__name__}")
@@ -152,19 +151,3 @@ def _numbers(what: str, value, shape: tuple[int, ...]) -> Tensor:
     if not numbers.isfinite().all():
         raise ValueError(f"{what} must be finite, got {numbers[~numbers.isfinite()].tolist()[0]}")
     return numbers
-
-
-def _checksums() -> dict[str, str]:
-    lines = shipped._bytes("recordings/SHA256SUMS").decode().splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines)}
-
-
-def _read(name: str) -> bytes:
-    content = shipped._bytes(f"recordings/{name}")
-    digest, expected = hashlib.sha256(content).hexdigest(), _checksums()[name]
-    if digest != expected:
-        path = shipped.FOLDER / "recordings" / name
-        raise OSError(
-            f"{path} is damaged: its SHA-256 is {digest}, not {expected}. {shipped._restore(f'recordings/{name}')}"
-        )
-    return content

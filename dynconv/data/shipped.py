@@ -27,7 +27,7 @@ def photo_names() -> list[str]:
         >>> photo_names()
         ['astronaut', 'brick', 'camera', 'chelsea', 'coffee', 'grass', 'gravel']
     """
-    return sorted(name.removesuffix(".png") for name in _checksums() if name.endswith(".png"))
+    return sorted(name.removesuffix(".png") for name in checksums() if name.endswith(".png"))
 
 
 def photo(name: str, size: int | None = None, *, grey: bool = False) -> Tensor:
@@ -53,7 +53,7 @@ def photo(name: str, size: int | None = None, *, grey: bool = False) -> Tensor:
         raise ValueError(f"there is no photo {name!r}; there are: {', '.join(photo_names())}")
     if size is not None and size < 1:
         raise ValueError(f"size must be at least 1 pixel, got {size}")
-    image = Image.open(io.BytesIO(_read(f"{name}.png")))
+    image = Image.open(io.BytesIO(read(f"{name}.png")))
     image = image.convert("L" if grey or image.mode == "L" else "RGB")
     if size is not None:
         side = min(image.size)
@@ -76,19 +76,48 @@ def digits() -> tuple[Tensor, Tensor]:
     Raises:
         OSError: the file is missing or damaged, and how to restore it.
     """
-    with np.load(io.BytesIO(_read("digits.npz")), allow_pickle=False) as packed:
+    with np.load(io.BytesIO(read("digits.npz")), allow_pickle=False) as packed:
         images, labels = packed["images"], packed["labels"]
     return torch.from_numpy(images).float()[:, None] / 16, torch.from_numpy(labels).long()
 
 
-def _checksums() -> dict[str, str]:
-    lines = _bytes("SHA256SUMS").decode().splitlines()
+def checksums(folder: str = "") -> dict[str, str]:
+    """Names of the files of ``folder`` → their SHA-256.
+
+    Reference: ``sha256sum``'s format, as in data/SHA256SUMS
+
+    Example:
+        >>> "camera.png" in checksums()
+        True
+
+    Args:
+        folder: within the shipped data, such as "recordings".
+
+    Raises:
+        OSError: the list is missing, and how to restore it.
+    """
+    lines = _bytes(f"{folder}/SHA256SUMS".lstrip("/")).decode().splitlines()
     return {name: digest for digest, name in (line.split() for line in lines)}
 
 
-def _read(name: str) -> bytes:
+def read(name: str) -> bytes:
+    """The content of a shipped file, compared with its SHA-256.
+
+    Reference: data/README.md
+
+    Example:
+        >>> read("camera.png")[1:4]
+        b'PNG'
+
+    Args:
+        name: its path within the shipped data, such as "recordings/restoration.json".
+
+    Raises:
+        OSError: it is missing or damaged, and how to restore it.
+    """
     content = _bytes(name)
-    digest, expected = hashlib.sha256(content).hexdigest(), _checksums()[name]
+    folder, _, own = name.rpartition("/")
+    digest, expected = hashlib.sha256(content).hexdigest(), checksums(folder)[own]
     if digest != expected:
         raise OSError(f"{FOLDER / name} is damaged: its SHA-256 is {digest}, not {expected}. {_restore(name)}")
     return content

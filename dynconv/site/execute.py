@@ -34,7 +34,7 @@ class Executed(NamedTuple):
     fragments: dict[str, str]
 
 
-def execute(path: Path, cell_timeout: float = 120, live: bool = False) -> Executed:
+def execute(path: Path, cell_timeout: float = 120, live: bool = False, kernel_name: str = "python3") -> Executed:
     """Run every cell of a lesson in a kernel of its own.
 
     Reference: https://jupyter-client.readthedocs.io
@@ -49,6 +49,7 @@ def execute(path: Path, cell_timeout: float = 120, live: bool = False) -> Execut
         path: of the notebook; it is read, not written.
         cell_timeout: seconds a cell may take.
         live: also bring the instruments that the lesson shows, for a page in which they are alive.
+        kernel_name: of a Jupyter kernel; ``jupyter kernelspec list`` shows them.
 
     Raises:
         CellError: a cell raised, took too long, or ended the kernel; the message shows it.
@@ -56,7 +57,7 @@ def execute(path: Path, cell_timeout: float = 120, live: bool = False) -> Execut
     notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
     manager, client = start_new_kernel(
-        kernel_name="python3", cwd=str(path.parent), extra_arguments=["--log-level=ERROR"]
+        kernel_name=kernel_name, cwd=str(path.parent), extra_arguments=["--log-level=ERROR"]
     )
     fragments = {}
     try:

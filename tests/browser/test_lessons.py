@@ -142,6 +142,54 @@ def test_every_experiment_does_something(lesson):
     assert not lesson.errors
 
 
+# Two hundred moves of an instrument's sliders and lists: ends, middles and odd values, in no order at all.
+WANDER = """async (root, moves) => {
+  let state = 7;
+  const random = (n) => { state = (Math.imul(state, 1103515245) + 12345) >>> 0; return (state >>> 16) % n; };
+  const said = new Set();
+  for (let i = 0; i < moves; i++) {
+    const controls = root.querySelectorAll('input[type=range]:not(:disabled), select:not(:disabled)');
+    const control = controls[random(controls.length)];
+    if (control.tagName === 'SELECT') control.selectedIndex = random(control.options.length);
+    else {
+      const share = [0, 1, random(101) / 100][random(3)];
+      control.value = +control.min + share * (control.max - control.min);
+    }
+    for (const name of ['input', 'change']) control.dispatchEvent(new Event(name, { bubbles: true }));
+    if (i % 5 === 0) await new Promise((r) => requestAnimationFrame(r));
+    said.add(root.querySelector('.dc-summary').innerText);
+    if (/NaN|undefined|Infinity|\\[object/.test(root.innerText)) throw new Error(`${i}: ${root.innerText}`);
+  }
+  return said.size;
+}"""
+# What could pile up in a lesson's kernel. Asking a weak proxy for its class would warn: the type is enough.
+LEFT = """
+import gc, json, sys, torch
+own = [m for m in gc.get_objects() if issubclass(type(m), torch.nn.Module)]
+plt = sys.modules.get("matplotlib.pyplot")
+print(json.dumps({
+    "modules": len(own), "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in own),
+    "figures": len(plt.get_fignums()) if plt else 0, "comms": len(get_ipython().kernel.comm_manager.comms),
+}))
+del own, plt
+"""
+
+
+def test_two_hundred_moves_leave_nothing_behind(lesson):
+    for instrument in lesson.instruments():
+        reset(instrument)
+        first, left = lesson.fingerprint(instrument), json.loads(lesson.kernel(LEFT))
+        nodes = instrument.evaluate("e => e.querySelectorAll('*').length")
+        assert instrument.evaluate(WANDER, 200) > 5
+        lesson.page.wait_for_timeout(300)  # what the kernel was told last has arrived
+        assert json.loads(lesson.kernel(LEFT)) == left
+        if instrument.get_by_role("button", name="Reset").count():
+            reset(instrument)
+            assert lesson.fingerprint(instrument) == first
+            assert instrument.evaluate("e => e.querySelectorAll('*').length") == nodes
+    assert not lesson.errors
+
+
 @pytest.mark.parametrize("lesson", LESSONS[2:3], indirect=True)
 def test_the_kernel_hears_where_a_slider_stopped(lesson):
     instrument = next(iter(lesson.instruments()))
