@@ -46,25 +46,32 @@ def open_image(source, name: str, size: int | None = None, *, grey: bool = False
     Raises:
         ValueError: not an image of a known format, too large, or damaged; names the file.
     """
-    try:
-        with warnings.catch_warnings(), Image.open(source, formats=FORMATS) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise ValueError(f"{name} is too large: {width} × {height} pixels, more than {MOST_PIXELS:,}")
-            image = image.convert("L" if grey else "RGB")
-    except UnidentifiedImageError:
-        raise ValueError(f"{name} is not an image of a known format ({', '.join(FORMATS)})") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-            raise
-        raise ValueError(f"{name} is damaged: {error}") from error
+    image = _decoded(source, name, "L" if grey else "RGB")
     if size is not None:
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
     pixels = torch.from_numpy(np.array(image))  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.movedim(-1, 0).contiguous()
+
+
+def _decoded(source, name: str, mode: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what Pillow says of damaged and of large files: we refuse them ourselves
+        try:
+            with Image.open(source, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height <= MOST_PIXELS:
+                    return image.convert(mode)
+        except UnidentifiedImageError:
+            raise ValueError(f"{name} is not an image of a known format ({', '.join(FORMATS)})") from None
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"{name} is too large: {error}") from None
+        except (FileNotFoundError, PermissionError, IsADirectoryError):
+            raise
+        except Exception as error:  # each format has errors of its own
+            raise ValueError(f"{name} is damaged: {error}") from error
+    raise ValueError(f"{name} is too large: {width} × {height} pixels, more than {MOST_PIXELS:,}")
 
 
 def image_folder(path: str | Path, size: int = 64, *, grey: bool = False) -> ImageFolder:
