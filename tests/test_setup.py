@@ -1,5 +1,6 @@
 """What a newcomer relies on: one list of dependencies, two commands, a wheel with the data, a clean style."""
 
+import json
 import os
 import re
 import subprocess
@@ -117,6 +118,27 @@ def test_import_is_light():
 def test_ruff_has_nothing_to_say(command):
     result = run(sys.executable, "-m", "ruff", *command)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_spelling(tmp_path):
+    for path in (ROOT / "notebooks").glob("*.ipynb"):  # their words, without the pictures
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        words = "\n".join("".join(cell["source"]) for cell in cells)
+        (tmp_path / f"{path.stem}.md").write_text(words, encoding="utf-8")
+    result = run(sys.executable, "-m", "codespell_lib", ".", str(tmp_path))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_hosted_environments_install_this_checkout():
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert container["postCreateCommand"] == "pip install -e ."
+    script = (ROOT / ".binder" / "postBuild").read_text(encoding="utf-8")
+    assert script.rstrip().endswith("pip install --no-cache-dir -e .")
+    assert os.name == "nt" or run("bash", "-n", ".binder/postBuild").returncode == 0
+
+
+def test_the_changelog_knows_this_version(project):
+    assert f"\n## {project['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_the_readmes_example_runs():

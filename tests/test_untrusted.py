@@ -6,10 +6,8 @@ counts are printed with -s. Links to a state are tried in tests/browser/test_lin
 
 import copy
 import io
-import json
 import random
 import zlib
-from collections import Counter
 
 import pytest
 import torch
@@ -48,21 +46,21 @@ def broken(content: bytes, chance: random.Random) -> bytes:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_broken_images(form):
-    chance, outcomes = random.Random(0), Counter()
-    originals = [an_image(form, mode) for mode in MODES if not (form, mode) == ("JPEG", "1")]
+    chance, said, read = random.Random(0), [], 0
+    originals = [an_image(form, mode) for mode in MODES if (form, mode) != ("JPEG", "1")]
     for i in range(500):
         content = broken(originals[i % len(originals)], chance)
         try:
             image = uploaded_image(({"name": "one.bin", "content": content},), size=16)
         except ValueError as error:
-            assert str(error).startswith("one.bin is "), error
-            outcomes["refused"] += 1
+            said.append(str(error))
         else:
             assert image.shape == (3, 16, 16)
             assert 0 <= image.min() <= image.max() <= 1
-            outcomes["read"] += 1
-    print(f"{form}: {dict(outcomes)}")
-    assert min(outcomes.values()) > 10
+            read += 1
+    print(f"{form}: {read} read, {len(said)} refused")
+    assert all(words.startswith("one.bin is ") for words in said)
+    assert min(read, len(said)) > 10
 
 
 def test_an_image_that_claims_to_be_huge():
@@ -76,7 +74,24 @@ def test_an_image_that_claims_to_be_huge():
         uploaded_image(({"name": "one.png", "content": bytes(20_000_001)},))
 
 
-ODD = (None, True, -1, 0, 1e300, float("nan"), float("inf"), "", "text", [], [[]], [[None]], {}, {"a": 1}, 2**70, [1, [2]])
+ODD = (
+    None,
+    True,
+    -1,
+    0,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "text",
+    [],
+    [[]],
+    [[None]],
+    {},
+    {"a": 1},
+    2**70,
+    [1, [2]],
+)
 
 
 def with_something_odd(value, chance):
@@ -100,33 +115,30 @@ def with_something_odd(value, chance):
 def test_odd_recordings():
     kept = recording("restoration")
     small = {name: records[:2] for name, records in kept["runs"].items()}
-    chance, outcomes = random.Random(0), Counter()
+    chance, refused = random.Random(0), 0
     for _ in range(1000):
         runs = with_something_odd(small, chance)
         try:
             check_runs(runs, kept["classes"])
         except ValueError:
-            outcomes["refused"] += 1
-        else:
-            json.dumps(runs)
-            outcomes["taken"] += 1
-    print(f"recordings: {dict(outcomes)}")
-    assert outcomes["refused"] > 500
+            refused += 1
+    print(f"recordings: {1000 - refused} taken, {refused} refused")
+    assert refused > 500
 
 
 def test_broken_checkpoints(tmp_path):
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"epoch": 3, "model": {"weight": torch.rand(4, 4)}})
     original = path.read_bytes()
-    chance, outcomes = random.Random(0), Counter()
+    chance, said, read = random.Random(0), [], 0
     for _ in range(300):
         path.write_bytes(broken(original, chance))
         try:
             load_checkpoint(path)
         except ValueError as error:
-            assert "last.pt" in str(error)
-            outcomes["refused"] += 1
+            said.append(str(error))
         else:
-            outcomes["read"] += 1
-    print(f"checkpoints: {dict(outcomes)}")
-    assert outcomes["refused"] > 50
+            read += 1
+    print(f"checkpoints: {read} read, {len(said)} refused")
+    assert all("last.pt" in words for words in said)
+    assert len(said) > 50
