@@ -41,6 +41,8 @@ def main(argv=None):
         ("bench", bench),
         ("bench-views", bench_views),
         ("colab", colab),
+        ("oldest", oldest),
+        ("pictures", pictures),
         ("links", links),
     ):
         sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
@@ -120,6 +122,18 @@ def colab(args, rest):
     """Execute the lessons, first cell and all, in an environment with Colab's versions (asks the package index)."""
     set_up(["test"], args.cpu)
     return call([PYTHON, ROOT / "tests" / "standin.py", *rest])
+
+
+def oldest(args, rest):
+    """Run the tests on the oldest versions that pyproject.toml admits (asks the package index; about 6 GB)."""
+    set_up(["test"], args.cpu)
+    return call([PYTHON, ROOT / "tests" / "oldest.py", *rest])
+
+
+def pictures(args, rest):
+    """Take README's pictures from the lessons in a real browser (for authors)."""
+    set_up(["test"], args.cpu)
+    return call([PYTHON, ROOT / "tests" / "browser" / "pictures.py", *rest])
 
 
 def links(args, rest):

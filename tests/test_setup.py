@@ -64,7 +64,18 @@ def test_everything_imported_is_declared(project):
 
 def test_run_alone_lists_its_commands():
     shown = run(sys.executable, "run.py").stdout
-    for command in ("lab", "test", "notebooks", "site", "evidence", "bench", "bench-views", "colab", "links"):
+    for command in (
+        "lab",
+        "test",
+        "notebooks",
+        "site",
+        "evidence",
+        "bench",
+        "bench-views",
+        "colab",
+        "pictures",
+        "links",
+    ):
         assert re.search(rf"^\s+{command}\s", shown, re.MULTILINE), shown
 
 
@@ -88,6 +99,8 @@ def test_readme_links_lead_somewhere():
         text = (ROOT / page).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+)\)", text):
             assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
+        for picture in re.findall(r'<img src="([^"]+)"', text):
+            assert (ROOT / picture).exists(), f"{page} shows {picture}"
 
 
 def test_wheel_holds_the_package_and_the_data(tmp_path):
@@ -138,6 +151,7 @@ def test_hosted_environments_install_this_checkout():
 
 
 def test_the_changelog_knows_this_version(project):
+    assert f"version: {project['project']['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## {project['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

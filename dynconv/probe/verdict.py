@@ -120,7 +120,8 @@ def verdict(
     Example:
         >>> import torch
         >>> from dynconv import DynamicConv2d, StaticMixConv2d
-        >>> x = torch.randn(6, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+        >>> _ = torch.manual_seed(0)
+        >>> x = torch.randn(6, 2, 16, 16)
         >>> verdict(StaticMixConv2d(2, 3, 3), x).folds, verdict(DynamicConv2d(2, 3, 3, temperature=0.1), x).folds
         (True, False)
 

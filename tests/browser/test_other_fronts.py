@@ -1,0 +1,53 @@
+"""The same instruments in Notebook 7 and in Voila, which the lab's server serves as well once they are installed."""
+
+import nbformat
+import pytest
+from lab import FINGERPRINT
+
+pytestmark = pytest.mark.browser
+CELL = """import torch
+from dynconv.views import Mixer
+torch.manual_seed(0)
+mixer = Mixer(torch.rand(32, 32), {"copy": torch.eye(5), "blur": torch.ones(5, 5) / 25, "noise": torch.rand(5, 5)})
+mixer"""
+
+
+@pytest.fixture
+def tab(chromium, lab):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.served / "fronts.ipynb")
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    tab = context.new_page()
+    tab.said = []
+    tab.on("pageerror", lambda e: tab.said.append(str(e)))
+    yield tab
+    context.close()
+    assert not tab.said
+
+
+def moves(tab):
+    """Both ends of the temperature, by keyboard: another picture and another sentence."""
+    root = tab.locator(".dynconv")
+    root.wait_for(timeout=90_000)
+    slider, seen = root.get_by_label("temperature T"), []
+    for key in ("Home", "End", "ArrowLeft"):
+        slider.press(key)
+        tab.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+        seen.append((slider.input_value(), root.evaluate(FINGERPRINT), root.locator(".dc-summary").inner_text()))
+    return all(len(set(column)) == 3 for column in zip(*seen, strict=True))
+
+
+def test_notebook_7(tab, lab):
+    pytest.importorskip("notebook")
+    tab.goto(f"http://127.0.0.1:{lab.port}/notebooks/fronts.ipynb?token={lab.token}")
+    tab.locator(".jp-CodeCell .cm-content").first.click(timeout=60_000)
+    tab.get_by_text("Python 3", exact=False).first.wait_for()
+    tab.keyboard.press("Control+Enter")
+    assert moves(tab)
+
+
+def test_voila(tab, lab):
+    pytest.importorskip("voila")
+    tab.goto(f"http://127.0.0.1:{lab.port}/voila/render/fronts.ipynb?token={lab.token}", timeout=90_000)
+    assert moves(tab)
