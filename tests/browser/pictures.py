@@ -19,8 +19,8 @@ from dynconv.site.build import lesson_page
 from dynconv.site.execute import NOTEBOOKS, execute
 
 OUT = NOTEBOOKS / "images"
-SMALL, MOVING = 300, "05"  # pixels wide; the lesson whose instrument moves
-WHICH = {"05": 1, "02": 0, "07": 1}  # the instrument that shows most; elsewhere the first
+SMALL, WIDE, MOVING = 300, 720, "05"  # pixels wide, of the small and the moving pictures; the lesson that moves
+WHICH = {"05": 2, "02": 0, "07": 1}  # the instrument that shows most; elsewhere the first
 FRAMES = 36
 
 
@@ -67,7 +67,8 @@ def _move(instrument) -> None:
             "(e, v) => { e.value = v; e.dispatchEvent(new Event('input', { bubbles: true })); }",
             low + share * (high - low),
         )
-        frames.append(Image.open(io.BytesIO(instrument.screenshot())).convert("RGB").resize((720, 720)))
+        frame = Image.open(io.BytesIO(instrument.screenshot())).convert("RGB")
+        frames.append(frame.resize((WIDE, round(frame.height * WIDE / frame.width)), Image.Resampling.LANCZOS))
     frames[0].save(OUT / "moving.webp", save_all=True, append_images=frames[1:], duration=120, loop=0, quality=70)
     print(f"moving.webp: {(OUT / 'moving.webp').stat().st_size / 1e3:.0f} kB")
 
