@@ -17,6 +17,7 @@ torch.set_num_threads(1)  # the tests run in as many processes as there are core
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # and so do the kernels they start
 
 
+@pytest.hookimpl(optionalhook=True)  # without xdist there is nothing to schedule
 def pytest_xdist_make_scheduler(config, log):
     """A module's tests run in one process, for they share what it sets up; so do those of one lesson in the browser."""
     from xdist.scheduler import LoadScopeScheduling

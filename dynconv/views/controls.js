@@ -20,6 +20,10 @@ export const element = (tag, attributes = {}, ...children) => fill(document.crea
 export const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+// Words and classes written only where they change: the browser lays out again whatever is written.
+export const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+export const dress = (node, className) => { if (node.className !== className) node.className = className; };
+
 // each kernel has a colour (Okabe-Ito) and a hatch, so that colour is never the only sign
 export const kernelMark = (k, className = "dc-mark") => element("span", { class: `${className} dc-k${k % 8}`, "aria-hidden": "true" });
 

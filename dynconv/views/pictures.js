@@ -1,6 +1,6 @@
 // Pictures: arrays as colours, weights as bars.
 
-import { element, kernelMark } from "./controls.js";
+import { element, kernelMark, say } from "./controls.js";
 import { percent } from "./mathematics.js";
 import { RDBU, VIRIDIS } from "./palettes.js";
 
@@ -59,7 +59,7 @@ export const bars = (count, label) => {
     node.append(element("div", { class: "dc-bar" }, element("span", { class: "dc-track" }, fills[k]), texts[k]));
   }
   const draw = (weights) => {
-    weights.forEach((w, k) => { fills[k].style.width = `${100 * w}%`; texts[k].textContent = percent(w); });
+    weights.forEach((w, k) => { fills[k].style.width = `${100 * w}%`; say(texts[k], percent(w)); });
     [...node.children].forEach((bar, k) => { bar.style.visibility = k < weights.length ? "" : "hidden"; }); // its place stays
     node.setAttribute("aria-label", `${label}: ${weights.map((w, k) => `kernel ${k + 1} ${percent(w)}`).join(", ")}`);
   };

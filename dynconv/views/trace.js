@@ -1,8 +1,8 @@
 // Trace: one output pixel of a convolution, back to the patch, the kernel, the products and the bias it is made of.
 
 import {
-  bars, captioned, decode, element, fixed, indexOfMax, instrument, kernelMark, mix, number, percent, photograph, picture,
-  range, slider, softmax, svg, widget,
+  bars, captioned, decode, dress, element, fixed, indexOfMax, instrument, kernelMark, mix, number, percent, photograph, picture,
+  range, say, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
 // pure: the image with its zero padding around it
@@ -94,9 +94,9 @@ const grid = (height, width, label) => {
     view.draw(values, palette, low, high);
     cells.forEach((cell, i) => {
       const level = (values[i] - low) / (high - low || 1);
-      cell.textContent = small ? short(values[i]) : "";
+      say(cell, small ? short(values[i]) : "");
       const dark = palette === "grey" ? level < 0.5 : Math.abs(level - 0.5) > 0.3;
-      cell.className = `${dark ? "dc-bright" : "dc-dark"}${outside[i] ? " dc-outside" : ""}`;
+      dress(cell, `${dark ? "dc-bright" : "dc-dark"}${outside[i] ? " dc-outside" : ""}`);
     });
   };
   return { node, draw };

@@ -86,6 +86,7 @@ export const instrument = ({ model, el, controls, body, draw }) => {
     button(label, () => apply({ ...first, ...state })));
   buttons.push(button("Reset", () => apply(first)));
   el.classList.add("dynconv");
+  el.dataset.kind = name;
   el.append(element("div", { class: "dc-buttons" }, ...buttons), ...body, sentence, share.node);
   const heard = (trait) => () => {
     if (JSON.stringify(model.get(trait)) !== JSON.stringify(controls[trait].get())) { controls[trait].set(model.get(trait)); redraw(); }

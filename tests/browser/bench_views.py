@@ -1,7 +1,7 @@
 """How fast the instruments answer, in JupyterLab, in one run: python run.py bench-views [LESSON ...] [--json FILE]
 
-For each instrument of each lesson: arrow keys on a slider, milliseconds from the key to the frame after the picture changed;
-then a drag: updates a second, and milliseconds in which pictures still change after the hand let go. Beside them, the
+For each instrument of each lesson: arrow keys on a slider, milliseconds from the key until the frame with the changed picture is
+painted; then a drag: updates a second, and milliseconds in which pictures still change after the hand let go. Beside them, the
 Mixer's pictures as most notebooks make them: ipywidgets' interact around matplotlib.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -38,7 +37,7 @@ def usual(T):
 """
 # Counts what a reader sees change below `root`: strokes on canvases, words, lengths, pictures; not the controls themselves.
 WATCH = """root => {
-  const seen = { strokes: 0, keys: [], updates: [], frames: 0, blanks: 0, shift: 0, on: true };
+  const seen = { strokes: 0, keys: [], updates: [], frames: 0, blanks: 0, shift: 0, on: false };
   window.__seen = seen;
   const own = (node) => (node.nodeType === 1 ? node : node.parentElement)?.closest('.dc-slider, .widget-readout, .widget-slider');
   const observer = new MutationObserver((all) => { if (all.some((m) => !own(m.target))) seen.strokes++; });
@@ -56,17 +55,20 @@ WATCH = """root => {
     .observe({ type: 'layout-shift', buffered: false });
   const pictures = () => [...root.querySelectorAll('canvas, img, svg')].filter((e) => e.clientWidth >= 40 && (e.complete ?? true)).length;
   const full = pictures();
-  let before = seen.strokes, shown = false;
+  const loading = () => [...root.querySelectorAll('img')].some((e) => !e.complete);
+  const { port1: end, port2: painted } = new MessageChannel(); // a message sent while a frame begins arrives once it is painted
+  painted.onmessage = () => seen.updates.push(performance.now());
+  let before;
   const frame = () => {
-    if (!seen.on) { observer.disconnect(); return; }
+    if (!seen.on) return;
     seen.frames++;
-    if (shown) { seen.updates.push(performance.now()); shown = false; }  // the frame with the change has been presented
-    const loading = [...root.querySelectorAll('img')].some((e) => !e.complete);
     if (pictures() < full) seen.blanks++;
-    if (seen.strokes !== before && !loading) { before = seen.strokes; shown = true; }
+    if (seen.strokes !== before && !loading()) { before = seen.strokes; end.postMessage(0); }
     requestAnimationFrame(frame);
   };
-  requestAnimationFrame(frame);
+  // frames are counted from the move on: a page at rest draws none, and a loop that never rests would delay the answer
+  seen.start = () => { Object.assign(seen, { keys: [], updates: [], on: true }); before = seen.strokes; requestAnimationFrame(frame); };
+  seen.stop = () => { seen.on = false; };
 }"""
 
 
@@ -86,9 +88,9 @@ def main(argv: list[str] | None = None) -> int:
         names = [path.name for path in sorted((lab.served / "notebooks").glob("*.ipynb"))]
         wanted = tuple(args.lessons) or ("",)
         print(
-            "| lesson | instrument | slider | median ms | p95 ms | updates/s | still changing ms | blank frames | layout shift |"
+            "| lesson | instrument | slider | median ms | p95 ms | moves/s | updates/s | still changing ms | blank frames | layout shift |"
         )
-        print("| --- | --- | --- | --: | --: | --: | --: | --: | --: |")
+        print("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |")
         rows = [row for name in names if name.startswith(wanted) for row in _lesson(browser, lab, name)]
         browser.close()
         lab.close()
@@ -118,8 +120,7 @@ def _lesson(browser, lab: Lab, name: str) -> list[dict]:
 
 def _instruments(lesson: Lesson):
     for instrument in lesson.instruments():
-        source = instrument.evaluate("e => e.closest('.jp-Cell').querySelector('.cm-content').innerText")
-        yield (re.findall(r"\b(Mixer|Trace|\w+View|\w+Map|\w+Bench|TimeMachine)\(", source) or ["?"])[0], instrument
+        yield instrument.get_attribute("data-kind"), instrument
     usual = lesson.page.locator(".jp-Cell:has(.widget-interact)")
     if lesson.name.startswith("02"):
         count = lesson.page.evaluate("window.jupyterapp.shell.currentWidget.content.widgets.length")
@@ -133,13 +134,9 @@ def _measure(page, root, slider) -> dict:
     page.wait_for_timeout(500)
     root.evaluate(WATCH)
     slider.focus()
-    took = [ms for i in range(MOVES) if (ms := _key(page, "ArrowRight" if (i // 10) % 2 else "ArrowLeft")) is not None]
-    if len(took) < MOVES // 2:  # at one end of the slider half of the keys do nothing
-        took += [
-            ms for i in range(MOVES) if (ms := _key(page, "ArrowLeft" if (i // 10) % 2 else "ArrowRight")) is not None
-        ]
+    took = _keys(page, slider)
     drag = _drag(page, slider)
-    seen = page.evaluate("() => { window.__seen.on = false; return window.__seen; }")
+    seen = page.evaluate("window.__seen")
     label = slider.evaluate(
         "e => (e.labels?.[0] ?? e.closest('.widget-slider')?.querySelector('label'))?.innerText ?? ''"
     )
@@ -148,45 +145,55 @@ def _measure(page, root, slider) -> dict:
         "slider": label,
         "median": round(statistics.median(took), 1),
         "p95": round(ordered[int(0.95 * len(ordered))], 1),
-        "updates_per_s": round(drag[0], 1),
-        "tail": round(drag[1]),
+        "moves_per_s": round(drag[0], 1),
+        "updates_per_s": round(drag[1], 1),
+        "tail": round(drag[2]),
         "blank_frames": seen["blanks"],
         "layout_shift": round(seen["shift"], 3),
     }
 
 
-def _key(page, key: str) -> float | None:
-    """Milliseconds from a key to the frame after the change; None if nothing changed within two seconds."""
-    page.evaluate("() => { window.__seen.keys = []; window.__seen.updates = []; }")
-    page.keyboard.press(key)
-    try:
-        page.wait_for_function("window.__seen.updates.length > 0", timeout=2000, polling="raf")
-    except Exception:
-        return None
-    pressed, updates = page.evaluate("[window.__seen.keys[0], window.__seen.updates]")
-    page.wait_for_timeout(120)
-    return updates[0] - pressed
+def _keys(page, slider) -> list[float]:
+    """Milliseconds from each of MOVES arrow keys until the change is painted; back again at the ends of the slider."""
+    took, key = [], "ArrowLeft"
+    for i in range(MOVES):
+        end = slider.evaluate(
+            "e => e.tagName !== 'INPUT' ? '' : e.value === e.min ? 'min' : e.value === e.max ? 'max' : ''"
+        )
+        if end or i % 10 == 9:
+            turned = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft"}[key]
+            key = {"min": "ArrowRight", "max": "ArrowLeft"}.get(end, turned)
+        page.evaluate("window.__seen.start()")
+        page.keyboard.press(key)
+        page.wait_for_function("window.__seen.updates.length > 0", timeout=20_000, polling="raf")
+        page.wait_for_timeout(120)
+        pressed, updates = page.evaluate("[window.__seen.keys[0], window.__seen.updates]")
+        page.evaluate("window.__seen.stop()")
+        took.append(updates[0] - pressed)
+    return took
 
 
-def _drag(page, slider) -> tuple[float, float]:
-    """Updates a second while the hand drags to and fro, and milliseconds until all is still after it lets go."""
-    track = slider.evaluate("""e => { const b = (e.closest('.noUi-base') ?? e).getBoundingClientRect();
-        const v = e.tagName === 'INPUT' ? (e.value - e.min) / (e.max - e.min) : 0.5; return [b.left, b.right, b.top + b.height / 2, v]; }""")
-    left, right, middle, value = track
-    page.evaluate("window.__seen.updates = []")
-    page.mouse.move(left + 8 + value * (right - left - 16), middle)
+def _drag(page, slider) -> tuple[float, float, float]:
+    """Moves and updates a second while the hand drags to and fro, and milliseconds until all is still after it lets go."""
+    left, right, middle, value = (
+        slider.evaluate("""e => { const b = (e.closest('.noUi-base') ?? e).getBoundingClientRect();
+        const v = e.tagName === 'INPUT' ? (e.value - e.min) / (e.max - e.min) : 0.5;
+        return [b.left + 8, b.right - 8, b.top + b.height / 2, v]; }""")
+    )
+    page.mouse.move(left + value * (right - left), middle)
     page.mouse.down()
-    started = time.monotonic()
-    while (passed := time.monotonic() - started) < DRAG_SECONDS:
-        phase = abs((passed % 2) - 1)
-        page.mouse.move(left + 8 + phase * (right - left - 16), middle)
-        time.sleep(1 / 120)
+    page.evaluate("window.__seen.start()")
+    moves, started = 0, time.monotonic()
+    while (passed := time.monotonic() - started) < DRAG_SECONDS:  # each move waits until the page has taken it
+        page.mouse.move(left + abs((passed % 2) - 1) * (right - left), middle)
+        moves += 1
     page.mouse.up()
     released = page.evaluate("performance.now()")
     page.wait_for_timeout(1500)
     updates = page.evaluate("window.__seen.updates")
+    page.evaluate("window.__seen.stop()")
     during = [moment for moment in updates if moment <= released]
-    return len(during) / DRAG_SECONDS, max([0.0, *(moment - released for moment in updates)])
+    return moves / passed, len(during) / passed, max([0.0, *(moment - released for moment in updates)])
 
 
 if __name__ == "__main__":
