@@ -1,7 +1,7 @@
 // Spatial gates: where each block computes for an image, what that needs around it, and what it saves.
 
 import {
-  captioned, choice, decode, element, instrument, number, percent, photograph, picture, slider, sum, widget,
+  captioned, choice, decode, element, instrument, number, percent, photograph, picture, showPart, slider, sum, widget,
 } from "./toolkit.js";
 
 // pure: the logit that keeps a share of all positions open; null stands for "as trained"
@@ -71,7 +71,7 @@ const costBar = (title) => {
   const node = element("div", { class: "dc-cost" }, element("strong", {}, title),
     element("span", { class: "dc-track", "aria-hidden": "true" }, fill), text);
   const draw = (used, total) => {
-    fill.style.width = `${(100 * used) / total}%`;
+    showPart(fill, 0, used / total);
     text.textContent = `${amount(used)} of ${amount(total)} multiply-adds: ${percent(used / total)} spent, `
       + `${amount(total - used)} or ${percent(1 - used / total)} saved`;
   };

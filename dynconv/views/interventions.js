@@ -2,7 +2,7 @@
 
 import {
   bars, captioned, choice, decode, element, fixed, indexOfMax, instrument, percent, photograph, picture, radios, range,
-  signedBar, slider, sum, widget,
+  showPart, signedBar, slider, sum, widget,
 } from "./toolkit.js";
 
 // pure: which recorded run an image is in. The modes come first (0 is "as trained"), then "with the weights of image j".
@@ -61,7 +61,7 @@ const modeTable = ({ modes, losses, targets }, value, changed) => {
     const { change, loss, correct } = summaries[m], texts = [percent(change)];
     if (losses) texts.push(lossText(loss));
     if (targets) texts.push(`${correct} of ${targets.length}`);
-    fill.style.width = `${Math.min(100, 100 * change)}%`;
+    showPart(fill, 0, Math.min(1, change));
     cells.forEach((one, i) => { one.textContent = texts[i]; });
   });
   return { ...control, node, draw };

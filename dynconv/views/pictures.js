@@ -49,6 +49,9 @@ export const photograph = ([height, width], label, className = "") => {
 
 export const captioned = (node, ...caption) => element("figure", { class: "dc-figure" }, node, element("figcaption", {}, ...caption));
 
+// A bar of full width shown from `from` to `to`, shares of it: clipped, for nothing is laid out again when it moves.
+export const showPart = (bar, from, to) => { bar.style.clipPath = `inset(0 ${100 * (1 - to)}% 0 ${100 * from}%)`; };
+
 // One bar a kernel; the number stands beside it.
 export const bars = (count, label) => {
   const fills = [], texts = [];
@@ -59,7 +62,7 @@ export const bars = (count, label) => {
     node.append(element("div", { class: "dc-bar" }, element("span", { class: "dc-track" }, fills[k]), texts[k]));
   }
   const draw = (weights) => {
-    weights.forEach((w, k) => { fills[k].style.width = `${100 * w}%`; say(texts[k], percent(w)); });
+    weights.forEach((w, k) => { showPart(fills[k], 0, w); say(texts[k], percent(w)); });
     [...node.children].forEach((bar, k) => { bar.style.visibility = k < weights.length ? "" : "hidden"; }); // its place stays
     node.setAttribute("aria-label", `${label}: ${weights.map((w, k) => `kernel ${k + 1} ${percent(w)}`).join(", ")}`);
   };
@@ -70,8 +73,8 @@ export const bars = (count, label) => {
 export const signedBar = (className = "dc-diverging") => {
   const fill = element("span", { class: `dc-signed-fill ${className}` });
   const draw = (value, full) => {
-    const length = Math.min(50, (50 * Math.abs(value)) / (full || 1));
-    fill.style.cssText = `left: ${value < 0 ? 50 - length : 50}%; width: ${length}%`;
+    const length = Math.max(-0.5, Math.min(0.5, (0.5 * value) / (full || 1)));
+    showPart(fill, Math.min(0.5, 0.5 + length), Math.max(0.5, 0.5 + length));
     fill.classList.toggle("dc-negative", value < 0);
   };
   return { node: element("span", { class: "dc-track dc-signed", "aria-hidden": "true" }, fill), draw };

@@ -20,7 +20,7 @@ import nbformat
 from lab import CHROMIUM_FLAGS, Lab, Lesson, find_chromium
 from playwright.sync_api import sync_playwright
 
-MOVES, DRAG_SECONDS = 40, 3.0
+MOVES, DRAG_SECONDS, STEPS = 40, 3.0, 40  # keys; a drag, and the steps it takes from one end to the other
 USUAL = """
 from ipywidgets import FloatLogSlider, interact
 import matplotlib.pyplot as plt
@@ -184,9 +184,11 @@ def _drag(page, slider) -> tuple[float, float, float]:
     page.mouse.down()
     page.evaluate("window.__seen.start()")
     moves, started = 0, time.monotonic()
-    while (passed := time.monotonic() - started) < DRAG_SECONDS:  # each move waits until the page has taken it
-        page.mouse.move(left + abs((passed % 2) - 1) * (right - left), middle)
-        moves += 1
+    while (
+        passed := time.monotonic() - started
+    ) < DRAG_SECONDS:  # each step waits until the page has taken the one before
+        page.mouse.move(left if (moves // STEPS) % 2 else right, middle, steps=STEPS)
+        moves += STEPS
     page.mouse.up()
     released = page.evaluate("performance.now()")
     page.wait_for_timeout(1500)
