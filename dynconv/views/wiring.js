@@ -9,6 +9,7 @@ const apology = (error, alt) => `This instrument stopped (${error}). ${alt ? `Wh
 // The module's export: an error while drawing for the first time becomes a sentence.
 export const widget = (render) => ({
   render: ({ model, el }) => {
+    el.dataset.kind = model.get("kind");
     try {
       return render({ model, el });
     } catch (error) {
@@ -86,7 +87,6 @@ export const instrument = ({ model, el, controls, body, draw }) => {
     button(label, () => apply({ ...first, ...state })));
   buttons.push(button("Reset", () => apply(first)));
   el.classList.add("dynconv");
-  el.dataset.kind = name;
   el.append(element("div", { class: "dc-buttons" }, ...buttons), ...body, sentence, share.node);
   const heard = (trait) => () => {
     if (JSON.stringify(model.get(trait)) !== JSON.stringify(controls[trait].get())) { controls[trait].set(model.get(trait)); redraw(); }

@@ -10,10 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -87,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         _add_the_usual_way(lab.served / "notebooks" / "02_softmax_mixing.ipynb")
         names = [path.name for path in sorted((lab.served / "notebooks").glob("*.ipynb"))]
         wanted = tuple(args.lessons) or ("",)
+        print(_machine(browser), end="\n\n")
         print(
             "| lesson | instrument | slider | median ms | p95 ms | moves/s | updates/s | still changing ms | blank frames | layout shift |"
         )
@@ -97,6 +100,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _machine(browser) -> str:
+    packages = ("jupyterlab", "ipywidgets", "anywidget", "torch")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    return f"{platform.machine()}, {os.cpu_count()} cores, Chromium {browser.version} without GPU, {versions}"
 
 
 def _add_the_usual_way(path: Path) -> None:

@@ -1,0 +1,71 @@
+"""README: its commands, links, example and numbers are the ones of the repository."""
+
+import re
+from pathlib import Path
+
+import torch
+
+from dynconv.evidence.table import mean_and_std, read, summarise
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COLUMNS = (("static", "", ""), ("mix", "4", "1"), ("static-parameters", "", ""), ("dynamic", "4", "30-1"))
+
+
+def test_readme_and_ci_use_the_two_commands():
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "\n    python run.py lab\n" in README
+    assert "\n    python run.py test\n" in README
+    assert ci.rstrip().endswith("python3 run.py test")
+
+
+def test_readme_links_lead_somewhere():
+    for page in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
+        for picture in re.findall(r'<img src="([^"]+)"', text):
+            assert (ROOT / picture).exists(), f"{page} shows {picture}"
+
+
+def test_the_readmes_example_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict = {}
+    exec(code, names)
+    assert type(names["plain"].layer1[0].conv1) is torch.nn.Conv2d
+
+
+def _table(heading, text=README):
+    """The rows below a line that starts with `heading`, as lists of words without emphasis."""
+    lines = text[text.index(heading) :].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| ---")) + 1
+    rows = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            return rows
+        rows.append([cell.strip(" *`") for cell in line.strip("|").split("|")])
+    return rows
+
+
+def test_its_evidence_is_the_kept_one():
+    kept = summarise(read(ROOT / "experiments" / "runs.csv"))
+    tasks = {"digits in clutter": "clutter"}
+    for name, *cells in _table("**Does it pay?**"):
+        task = tasks.get(name, name.split(":")[0])
+        found = [kept[(task, *column)] for column in COLUMNS]
+        assert cells == ["{:.4f} ± {:.4f}".format(*mean_and_std(seeds, "test_loss")) for seeds in found]
+
+
+def test_its_speed_is_the_measured_one():
+    page = (ROOT / "experiments" / "speed.md").read_text(encoding="utf-8")
+    for direction, auto, trick, timm, outputs in _table("**What does it cost?**"):
+        (means,) = [row for row in _table(f"**{direction}**:", page) if row[0] == "geometric mean"]
+        assert means[2:-1] == [auto, means[3], outputs, means[5], trick, timm]
+
+
+def test_its_instruments_are_the_measured_ones():
+    rows = _table("# How fast", (ROOT / "experiments" / "instruments.md").read_text(encoding="utf-8"))
+    ours = [float(row[3]) for row in rows if row[1] != "interact + matplotlib"]
+    (usual,) = [float(row[3]) for row in rows if row[1] == "interact + matplotlib"]
+    said = re.search(r"(\d+) to (\d+) ms, median of 40;.*?(\d+) ms", README, re.S).groups()
+    assert [f"{ms + 0.01:.0f}" for ms in (min(ours), max(ours), usual)] == list(said)
