@@ -26,7 +26,7 @@ SHOWN = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "ipywidgets", 
 
 
 def oldest(requirement: str) -> str:
-    """torch>=2.6 → torch==2.6.*: the newest repair of the oldest version, as a person who never upgrades has it."""
+    """torch>=2.8 → torch==2.8.*: the newest repair of the oldest version, as a person who never upgrades has it."""
     parsed = Requirement(requirement)
     (bound,) = [s.version for s in parsed.specifier if s.operator == ">="]
     return f"{parsed.name}=={bound}{'.*' if bound.count('.') < 2 else ''}"

@@ -164,7 +164,7 @@ def conv_per_image(
 def choose_method(x: Tensor, weight: Tensor) -> str:
     """Name the road ``method="auto"`` takes: from shapes, and from the device."""
     pointwise = all(size == 1 for size in weight.shape[3:])
-    if _exporting():  # images as groups would fix the batch size in the exported graph
+    if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
         return "unfold" if pointwise else "outputs"
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
@@ -176,15 +176,11 @@ def choose_method(x: Tensor, weight: Tensor) -> str:
     return "unfold" if pointwise or (few_positions and x.device.type == "cpu") else "grouped"
 
 
-def _exporting() -> bool:
-    """Whether torch.export or torch.onnx.export is at work (torch before 2.7 cannot tell it from torch.compile)."""
-    return getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)()
-
-
 def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
     """How many images' kernels a CPU mixes at once: memory that is new to it costs it more than the arithmetic."""
     one = weight[0].numel() * x.element_size()  # bytes
-    if x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing() or _exporting():
+    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if x.device.type != "cpu" or traced:
         return max(1, x.shape[0])
     return max(FEWEST_AT_ONCE, MIXED_AT_ONCE // max(1, one))
 

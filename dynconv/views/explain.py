@@ -18,12 +18,12 @@ from .interventions import MOST_CLASSES, InterventionsView
 from .interventions import MOST_IMAGES as MOST_INTERVENED
 from .simplex import SimplexMap
 from .time_machine import TimeMachine
-from .trace import MOST_OUTPUTS, Trace
+from .trace import MOST_OUTPUTS, MOST_VALUES, Trace
 
 __all__ = ["DynamicLayer", "Explanation", "explain"]
 
 DYNAMIC = (DynamicConv2d, CondConv2d, ODConv2d)
-MOST_TRACED, SHOWN_CLASSES = 3, 10
+SHOWN_CLASSES = 10
 
 
 @dataclass(eq=False)
@@ -93,7 +93,7 @@ class Explanation:
     """What :func:`explain` found: a table of the dynamic layers, and instruments 3 to 7 for any of them.
 
     Layers are chosen by name, the first one if left out. Which of them can be looked into with what is said by an error
-    that names the reason: a triangle needs three kernels, a trace at most three input channels, a temperature a softmax.
+    that names the reason: a triangle needs three kernels, a temperature a softmax.
     """
 
     def __init__(self, model, pictures, layers, output, prepare=None, chosen=None) -> None:
@@ -133,12 +133,14 @@ class Explanation:
             options: to :class:`DynamicView`.
         """
         found = self._softmax(layer)
-        named = {"output_channel": channel, "input_channel": input_channel, "pictures": self.pictures}
-        named |= {
-            "prepare": lambda picture: self._seen_by(found, picture),
-            "about": f"Layer {found.name}; the pictures are what the model gets." if found.name else "",
-        }
+        named = self._part(found, channel, input_channel)
+        named["prepare"] = lambda picture: self._seen_by(found, picture)
         return DynamicView(found.layer, self._inputs(found), **named | options)
+
+    def _part(self, found: DynamicLayer, channel: int, input_channel: int) -> dict:
+        """Which part of the model an instrument shows, as its arguments."""
+        about = f"Layer {found.name}; the pictures are what the model gets." if found.name else ""
+        return {"output_channel": channel, "input_channel": input_channel, "pictures": self.pictures, "about": about}
 
     def _seen_by(self, found: DynamicLayer, picture: Tensor) -> Tensor:
         """What a layer gets when the model looks at another picture, (C, H, W)."""
@@ -153,17 +155,17 @@ class Explanation:
             raise ValueError(
                 f"a triangle has 3 corners: {found.name!r} has {found.layer.num_kernels} kernels; with 3: {three or 'none'}"
             )
-        named = {"output_channel": channel, "input_channel": input_channel, "pictures": self.pictures}
+        named = self._part(found, channel, input_channel)
         return SimplexMap(found.layer, self._inputs(found), **named | options)
 
     def trace(self, layer: str | None = None, channel: int = 0, image: str | None = None, **options) -> Trace:
         """Instrument 5 on one image: an output pixel, back to patch, kernel and bias.
 
-        Of a layer with groups, or with more than 64 output channels, this one channel is traced on its own, and the
-        instrument calls it output channel 0.
+        Of a layer with groups, more than 64 output channels or many weights, this one channel is traced on its own, and
+        the instrument calls it output channel 0.
 
         Args:
-            layer: name; the output channel may see at most 3 input channels (first layers, depthwise ones).
+            layer: name.
             channel: from 0.
             image: name; the first if left out.
             options: to :class:`Trace`.
@@ -171,22 +173,11 @@ class Explanation:
         found, image = self._softmax(layer), self.names[0] if image is None else image
         if image not in self.pictures:
             raise ValueError(f"no image is named {image!r}; there are: {', '.join(self.names)}")
-        inside = found.layer.in_channels // found.layer.groups
-        if inside > MOST_TRACED:
-            raise ValueError(
-                f"output channel {channel} of {found.name!r} is a sum over {inside} input channels; a trace shows at most "
-                f"{MOST_TRACED}. Layers it can show: {self._traceable()}; dynamic() has maps of all channels"
-            )
         seen = self._inputs(found)[image]
-        if found.layer.groups == 1 and found.layer.out_channels <= MOST_OUTPUTS:
+        small = found.layer.out_channels <= MOST_OUTPUTS and found.layer.weight.numel() <= MOST_VALUES
+        if found.layer.groups == 1 and small:
             return Trace(found.layer, seen, output_channel=channel, **options)
         return Trace(*_one_channel(found.layer, seen, channel), **options)
-
-    def _traceable(self) -> str:
-        fits = [
-            n for n, f in self.layers.items() if not f.missing and f.layer.in_channels // f.layer.groups <= MOST_TRACED
-        ]
-        return ", ".join(fits[:5]) + (f" and {len(fits) - 5} more" if len(fits) > 5 else "") or "none"
 
     def interventions(self, layer: str | None = None, **options) -> InterventionsView:
         """Instrument 7 on the whole model: other weights in one layer, or in all if left out. The first 6 images.

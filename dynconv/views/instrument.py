@@ -18,6 +18,7 @@ __all__: list[str] = []
 HERE = Path(__file__).parent
 
 
+KIND = re.compile(r"[A-Za-z0-9_-]+")
 EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
 IMPORT = re.compile(r'^(?:import (\{[^}]*\})|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
 
@@ -64,7 +65,11 @@ def encode(array: Tensor) -> str:
 
 
 class Instrument(anywidget.AnyWidget):
-    """Base of the instruments: subclasses give ``_esm``, fill ``data`` and draw ``still()``."""
+    """Base of the instruments: subclasses give ``_esm``, fill ``data`` and draw ``still()``.
+
+    Links to a state name the instrument by its ``kind``, which is its class. Give one of two of a class in a page another
+    kind, and each follows its own links.
+    """
 
     _css = styles()
     data = traitlets.Unicode("{}").tag(sync=True)
@@ -79,6 +84,12 @@ class Instrument(anywidget.AnyWidget):
     @traitlets.default("kind")
     def _own_name(self):
         return type(self).__name__
+
+    @traitlets.validate("kind")
+    def _check_kind(self, proposal):
+        if not KIND.fullmatch(proposal["value"]):  # it stands in addresses
+            raise traitlets.TraitError(f"kind must be letters, digits, - and _, got {proposal['value']!r}")
+        return proposal["value"]
 
     def still(self) -> Picture | None:
         """The picture for readers without a running widget; None while there is nothing to see."""

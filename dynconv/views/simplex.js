@@ -157,6 +157,7 @@ const render = ({ model, el }) => {
     },
     body: [
       element("div", { class: "dc-controls" }, temperature.node, chosen.node),
+      ...(raw.about ? [element("p", { class: "dc-about" }, raw.about)] : []),
       element("div", { class: "dc-row dc-simplex-row" },
         element("div", { class: "dc-triangle" }, kernels[2], map, kernels[0], kernels[1]), // each kernel at its corner
         element("div", { class: "dc-row" }, captioned(original.node, "image"), captioned(kernel.node, "its kernel"),

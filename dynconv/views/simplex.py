@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import figures
 from ..functional import mix_kernels, softmax_temperature
 from ..layers import DynamicConv2d
-from .dynamic import averaged, check_images, dynamic_state, softmax_attention
+from .dynamic import averaged, check_images, dynamic_state, in_words, softmax_attention
 from .instrument import Instrument, Temperature, bundle, encode, styles
 
 __all__ = ["SimplexMap", "simplex_state"]
@@ -70,6 +70,7 @@ class SimplexMap(Instrument):
         experiments: button's label → traits it sets, for example {"sharp": {"temperature": 0.1}}.
         output_channel, input_channel: which part of the layer, see :func:`dynconv.views.dynamic.dynamic_state`.
         pictures: name → (C, H, W), what stands for each image where the layer's input is not what one wants to see.
+        about: what is shown, in words, before the channels.
 
     Raises:
         ValueError: the layer has not 3 kernels, or there is no image; traitlets.TraitError: a trait's value does not fit.
@@ -92,6 +93,7 @@ class SimplexMap(Instrument):
         output_channel: int = 0,
         input_channel: int = 0,
         pictures: Mapping[str, Tensor] | None = None,
+        about: str = "",
     ) -> None:
         if layer.num_kernels != 3:
             raise ValueError(f"a triangle has 3 corners: the layer must have 3 kernels, got {layer.num_kernels}")
@@ -101,9 +103,11 @@ class SimplexMap(Instrument):
         batch = torch.stack(list(images.values()))  # (B, C, H, W)
         self.names, self.shown = list(images), dynamic_state(layer, batch, output_channel, input_channel)
         seen = torch.stack([_grey(one) for one in (pictures or images).values()])  # (B, H, W)
-        arrays = self.shown | {"maps": averaged(self.shown["maps"])[0]}
+        maps, averages = averaged(self.shown["maps"])
+        arrays = self.shown | {"maps": maps}
         data = {name: encode(array) for name, array in arrays.items()}
-        data |= {"names": self.names, "images": [encode(one) for one in averaged(seen)[0]]}
+        about = f"{about} {in_words(layer, output_channel, input_channel, averages)}".strip()
+        data |= {"names": self.names, "images": [encode(one) for one in averaged(seen)[0]], "about": about}
         shapes = {"image_shape": averaged(seen)[0], "kernel_shape": arrays["kernels"], "map_shape": arrays["maps"]}
         super().__init__(
             data=json.dumps(data | {name: list(array.shape[-2:]) for name, array in shapes.items()}),

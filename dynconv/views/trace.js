@@ -5,6 +5,8 @@ import {
   range, say, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
+const SHOWN = 3; // input channels side by side
+
 // pure: the image with its zero padding around it
 export const pad = (image, [channels, h, w], [[top, bottom], [left, right]]) => {
   const high = h + top + bottom, wide = w + left + right, out = new Float32Array(channels * high * wide);
@@ -84,13 +86,14 @@ const framed = (canvas, [height, width], [[top, bottom], [left, right]] = [[0, 0
 };
 
 // Values as colours, and as numbers while there is room for them.
-const grid = (height, width, label) => {
-  const view = picture(height, width, label), small = Math.max(height, width) <= 5;
+const grid = (height, width) => {
+  const view = picture(height, width, ""), small = Math.max(height, width) <= 5;
   view.node.style.aspectRatio = `${width} / ${height}`;
   const cells = Array.from({ length: height * width }, () => element("span", {}));
   const node = element("div", { class: `dc-grid${small ? "" : " dc-many"}`, style: `--columns: ${width}` }, view.node,
     element("div", { class: "dc-cells", "aria-hidden": "true" }, ...cells));
-  const draw = (values, palette, low, high, outside = []) => {
+  const draw = (name, values, palette, low, high, outside = []) => {
+    view.node.setAttribute("aria-label", name);
     view.draw(values, palette, low, high);
     cells.forEach((cell, i) => {
       const level = (values[i] - low) / (high - low || 1);
@@ -107,22 +110,29 @@ const strongestOf = (values) => values.reduce((most, v) => Math.max(most, Math.a
 const sign = (text) => element("span", { class: "dc-sign" }, text);
 
 // One input channel: patch × kernel = products, and their sum.
-const channelRow = (c, channels, [kh, kw]) => {
-  const name = channels === 1 ? "" : ` of channel ${c}`;
-  const [patch, kernel, products] = ["patch", "kernel", "products"].map((what) => grid(kh, kw, `${what}${name}`));
-  const sum = element("strong", { class: "dc-value" });
+const channelRow = ([kh, kw], channels) => {
+  const [patch, kernel, products] = [0, 1, 2].map(() => grid(kh, kw));
+  const sum = element("strong", { class: "dc-value" }), caption = element("span", {});
   const node = element("div", { class: "dc-term" },
-    element("div", { class: "dc-half" }, captioned(patch.node, `patch${name}`), sign("×"), captioned(kernel.node, "kernel")),
+    element("div", { class: "dc-half" }, captioned(patch.node, caption), sign("×"), captioned(kernel.node, "kernel")),
     element("div", { class: "dc-half" }, sign("="), captioned(products.node, "products"), sign("sum"), sum));
-  return { node, patch, kernel, products, sum };
+  const draw = (c, values, { strongest, most, imageLimits, outside }) => {
+    const name = channels === 1 ? "" : ` of channel ${c}`;
+    say(caption, `patch${name}`);
+    patch.draw(`patch${name}`, values.patch, "grey", ...imageLimits, outside);
+    kernel.draw(`kernel${name}`, values.kernel, "rdbu", -strongest, strongest);
+    products.draw(`products${name}`, values.products, "rdbu", -most, most);
+    say(sum, fixed(values.sum, 3));
+  };
+  return { node, draw };
 };
 
 // The kernel of a dynamic layer: each of the K, what it counts, and the mix of them.
 const kernelSum = ({ kernels, image_shape: [channels], kernel_size: [kh, kw] }) => {
   const stackOf = (label) => {
-    const views = Array.from({ length: channels }, (_, c) => picture(kh, kw, `${label}, input channel ${c}`, "dc-kernel"));
+    const views = Array.from({ length: Math.min(SHOWN, channels) }, () => picture(kh, kw, "", "dc-kernel"));
     views.forEach((view) => { view.node.style.aspectRatio = `${kw} / ${kh}`; });
-    return { views, node: element("div", { class: "dc-kernel-stack" }, ...views.map((view) => view.node)) };
+    return { label, views, node: element("div", { class: "dc-kernel-stack" }, ...views.map((view) => view.node)) };
   };
   const stacks = Array.from({ length: kernels }, (_, k) => stackOf(`kernel ${k + 1}`)), mixed = stackOf("mixed kernel");
   const share = bars(kernels, "attention of this image");
@@ -131,16 +141,18 @@ const kernelSum = ({ kernels, image_shape: [channels], kernel_size: [kh, kw] }) 
   const terms = stacks.map(({ node }, k) => term(k ? "+" : "", captioned(node, kernelMark(k), " × ", shares[k])));
   const node = element("div", { class: "dc-row dc-mixture" }, captioned(share.node, "attention of this image"), ...terms,
     term("=", captioned(mixed.node, "mixed kernel")));
-  const drawStack = ({ views }, values, strongest) => views.forEach((view, c) => {
+  const drawStack = ({ label, views }, from, values, strongest) => views.forEach((view, i) => {
+    const c = from + i;
+    view.node.setAttribute("aria-label", `${label}, input channel ${c}`);
     view.draw(values.subarray(c * kh * kw, (c + 1) * kh * kw), "rdbu", -strongest, strongest);
   });
-  const draw = (own, { attention, kernel }, strongest) => {
+  const draw = (from, own, { attention, kernel }, strongest) => {
     share.draw(attention);
     stacks.forEach((stack, k) => {
-      drawStack(stack, own.subarray(k * kernel.length, (k + 1) * kernel.length), strongest);
-      shares[k].textContent = percent(attention[k]);
+      drawStack(stack, from, own.subarray(k * kernel.length, (k + 1) * kernel.length), strongest);
+      say(shares[k], percent(attention[k]));
     });
-    drawStack(mixed, kernel, strongest);
+    drawStack(mixed, from, kernel, strongest);
   };
   return { node, draw };
 };
@@ -190,9 +202,17 @@ const pixelPicker = (framedMap, [rows, columns], get, set, settled) => {
   return node;
 };
 
-const inWords = (data, { row, column, output_channel, temperature }, state, { rows, columns, outside }) => {
+// pure: the sums of the channels from `from` on that are shown, and of all others as one number, null if there are none
+export const shownSums = (sums, from) => {
+  const total = (values) => values.reduce((a, b) => a + b, 0), others = [...sums.slice(0, from), ...sums.slice(from + SHOWN)];
+  return { shown: sums.slice(from, from + SHOWN), others: others.length ? total(others) : null, hidden: others.length };
+};
+
+const inWords = (data, { row, column, output_channel, input_channel, temperature }, state, { rows, columns, outside }) => {
   const span = (places) => [...new Set([places[0], places[places.length - 1]])].map((v) => fixed(v, 0)).join(" to ");
-  const parts = state.sums.map((v, c) => (state.sums.length > 1 ? `${fixed(v, 3)} from channel ${c}` : fixed(v, 3)));
+  const { shown, others, hidden } = shownSums(state.sums, input_channel);
+  const parts = shown.map((v, i) => (state.sums.length > 1 ? `${fixed(v, 3)} from channel ${input_channel + i}` : fixed(v, 3)));
+  if (hidden) parts.push(`${fixed(others, 3)} from the other ${hidden}`);
   const missing = outside.filter(Boolean).length, best = indexOfMax(state.attention);
   const padding = missing ? `; ${missing} of its ${outside.length} positions lie outside and count as zero` : "";
   const mixed = data.logits ? ` At T = ${number(temperature)} this image gives kernel ${best + 1} `
@@ -215,54 +235,61 @@ const render = ({ model, el }) => {
   });
   const row = place("row", "row", rows), column = place("column", "column", columns);
   const output = place("output channel", "output_channel", data.outputs);
+  const input = place("input channels from", "input_channel", Math.max(1, channels - SHOWN + 1));
   const temperature = data.logits && slider({
     label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
     changed: () => redraw(), settled: () => store(),
   });
+  const seen = channels > SHOWN ? "first of the shown input channels" : "image";
   const photo = photograph([h, w], "the image", "dc-pixels");
-  photo.draw(image, ...range(image));
+  if (channels <= SHOWN) photo.draw(image, ...range(image));
   const map = picture(rows, columns, "the output map", "dc-pixels");
   const patchFrame = framed(photo.node, [h, w], data.padding), pixelFrame = framed(map.node, [rows, columns]);
   const picker = pixelPicker(pixelFrame.node, [rows, columns], () => [row.get(), column.get()],
     (r, c) => { row.set(r); column.set(c); redraw(); }, () => store());
   const mixture = data.logits && kernelSum(data);
-  const terms = Array.from({ length: channels }, (_, c) => channelRow(c, channels, size));
-  const equation = element("p", { class: "dc-equation" }), swatch = picture(1, 1, "colour of the pixel", "dc-swatch");
+  const terms = Array.from({ length: Math.min(SHOWN, channels) }, () => channelRow(size, channels));
+  const swatch = picture(1, 1, "colour of the pixel", "dc-swatch"), total = element("strong"), addends = element("span");
+  const equation = element("p", { class: "dc-equation" }, swatch.node, " ", total, addends);
 
-  const drawTerms = (state, outside, { strongest }) => {
-    const most = strongestOf(state.products);
-    terms.forEach((term, c) => {
-      const part = (values) => values.slice(c * area, (c + 1) * area);
-      term.patch.draw(part(state.patch), "grey", ...imageLimits, outside);
-      term.kernel.draw(part(state.kernel), "rdbu", -strongest, strongest);
-      term.products.draw(part(state.products), "rdbu", -most, most);
-      term.sum.textContent = fixed(state.sums[c], 3);
+  const drawTerms = (from, state, outside, { strongest }) => {
+    const scales = { strongest, most: strongestOf(state.products), imageLimits, outside };
+    terms.forEach((term, i) => {
+      const c = from + i, part = (values) => values.slice(c * area, (c + 1) * area);
+      const values = { patch: part(state.patch), kernel: part(state.kernel), products: part(state.products), sum: state.sums[c] };
+      term.draw(c, values, scales);
     });
-    const values = [...state.sums, state.bias].map((v, i) => (i ? `${v < 0 ? "−" : "+"} ${fixed(Math.abs(v), 3)}` : fixed(v, 3)));
-    equation.replaceChildren(swatch.node, " ", element("strong", {}, fixed(state.total, 4)), ` = ${values.join(" ")} (bias)`);
+    const { shown, others, hidden } = shownSums(state.sums, from);
+    const values = [...shown, ...(hidden ? [others] : []), state.bias].map((v, i) =>
+      (i ? `${v < 0 ? "−" : "+"} ${fixed(Math.abs(v), 3)}` : fixed(v, 3)));
+    if (hidden) values[values.length - 2] += ` (the other ${hidden} channels)`;
+    say(total, fixed(state.total, 4));
+    say(addends, ` = ${values.join(" ")} (bias)`);
   };
   const ownT = temperature && { // null stands for the layer's own
     get: temperature.get, set: (T) => temperature.set(T ?? data.temperature), valid: temperature.valid,
   };
   const draw = () => {
-    const at = { row: row.get(), column: column.get(), output_channel: output.get(), temperature: temperature?.get() };
+    const at = { row: row.get(), column: column.get(), output_channel: output.get(), input_channel: input.get(),
+      temperature: temperature?.get() };
     const state = traceState(data, at), places = reach(data, at.row, at.column), channel = channelOf(at.output_channel);
     map.draw(mix(channel.maps, state.attention, rows * columns), "viridis", ...channel.limits);
     swatch.draw([state.total], "viridis", ...channel.limits);
     patchFrame.draw(places.rows, places.columns, Math.max(...data.dilation) > 1);
     pixelFrame.draw([at.row], [at.column], false);
-    mixture?.draw(channel.own, state, channel.strongest);
-    drawTerms(state, places.outside, channel);
+    mixture?.draw(at.input_channel, channel.own, state, channel.strongest);
+    drawTerms(at.input_channel, state, places.outside, channel);
+    if (channels > SHOWN) photo.draw(image.subarray(at.input_channel * h * w, (at.input_channel + 1) * h * w), ...range(image));
     return inWords(data, at, state, places);
   };
   el.classList.add("dc-trace");
   const { redraw, store, remove } = instrument({
     model, el, draw,
-    controls: { row, column, output_channel: output, ...(ownT && { temperature: ownT }) },
+    controls: { row, column, output_channel: output, input_channel: input, ...(ownT && { temperature: ownT }) },
     body: [
       element("div", { class: "dc-controls" }, row.node, column.node, ...(data.outputs > 1 ? [output.node] : []),
-        ...(temperature ? [temperature.node] : [])),
-      element("div", { class: "dc-row" }, captioned(patchFrame.node, "image: patch framed, zero padding striped"), picker),
+        ...(channels > SHOWN ? [input.node] : []), ...(temperature ? [temperature.node] : [])),
+      element("div", { class: "dc-row" }, captioned(patchFrame.node, `${seen}: patch framed, zero padding striped`), picker),
       ...(mixture ? [mixture.node] : []), ...terms.map((term) => term.node), equation,
     ],
   });

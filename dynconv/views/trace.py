@@ -20,6 +20,8 @@ from .instrument import Instrument, Temperature, bundle, encode, styles
 __all__ = ["Trace", "trace_state"]
 
 MOST_PIXELS, MOST_TAPS, MOST_OUTPUTS, MOST_KERNELS = 128, 11, 64, 8
+MOST_VALUES = 2**18  # of the image, and of the kernels: about a megabyte each
+SHOWN = 3  # input channels side by side
 
 
 def trace_state(
@@ -80,7 +82,8 @@ class Trace(Instrument):
     https://arxiv.org/abs/1912.03458
 
     Every pixel of the map is the same small sum, of another patch. In a dynamic layer the kernel itself is a sum, with
-    weights that this one image has asked for; move the temperature and every pixel's sum follows.
+    weights that this one image has asked for; move the temperature and every pixel's sum follows. Of more than three input
+    channels three are shown at a time, and the others stand in the sum as one number.
 
     Example:
         >>> import torch
@@ -90,10 +93,11 @@ class Trace(Instrument):
 
     Args:
         layer: an nn.Conv2d or a DynamicConv2d, see :func:`trace_state`; kernels of at most 11 × 11, at most 64 output
-            channels and 8 kernels.
-        image: (C, H, W) with 1 to 3 channels and at most 128 × 128 pixels, as the layer takes it.
+            channels and 8 kernels, 262,144 weights together.
+        image: (C, H, W) as the layer takes it, at most 128 × 128 pixels and 262,144 values.
         row, column: of the output pixel, from 0; the middle if left out.
         output_channel: from 0.
+        input_channel: the first of those shown where there are more than three, from 0.
         temperature: T to start with; None for a dynamic layer's own.
         experiments: button's label → traits it sets, for example {"a corner": {"row": 0, "column": 0}}.
 
@@ -106,6 +110,7 @@ class Trace(Instrument):
     row = traitlets.Int(0).tag(sync=True)
     column = traitlets.Int(0).tag(sync=True)
     output_channel = traitlets.Int(0).tag(sync=True)
+    input_channel = traitlets.Int(0).tag(sync=True)
     temperature = Temperature(None, allow_none=True).tag(sync=True)
 
     def __init__(
@@ -115,6 +120,7 @@ class Trace(Instrument):
         row: int | None = None,
         column: int | None = None,
         output_channel: int = 0,
+        input_channel: int = 0,
         temperature: float | None = None,
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
@@ -129,6 +135,7 @@ class Trace(Instrument):
             row=self.shape[0] // 2 if row is None else row,
             column=self.shape[1] // 2 if column is None else column,
             output_channel=output_channel,
+            input_channel=input_channel,
             temperature=data["temperature"] if temperature is None else temperature,
         )
 
@@ -148,10 +155,12 @@ class Trace(Instrument):
         }
         return data | {name: list(getattr(self.layer, name)) for name in ("kernel_size", "stride", "dilation")}
 
-    @traitlets.validate("row", "column", "output_channel")
+    @traitlets.validate("row", "column", "output_channel", "input_channel")
     def _check_place(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
-        most = {"row": self.shape[0], "column": self.shape[1], "output_channel": self.layer.out_channels}[name] - 1
+        places = dict(zip(("row", "column"), self.shape, strict=True))
+        places |= {"output_channel": self.layer.out_channels, "input_channel": max(1, len(self.image) - SHOWN + 1)}
+        most = places[name] - 1
         if not 0 <= value <= most:
             raise traitlets.TraitError(f"{name} must be 0 to {most}, got {value}")
         return value
@@ -169,7 +178,7 @@ class Trace(Instrument):
             state = trace_state(self.layer, self.image, self.row, self.column, self.output_channel, self.temperature)
         rows = {
             f"channel {i}: sum {value:.3f}": {name: state[name][i] for name in ("patch", "kernel", "products")}
-            for i, value in enumerate(state["sums"].tolist())
+            for i, value in list(enumerate(state["sums"].tolist()))[self.input_channel :][:SHOWN]
         }
         rows |= {f"output channel {self.output_channel}": {"all pixels": state["map"]}}
         attention = " and ".join(
@@ -224,10 +233,13 @@ def _check(layer, image):
             f"{MOST_KERNELS} kernels, got {layer.kernel_size}, {layer.out_channels} and {kernels}"
         )
     shape = tuple(image.shape)
-    if len(shape) != 3 or shape[0] != layer.in_channels or not 1 <= shape[0] <= 3 or max(shape[1:]) > MOST_PIXELS:
+    too_large = len(shape) != 3 or max(shape[1:]) > MOST_PIXELS or image.numel() > MOST_VALUES
+    if too_large or shape[0] != layer.in_channels:
         raise ValueError(
-            f"image must be ({layer.in_channels}, H, W) for this layer, with 1 to 3 channels and at most "
-            f"{MOST_PIXELS} × {MOST_PIXELS} pixels, got {shape}"
+            f"image must be ({layer.in_channels}, H, W) for this layer, with at most {MOST_PIXELS} × {MOST_PIXELS} pixels "
+            f"and {MOST_VALUES:,} values, got {shape}"
         )
+    if layer.weight.numel() > MOST_VALUES:
+        raise ValueError(f"layer must have at most {MOST_VALUES:,} weights, got {layer.weight.numel():,}")
     if min(_map_shape(layer, image)) < 1:
         raise ValueError(f"image is too small for a kernel of {layer.kernel_size}, got {shape}")

@@ -24,8 +24,8 @@ class TrainingView(Instrument):
         >>> view = TrainingView(["cat", "dog"], epochs=1, num_kernels=2, kernel_size=3)
         >>> kernels = [[0.0] * 9, [1.0] * 9]
         >>> view.add({"epoch": 0, "temperature": 30.0, "test_loss": 1.0, "attention": [[0.5, 0.5]] * 2, "kernels": kernels})
-        >>> len(view.history)
-        1
+        >>> len(view.history), view.epoch is None
+        (1, True)
 
     Args:
         classes: names of the kinds of image.
@@ -33,11 +33,14 @@ class TrainingView(Instrument):
         num_kernels: K, at most 8.
         kernel_size: height and width of the kernels, in pixels.
         references: name → loss, drawn as horizontal lines to compare with.
+
+    The trait ``epoch`` is the one that is shown, None for the newest.
     """
 
     _esm = bundle("training")
     _css = styles("playback")
     records = traitlets.Unicode("[]").tag(sync=True)
+    epoch = traitlets.Int(None, allow_none=True).tag(sync=True)
 
     def __init__(
         self,
@@ -55,6 +58,13 @@ class TrainingView(Instrument):
         description = {"classes": self.classes, "epochs": epochs, "num_kernels": num_kernels}
         description |= {"kernel_shape": [kernel_size, kernel_size], "references": list((references or {}).items())}
         super().__init__(data=json.dumps(description))
+
+    @traitlets.validate("epoch")
+    def _check_epoch(self, proposal):
+        epoch, last = proposal["value"], self.history[-1]["epoch"] if self.history else -1
+        if epoch is not None and not 0 <= epoch <= last:
+            raise traitlets.TraitError(f"epoch must be None, for the newest, or one that was recorded, got {epoch}")
+        return epoch
 
     def add(self, record: Mapping) -> None:
         """Show one more epoch; :func:`dynconv.data.recordings.check_record` says what its record holds."""

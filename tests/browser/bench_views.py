@@ -2,7 +2,8 @@
 
 For each instrument of each lesson: arrow keys on a slider, milliseconds from the key until the frame with the changed picture is
 painted; then a drag: updates a second, and milliseconds in which pictures still change after the hand let go. Beside them, the
-Mixer's pictures as most notebooks make them: ipywidgets' interact around matplotlib.
+Mixer's pictures as most notebooks make them: ipywidgets' interact around matplotlib; and the dynamic view of a layer that
+takes 0.2 s longer.
 """
 
 from __future__ import annotations
@@ -37,6 +38,15 @@ def usual(T):
         axis.imshow(picture)
     plt.show()
 """
+SLOWED = """
+import time
+
+layer.attention.register_forward_pre_hook(lambda *_: time.sleep(0.2))
+slowed = DynamicView(layer, images)
+slowed.kind = "DynamicView-slowed"
+slowed
+"""
+ADDED = {"02_softmax_mixing": USUAL, "11_the_verdict": SLOWED}  # cells at the end of lessons
 # Counts what a reader sees change below `root`: strokes on canvases, words, lengths, pictures; not the controls themselves.
 WATCH = """root => {
   const seen = { strokes: 0, keys: [], updates: [], frames: 0, blanks: 0, shift: 0, on: false };
@@ -86,7 +96,8 @@ def main(argv: list[str] | None = None) -> int:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_FLAGS, chromium_sandbox=not root
         )
-        _add_the_usual_way(lab.served / "notebooks" / "02_softmax_mixing.ipynb")
+        for name, code in ADDED.items():
+            _add(code, lab.served / "notebooks" / f"{name}.ipynb")
         names = [path.name for path in sorted((lab.served / "notebooks").glob("*.ipynb"))]
         wanted = tuple(args.lessons) or ("",)
         print(_machine(browser), end="\n\n")
@@ -108,9 +119,9 @@ def _machine(browser) -> str:
     return f"{platform.machine()}, {os.cpu_count()} cores, Chromium {browser.version} without GPU, {versions}"
 
 
-def _add_the_usual_way(path: Path) -> None:
+def _add(code: str, path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(USUAL))
+    notebook.cells.append(nbformat.v4.new_code_cell(code))
     nbformat.write(notebook, path)
 
 

@@ -207,6 +207,17 @@ def test_a_link_pasted_into_the_open_page(chromium, tmp_path):
         assert "#dc" not in tab.url
 
 
+def test_an_instrument_of_another_kind_follows_its_own_links(chromium, tmp_path):
+    mixer = a_mixer()
+    mixer.kind = "Mixer-second"
+    with opened(chromium, tmp_path, mixer) as (tab, root):
+        tab.evaluate("""location.hash = '#dc.Mixer={"temperature":30}'""")
+        tab.evaluate("""location.hash = '#dc.Mixer-second={"temperature":20}'""")
+        root.get_by_text("From the address: temperature.").wait_for()
+        assert tab.evaluate("model.get('temperature')") == 20
+        assert root.get_attribute("data-kind") == "Mixer-second"
+
+
 def test_the_address_one_came_by_is_remembered(chromium, tmp_path):
     """JupyterLab has taken the hash away when a cell shows its instrument."""
     text = page(a_mixer(), "late").replace(

@@ -223,3 +223,21 @@ def test_training_is_watched_and_played_back(chromium, tmp_path):
         tab.clock.run_for(5000)
         assert seen(root) == last
         assert root.evaluate(PLACES) == places
+
+
+def test_a_watched_training_has_reset_and_a_link(chromium, tmp_path):
+    view, records = TrainingView(["x", "y"], 6, num_kernels=3, kernel_size=3), a_run(6)
+    with opened(chromium, tmp_path, view) as (tab, root):
+        tab.evaluate("records => model.set('records', JSON.stringify(records))", records)
+        said, scrubber = root.locator(".dc-summary"), root.get_by_role("slider", name="epoch")
+        assert tab.evaluate("model.get('epoch')") is None
+        scrubber.press("ArrowLeft")
+        assert tab.evaluate("model.get('epoch')") == 4
+        root.get_by_role("button", name="Reset").press("Enter")
+        assert said.inner_text().startswith("Epoch 5 of 6")
+        assert tab.evaluate("model.get('epoch')") is None  # and it follows again
+        tab.evaluate("""location.hash = '#dc.TrainingView={"epoch":2}'""")
+        said.filter(has_text="Epoch 2 of 6").wait_for()
+        tab.evaluate("""location.hash = '#dc.TrainingView={"epoch":9}'""")
+        root.get_by_text("Ignored in the address, because it does not fit: epoch").wait_for()
+        assert said.inner_text().startswith("Epoch 2 of 6")

@@ -147,6 +147,32 @@ def test_numbers_while_there_is_room(chromium, tmp_path, size, numbers):
         assert cells == [".25" if numbers else ""] * size**2
 
 
+@pytest.mark.parametrize("kind", [nn.Conv2d, DynamicConv2d])
+def test_many_channels_are_shown_three_at_a_time(chromium, tmp_path, kind):
+    """What is shown and the others as one number add up to the layer's own pixel, whichever three they are."""
+    layer = kind(7, 4, 3, padding=1)
+    view = Trace(layer, torch.rand(7, 8, 9), row=3, column=4, input_channel=2)
+    value = layer(view.image[None])[0, 0, 3, 4].item()
+    with opened(chromium, tmp_path, view) as (tab, root):
+        for first, key in ((2, None), (4, "End"), (0, "Home")):
+            if key:
+                root.get_by_label("input channels from").press(key)
+            assert tab.evaluate("model.get('input_channel')") == first
+            shown = root.get_by_role("img", name=re.compile("^products of channel")).all()
+            assert [int(one.get_attribute("aria-label")[-1]) for one in shown] == [first, first + 1, first + 2]
+            said = root.locator(".dc-equation").inner_text().replace("−", "-").replace("- ", "-").replace("+ ", "")
+            whole, *addends = (float(number) for number in re.findall(r"-?\d+\.\d+", said))
+            assert whole == pytest.approx(value, abs=6e-5)
+            assert sum(addends) == pytest.approx(value, abs=3e-3)
+            sums = trace_state(layer, view.image, 3, 4)["sums"].tolist()
+            others = sum(sums[:first] + sums[first + 3 :])
+            assert addends == pytest.approx([*sums[first : first + 3], others, addends[-1]], abs=6e-4)
+            assert "(the other 4 channels)" in said
+            assert f"from channel {first + 2}" in root.locator(".dc-summary").inner_text()
+        root.get_by_role("button", name="Reset").press("Enter")
+        check_everyday_use(tab, root)
+
+
 def test_experiments_and_the_kernel(chromium, tmp_path):
     layer = DynamicConv2d(1, 2, 3, padding=1)
     view = Trace(layer, torch.rand(1, 8, 8), experiments={"a cold corner": {"row": 0, "column": 0, "temperature": 0.1}})

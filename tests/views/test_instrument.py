@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import traitlets
 from IPython.core.formatters import DisplayFormatter
 
 import dynconv.views
@@ -31,6 +32,14 @@ def test_the_output_is_the_same_with_ipywidgets_7():
     data, metadata = DisplayFormatter().format(mixer)
     assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} == set(data)
     assert mixer.alt == data["text/plain"] == metadata["image/png"]["alt"] == mixer.still().alt
+
+
+def test_a_kind_stands_in_addresses():
+    mixer = a_mixer()
+    for bad in ("", "the second", "a=b", "ü"):
+        with pytest.raises(traitlets.TraitError, match=f"kind must be letters, digits, - and _, got '{bad}'"):
+            mixer.kind = bad
+    assert mixer.kind == "Mixer"
 
 
 def test_a_page_begins_anew_wherever_its_view_was():

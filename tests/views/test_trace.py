@@ -110,9 +110,24 @@ def test_a_dynamic_layer_has_a_temperature():
         ),
         ({"image": torch.rand(3, 9, 9)}, ValueError, r"image must be \(2, H, W\).*got \(3, 9, 9\)"),
         ({"image": torch.rand(9, 9)}, ValueError, r"got \(9, 9\)"),
-        ({"image": torch.rand(2, 9, 129)}, ValueError, r"at most 128 × 128 pixels, got \(2, 9, 129\)"),
+        ({"image": torch.rand(2, 9, 129)}, ValueError, r"at most 128 × 128 pixels and .* got \(2, 9, 129\)"),
         ({"image": torch.rand(2, 2, 9)}, ValueError, r"too small for a kernel of \(3, 3\), got \(2, 2, 9\)"),
-        ({"layer": nn.Conv2d(4, 2, 3), "image": torch.rand(4, 9, 9)}, ValueError, r"1 to 3 channels.*got \(4, 9, 9\)"),
+        (
+            {"layer": nn.Conv2d(4, 2, 3), "image": torch.rand(3, 9, 9)},
+            ValueError,
+            r"must be \(4, H, W\).*got \(3, 9, 9\)",
+        ),
+        (
+            {"layer": nn.Conv2d(17, 1, 3), "image": torch.rand(17, 128, 128)},
+            ValueError,
+            r"262,144 values, got \(17, 128, 128\)",
+        ),
+        (
+            {"layer": nn.Conv2d(512, 60, 3), "image": torch.rand(512, 9, 9)},
+            ValueError,
+            "at most 262,144 weights, got 276,480",
+        ),
+        ({"input_channel": 1}, traitlets.TraitError, "input_channel must be 0 to 0, got 1"),
         ({"row": 7}, traitlets.TraitError, "row must be 0 to 6, got 7"),
     ],
 )

@@ -131,6 +131,10 @@ def test_bad_records():
     with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
         TrainingView(["x"], 0, 3, 3)
     assert json.loads(view.records) == []
+    with pytest.raises(
+        traitlets.TraitError, match="epoch must be None, for the newest, or one that was recorded, got 0"
+    ):
+        view.epoch = 0
 
 
 @pytest.mark.parametrize("name", ["mixer", "dynamic", "training", "toolkit"])
