@@ -1,12 +1,13 @@
 """The tests, but those in a browser, on the oldest versions that pyproject.toml admits: python run.py oldest [PYTEST ARGUMENT ...]
 
 An environment of its own in .venv-oldest: every lower bound of the dependencies becomes a pin. The tools of the tests are
-today's. Made once; delete the folder to make it anew.
+today's. Made once, and anew when the bounds have changed.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -22,6 +23,7 @@ except ModuleNotFoundError:  # Python 3.10
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / ".venv-oldest"
 PYTHON = FOLDER / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = FOLDER / "pins.txt"
 SHOWN = ("torch", "torchvision", "numpy", "matplotlib", "pillow", "ipywidgets", "anywidget", "timm")
 
 
@@ -36,11 +38,13 @@ def main(arguments: list[str]) -> int:
     """Make the environment, run the tests in it; pytest's exit status."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pins = [oldest(requirement) for requirement in project["dependencies"]]
-    if not PYTHON.exists():
+    if not STAMP.exists() or STAMP.read_text(encoding="utf-8") != " ".join(pins):
+        shutil.rmtree(FOLDER, ignore_errors=True)
         print(f"Making {FOLDER.name}: {' '.join(pins)}", flush=True)
         venv.create(FOLDER, with_pip=True)
         pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *pins, "-e", f"{ROOT}[test]"], check=True)
+        STAMP.write_text(" ".join(pins), encoding="utf-8")
     versions = f"from importlib.metadata import version; print(*(f'{{n}} {{version(n)}}' for n in {SHOWN}), sep=', ')"
     subprocess.run([str(PYTHON), "-c", versions], check=True)
     return subprocess.call(

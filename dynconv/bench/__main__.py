@@ -17,6 +17,7 @@ from .measure import interleaved, peak_memory
 from .networks import NETWORKS, steps
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+IMAGES = 8, 128  # for whole networks: how many, and their height and width
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,7 +70,7 @@ def _case(case, args, backward: bool) -> dict:
 
 
 def _network(name: str, args, train: bool) -> dict:
-    functions = steps(name, args.num_kernels, args.device, batch=8, size=128, train=train)
+    functions = steps(name, args.num_kernels, args.device, *IMAGES, train=train)
     seconds = interleaved(functions, args.device, 4 * args.seconds, least=5)
     memory = {kind: peak_memory(function, args.device) for kind, function in functions.items()}
     return {"network": name, "train": train, "seconds": seconds, "peak_bytes": memory}
@@ -92,7 +93,7 @@ def _print_cases(rows: list[dict], title: str) -> None:
 
 
 def _print_networks(rows: list[dict]) -> None:
-    print("\n**whole networks**, 8 images of 128 × 128: dynamic over static\n")
+    print(f"\n**whole networks**, {IMAGES[0]} images of {IMAGES[1]} × {IMAGES[1]}: dynamic over static\n")
     print("| network | step | static ms | time | peak memory |\n| --- | --- | --: | --: | --: |")
     for row in rows:
         static, dynamic = row["seconds"]["static"], row["seconds"]["dynamic"]

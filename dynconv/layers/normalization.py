@@ -24,7 +24,7 @@ class _UnitClamp(torch.autograd.Function):
 
     @staticmethod
     def forward(rho: Tensor) -> Tensor:
-        return rho.clamp(0, 1)
+        return rho.clamp(0.0, 1.0)  # as integers, torch 2.8 cannot export them to ONNX
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:

@@ -45,7 +45,8 @@ def test_networks_step():
 
 def test_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "CASES", [Case(2, 4, 4, 6)])
-    monkeypatch.setattr(command, "NETWORKS", ["resnet18"])
+    monkeypatch.setattr(command, "NETWORKS", ["mobilenet_v2"])
+    monkeypatch.setattr(command, "IMAGES", (2, 32))
     threads = torch.get_num_threads()
     assert (
         command.main(["--seconds", "0", "--num-kernels", "2", "--threads", "1", "--json", str(tmp_path / "b.json")])
@@ -54,7 +55,10 @@ def test_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     torch.set_num_threads(threads)
     said, written = capsys.readouterr().out, json.loads((tmp_path / "b.json").read_text())
     assert said.count("| 2 × 4 → 4, 6², 3×3 |") == 2
-    assert [(n["network"], n["train"]) for n in written["networks"]] == [("resnet18", False), ("resnet18", True)]
+    assert [(n["network"], n["train"]) for n in written["networks"]] == [
+        ("mobilenet_v2", False),
+        ("mobilenet_v2", True),
+    ]
     row = written["cases"][0]
     assert f"{row['seconds']['auto'] / row['seconds']['static']:.2f}" in said
 

@@ -3,7 +3,7 @@
 For each instrument of each lesson: arrow keys on a slider, milliseconds from the key until the frame with the changed picture is
 painted; then a drag: updates a second, and milliseconds in which pictures still change after the hand let go. Beside them, the
 Mixer's pictures as most notebooks make them: ipywidgets' interact around matplotlib; and the dynamic view of a layer that
-takes 0.2 s longer.
+takes 0.2 s longer; and a widget in which a slider changes one word, the least there can be.
 """
 
 from __future__ import annotations
@@ -46,7 +46,18 @@ slowed = DynamicView(layer, images)
 slowed.kind = "DynamicView-slowed"
 slowed
 """
-ADDED = {"02_softmax_mixing": USUAL, "11_the_verdict": SLOWED}  # cells at the end of lessons
+# the least that a widget can do: what is measured here is what the browser and JupyterLab take for any change at all
+WORD = """
+import anywidget, traitlets
+
+class Word(anywidget.AnyWidget):
+    _esm = "export default { render({ el }) { el.className = 'dynconv'; el.dataset.kind = 'one changed word'; " \
+        "el.innerHTML = '<label>any <input type=range></label> <b></b>'; const [input, word] = el.querySelectorAll('input, b'); " \
+        "input.oninput = () => { word.textContent = input.value; }; } }"
+
+Word()
+"""
+ADDED = {"00_start_here": WORD, "02_softmax_mixing": USUAL, "11_the_verdict": SLOWED}  # cells at the end of lessons
 # Counts what a reader sees change below `root`: strokes on canvases, words, lengths, pictures; not the controls themselves.
 WATCH = """root => {
   const seen = { strokes: 0, keys: [], updates: [], frames: 0, blanks: 0, shift: 0, on: false };
