@@ -139,9 +139,8 @@ class Lesson:
         """Run all cells; raise with the first error a cell shows."""
         self.page.evaluate("""() => { window.__ran = null; window.jupyterapp.commands.execute('notebook:run-all-cells')
             .then(() => { window.__ran = 'ok'; }, (e) => { window.__ran = String(e); }); }""")
-        self.page.wait_for_function(
-            "window.__ran !== null", timeout=seconds * 1000, polling=200
-        )  # a frame each would cost a core
+        # looking every frame would keep a core busy with frames
+        self.page.wait_for_function("window.__ran !== null", timeout=seconds * 1000, polling=200)
         failed = self.page.evaluate("""() => window.jupyterapp.shell.currentWidget.content.widgets
             .filter((c) => c.model.type === 'code')
             .flatMap((c) => c.model.outputs.toJSON().filter((o) => o.output_type === 'error').map((o) => `${o.ename}: ${o.evalue}`)

@@ -252,7 +252,8 @@ WALK = f"""(root) => {{
 
 
 def serious_violations(tab, **options):
-    found = Axe().run(tab, options={"runOnly": ["wcag2a", "wcag2aa"], **options}).response["violations"]
+    options = {"runOnly": ["wcag2a", "wcag2aa"], "resultTypes": ["violations"], **options}
+    found = Axe().run(tab, options=options).response["violations"]
     serious = [v for v in found if v["impact"] in ("serious", "critical")]
     return {v["id"]: [node["html"][:120] for node in v["nodes"][:3]] for v in serious}
 
