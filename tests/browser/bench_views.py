@@ -47,16 +47,20 @@ slowed.kind = "DynamicView-slowed"
 slowed
 """
 # the least that a widget can do: what is measured here is what the browser and JupyterLab take for any change at all
-WORD = """
+WORD = '''
 import anywidget, traitlets
 
 class Word(anywidget.AnyWidget):
-    _esm = "export default { render({ el }) { el.className = 'dynconv'; el.dataset.kind = 'one changed word'; " \
-        "el.innerHTML = '<label>any <input type=range></label> <b></b>'; const [input, word] = el.querySelectorAll('input, b'); " \
-        "input.oninput = () => { word.textContent = input.value; }; } }"
+    _esm = """export default { render({ el }) {
+      el.className = 'dynconv';
+      el.dataset.kind = 'one changed word';
+      el.innerHTML = '<label>any <input type=range min=0 max=100 data-lm-suppress-shortcuts=true></label> <b></b>';
+      const [input, word] = el.querySelectorAll('input, b');
+      input.oninput = () => { word.textContent = input.value; };
+    } }"""
 
 Word()
-"""
+'''
 ADDED = {"00_start_here": WORD, "02_softmax_mixing": USUAL, "11_the_verdict": SLOWED}  # cells at the end of lessons
 # Counts what a reader sees change below `root`: strokes on canvases, words, lengths, pictures; not the controls themselves.
 WATCH = """root => {
