@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .mixing import mix_kernels
+from .tiled import fits, tiled_conv
 
 __all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image", "dynamic_conv"]
 
@@ -88,7 +89,8 @@ def dynamic_conv(
         padding_mode: "zeros", "reflect", "replicate" or "circular", as in ``torch.nn.Conv2d``.
         method: the same numbers by different roads. "grouped" mixes the kernels and runs one convolution in which each
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
-            exports); "unfold" mixes the kernels and multiplies them with every patch; "auto" chooses.
+            exports); "unfold" mixes the kernels and multiplies them with every patch; "tiled" does so a few kernels at a
+            time, in memory that is used again (on CPUs, one group; elsewhere it is "unfold"); "auto" chooses.
 
     Raises:
         ValueError: shapes, groups, padding or method do not fit; the message names the value.
@@ -102,6 +104,10 @@ def dynamic_conv(
         method = choose_method(x, weight)
     if method not in METHODS:
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    if method == "tiled":
+        if fits(x, weight):
+            return tiled_conv(x, weight, attention, bias, stride, padding, dilation)
+        method = "unfold"
     if method == "outputs":
         return _outputs(x, weight, attention, bias, stride, padding, dilation, groups)
     geometry = stride, padding, dilation, groups
@@ -157,7 +163,7 @@ def conv_per_image(
     x, padding = _pad(x, kernel.shape[3:], stride, padding, dilation, padding_mode)
     if method == "auto":
         method = choose_method(x, kernel)
-        method = "unfold" if method == "outputs" else method  # there are no K outputs to mix
+        method = method if method in PER_IMAGE else "unfold"  # nothing is left to mix
     return PER_IMAGE[method](x, kernel, bias, stride, padding, dilation, groups)
 
 
@@ -170,10 +176,12 @@ def choose_method(x: Tensor, weight: Tensor) -> str:
         return "outputs"
     if x.shape[0] == 1:  # one group: a plain convolution
         return "grouped"
-    # a batched matrix product is faster where patches cost nothing, and where a large kernel sees few positions;
+    # a matrix product is faster where patches cost nothing, and, on a CPU, where a large kernel sees few positions;
     # 4096 was measured: python run.py bench
     few_positions = weight[0].numel() >= 4096 * x.shape[2:].numel()
-    return "unfold" if pointwise or (few_positions and x.device.type == "cpu") else "grouped"
+    if pointwise or (few_positions and x.device.type == "cpu"):
+        return "tiled" if fits(x, weight) else "unfold"
+    return "grouped"
 
 
 def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
@@ -232,7 +240,7 @@ def patches(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int], dilati
 
 
 PER_IMAGE = {"grouped": _grouped, "unfold": _unfold}
-METHODS = ("grouped", "outputs", "unfold")
+METHODS = ("grouped", "outputs", "unfold", "tiled")
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:
