@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .mixing import mix_kernels
-from .tiled import fits, tiled_conv
+from .tiled import fits, pays, tiled_conv
 
 __all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image", "dynamic_conv"]
 
@@ -180,7 +180,7 @@ def choose_method(x: Tensor, weight: Tensor) -> str:
     # 4096 was measured: python run.py bench
     few_positions = weight[0].numel() >= 4096 * x.shape[2:].numel()
     if pointwise or (few_positions and x.device.type == "cpu"):
-        return "tiled" if fits(x, weight) else "unfold"
+        return "tiled" if pays(x, weight) else "unfold"
     return "grouped"
 
 

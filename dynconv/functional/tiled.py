@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fits", "tiled_conv"]
+__all__ = ["fits", "pays", "tiled_conv"]
 
-TILE, FEWEST_IMAGES, FEWEST_CHANNELS = 2_000_000, 8, 64  # bytes of mixed kernels in a tile, unless that is too few
+TILE, FEWEST_IMAGES, FEWEST_CHANNELS = 2_000_000, 8, 128  # bytes of mixed kernels in a tile, unless that is too few
 ORDER = 2  # how many times as many numbers as the patches the kernels may have and still be reordered
 
 
@@ -27,6 +27,11 @@ def fits(x: Tensor, weight: Tensor) -> bool:
     one_group = x.shape[1] == weight.shape[2]
     transformed = torch._C._are_functorch_transforms_active()  # torch.func: what torch's own Function asks
     return plain and exact and one_group and not (traced or transformed or torch.is_autocast_enabled("cpu"))
+
+
+def pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether the mixed kernels are more than one tile holds: below that, "unfold" does the same with less ado."""
+    return fits(x, weight) and x.shape[0] * weight[0].numel() * x.element_size() > TILE
 
 
 def tiled_conv(x, weight, attention, bias, stride, padding, dilation) -> Tensor:

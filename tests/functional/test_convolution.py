@@ -85,7 +85,14 @@ def test_a_few_images_at_a_time_is_all_at_once(method, monkeypatch):
 
 @pytest.mark.parametrize(
     ("batch", "kernel", "size", "method"),
-    [(1, 3, 8, "grouped"), (8, 3, 56, "grouped"), (8, 3, 4, "tiled"), (8, 1, 56, "tiled"), (0, 3, 8, "outputs")],
+    [
+        (1, 3, 8, "grouped"),
+        (8, 3, 56, "grouped"),
+        (8, 3, 4, "tiled"),
+        (8, 1, 56, "unfold"),
+        (64, 1, 7, "tiled"),
+        (0, 3, 8, "outputs"),
+    ],
 )
 def test_the_road_that_auto_takes(batch, kernel, size, method):
     x, weight = torch.empty(batch, 128, size, size), torch.empty(4, 128, 128, kernel, kernel)
