@@ -155,7 +155,9 @@ def links(args, rest):
 
 def set_up(extras, cpu=False):
     """Make .venv hold this checkout and `extras`; do nothing when it does already."""
-    wanted = {"pyproject": hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest(), "root": str(ROOT)}
+    sources = {"pyproject": ROOT / "pyproject.toml", "native": ROOT / "dynconv" / "native" / "convolution.cpp"}
+    wanted = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sources.items()}
+    wanted["root"] = str(ROOT)
     done = read_stamp()
     installed = done.pop("extras", [])
     if done == wanted and set(extras) <= set(installed) and PYTHON.exists():
@@ -177,6 +179,8 @@ def set_up(extras, cpu=False):
     target = "." + (f"[{','.join(extras)}]" if extras else "")
     pip("Installing PyTorch, JupyterLab and the lessons" + " and the test tools" * ("test" in extras), "-e", target)
     quiet_jupyterlab()
+    say("Building the C++ part, where there is a compiler …")
+    call([PYTHON, "-m", "dynconv.native"])  # says whether it could; without it everything works, some layers slower
     STAMP.write_text(json.dumps({**wanted, "extras": extras}), encoding="utf-8")
 
 

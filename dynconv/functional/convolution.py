@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import native
+from . import tiled
+from .fused import fits, fused_conv
 from .mixing import mix_kernels
-from .tiled import fits, pays, tiled_conv
 
 __all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image", "dynamic_conv"]
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
+# where one road overtakes another, measured: python run.py bench --all
+NATIVE_IMAGES, NATIVE_POSITIONS, MANY_WEIGHTS = 4, 256, 4096
 
 
 def conv(
@@ -90,7 +95,9 @@ def dynamic_conv(
         method: the same numbers by different roads. "grouped" mixes the kernels and runs one convolution in which each
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
             exports); "unfold" mixes the kernels and multiplies them with every patch; "tiled" does so a few kernels at a
-            time, in memory that is used again (on CPUs, one group; elsewhere it is "unfold"); "auto" chooses.
+            time, in memory that is used again (on CPUs, one group; elsewhere it is "unfold"); "native" mixes them in the
+            cache, in C++ (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is
+            "unfold"); "auto" chooses.
 
     Raises:
         ValueError: shapes, groups, padding or method do not fit; the message names the value.
@@ -101,12 +108,12 @@ def dynamic_conv(
     stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
     x, padding = _pad(x, weight.shape[3:], stride, padding, dilation, padding_mode)
     if method == "auto":
-        method = choose_method(x, weight)
+        method = choose_method(x, weight, stride)
     if method not in METHODS:
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    if method == "tiled":
-        if fits(x, weight):
-            return tiled_conv(x, weight, attention, bias, stride, padding, dilation)
+    if method in ENGINES:
+        if fits(x, weight, attention) and (method != "native" or native.fits(x, weight)):
+            return fused_conv(ENGINES[method], x, weight, attention, bias, stride, padding, dilation)
         method = "unfold"
     if method == "outputs":
         return _outputs(x, weight, attention, bias, stride, padding, dilation, groups)
@@ -162,26 +169,33 @@ def conv_per_image(
     stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
     x, padding = _pad(x, kernel.shape[3:], stride, padding, dilation, padding_mode)
     if method == "auto":
-        method = choose_method(x, kernel)
-        method = method if method in PER_IMAGE else "unfold"  # nothing is left to mix
+        method = _choose_per_image(x, kernel)
     return PER_IMAGE[method](x, kernel, bias, stride, padding, dilation, groups)
 
 
-def choose_method(x: Tensor, weight: Tensor) -> str:
-    """Name the road ``method="auto"`` takes: from shapes, and from the device."""
-    pointwise = all(size == 1 for size in weight.shape[3:])
+def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = ()) -> str:
+    """Name the road ``method="auto"`` takes: from shapes, from the device, and from what is built."""
     if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
-        return "unfold" if pointwise else "outputs"
+        return "unfold" if _pointwise(weight) else "outputs"
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
-    if x.shape[0] == 1:  # one group: a plain convolution
-        return "grouped"
-    # a matrix product is faster where patches cost nothing, and, on a CPU, where a large kernel sees few positions;
-    # 4096 was measured: python run.py bench
-    few_positions = weight[0].numel() >= 4096 * x.shape[2:].numel()
-    if pointwise or (few_positions and x.device.type == "cpu"):
-        return "tiled" if pays(x, weight) else "unfold"
-    return "grouped"
+    positions = x.shape[2:].numel() // math.prod(stride)  # of the output
+    if x.shape[0] >= NATIVE_IMAGES and positions <= NATIVE_POSITIONS and fits(x, weight) and native.fits(x, weight):
+        return "native"
+    method = _choose_per_image(x, weight)
+    return "tiled" if method == "unfold" and fits(x, weight) and tiled.pays(x, weight) else method
+
+
+def _choose_per_image(x: Tensor, kernel: Tensor) -> str:
+    """ "unfold" where patches cost nothing or, on a CPU, where a large kernel sees few positions; else "grouped"."""
+    if torch.compiler.is_exporting() or x.shape[0] == 0:
+        return "unfold"
+    few_positions = x.device.type == "cpu" and kernel[0].numel() >= MANY_WEIGHTS * x.shape[2:].numel()
+    return "unfold" if x.shape[0] > 1 and (_pointwise(kernel) or few_positions) else "grouped"
+
+
+def _pointwise(weight):
+    return weight.shape[3:].numel() == 1
 
 
 def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
@@ -240,7 +254,8 @@ def patches(x: Tensor, kernel_size: Sequence[int], stride: Sequence[int], dilati
 
 
 PER_IMAGE = {"grouped": _grouped, "unfold": _unfold}
-METHODS = ("grouped", "outputs", "unfold", "tiled")
+ENGINES = {"tiled": tiled, "native": native}
+METHODS = ("outputs", *PER_IMAGE, *ENGINES)
 
 
 def _per_channel(values: Tensor, like: Tensor) -> Tensor:

@@ -13,76 +13,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fits", "pays", "tiled_conv"]
+__all__ = ["backward", "forward", "pays"]
 
 TILE, FEWEST_IMAGES, FEWEST_CHANNELS = 2_000_000, 8, 128  # bytes of mixed kernels in a tile, unless that is too few
 ORDER = 2  # how many times as many numbers as the patches the kernels may have and still be reordered
 
 
-def fits(x: Tensor, weight: Tensor) -> bool:
-    """Whether :func:`tiled_conv` can take these: real tensors on a CPU, one group, nobody tracing, casting or transforming."""
-    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()
-    plain = all(type(t) in (Tensor, torch.nn.Parameter) and t.device.type == "cpu" for t in (x, weight))
-    exact = x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)
-    one_group = x.shape[1] == weight.shape[2]
-    transformed = torch._C._are_functorch_transforms_active()  # torch.func: what torch's own Function asks
-    return plain and exact and one_group and not (traced or transformed or torch.is_autocast_enabled("cpu"))
-
-
 def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether the mixed kernels are more than one tile holds: below that, "unfold" does the same with less ado."""
-    return fits(x, weight) and x.shape[0] * weight[0].numel() * x.element_size() > TILE
+    return x.shape[0] * weight[0].numel() * x.element_size() > TILE
 
 
-def tiled_conv(x, weight, attention, bias, stride, padding, dilation) -> Tensor:
-    """(B, C, *S), (K, O, C, *kernel), (B, K) → (B, O, *S'); the geometry as tuples, one number a dimension."""
-    y = _Tiled.apply(x, weight, attention, stride, padding, dilation)
-    if bias is None:
-        return y
-    mixed = attention @ bias  # (B, O)
-    return y.add_(mixed.reshape(*mixed.shape, *[1] * (y.ndim - 2)))
+def forward(x: Tensor, weight: Tensor, attention: Tensor, spatial, stride, padding, dilation) -> Tensor:
+    """(B, C, *S), (K, O, C, *kernel), (B, K) → (B, O, *spatial)."""
+    plan = _Plan(x, weight, spatial, stride, padding, dilation)
+    matrix, scratch = plan.matrix(weight), plan.scratch(x)
+    output = x.new_empty(x.shape[0], weight.shape[1], *spatial)
+    y = output.flatten(2)  # (B, O, S'), the same memory
+    for images in plan.images:
+        columns = plan.columns(x[images])
+        for rows in plan.rows:
+            kernel = plan.mix(matrix, attention[images], rows, scratch)
+            torch.bmm(kernel, columns, out=y[images, rows])
+    return output
 
 
-class _Tiled(torch.autograd.Function):
-    @staticmethod
-    def forward(x, weight, attention, stride, padding, dilation):
-        plan = _Plan(x, weight, stride, padding, dilation)
-        matrix, scratch = plan.matrix(weight), plan.scratch(x)
-        output = x.new_empty(x.shape[0], weight.shape[1], *plan.spatial)
-        y = output.flatten(2)  # (B, O, S'), the same memory
-        for images in plan.images:
-            columns = plan.columns(x[images])
-            for rows in plan.rows:
-                kernel = plan.mix(matrix, attention[images], rows, scratch)
-                torch.bmm(kernel, columns, out=y[images, rows])
-        return output
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:3])
-        ctx.save_for_forward(*inputs[:3])
-        ctx.geometry = inputs[3:]
-
-    @staticmethod
-    def backward(ctx, grad):
-        x, weight, attention = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient shall be differentiated again
-            y = _whole(x, weight, attention, *ctx.geometry)
-            wanted = [t for t, needed in zip((x, weight, attention), ctx.needs_input_grad, strict=False) if needed]
-            found = iter(torch.autograd.grad(y, wanted, grad, create_graph=True))
-            return *(next(found) if needed else None for needed in ctx.needs_input_grad[:3]), None, None, None
-        return *_backward(x, weight, attention, grad, ctx.geometry, ctx.needs_input_grad), None, None, None
-
-    @staticmethod
-    def jvp(ctx, *changes):
-        given = ctx.saved_tensors  # the product is linear in each of the three
-        return sum(
-            _whole(*given[:i], changes[i], *given[i + 1 :], *ctx.geometry) for i in range(3) if changes[i] is not None
-        )
-
-
-def _backward(x, weight, attention, grad, geometry, needed):
-    plan = _Plan(x, weight, *geometry)
+def backward(x, weight, attention, grad, stride, padding, dilation, needed):
+    """From the gradient of the outputs those of the three inputs, each where it is needed."""
+    plan = _Plan(x, weight, grad.shape[2:], stride, padding, dilation)
     matrix, scratch, change = plan.matrix(weight), plan.scratch(x), plan.scratch(x)
     grad = grad.reshape(*grad.shape[:2], -1)  # (B, O, S')
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needed[0] else None
@@ -115,20 +73,13 @@ class _Plan:
     A patch lies channels last, in runs as long as the channels, unless reordering the kernels would cost more.
     """
 
-    def __init__(self, x, weight, stride, padding, dilation):
+    def __init__(self, x, weight, spatial, stride, padding, dilation):
         batch, self.channels = x.shape[:2]
         self.kernel = weight.shape[3:]
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.sizes = x.shape[2:]
-        self.spatial = tuple(
-            (size + 2 * p - gap * (k - 1) - 1) // step + 1
-            for size, k, step, p, gap in zip(self.sizes, self.kernel, stride, padding, dilation, strict=True)
-        )
-        if min(self.spatial) < 1:
-            raise ValueError(
-                f"kernel {tuple(self.kernel)} is larger than the padded input, {tuple(self.sizes)} + 2 × {padding}"
-            )
-        self.positions = torch.Size(self.spatial).numel()
+        self.spatial = spatial
+        self.positions = torch.Size(spatial).numel()
         out, self.length = weight.shape[1], weight[0, 0].numel()
         self.last = self.kernel.numel() > 1 and weight.numel() <= ORDER * batch * self.positions * self.length
         row = self.length * x.element_size()
@@ -204,10 +155,3 @@ class _Plan:
 
     def _inside(self):
         return (slice(None), *(slice(p, p + s) for p, s in zip(self.padding, self.sizes, strict=True)))
-
-
-def _whole(x, weight, attention, stride, padding, dilation):
-    """The same in one piece, of operations that torch can differentiate again."""
-    from .convolution import dynamic_conv
-
-    return dynamic_conv(x, weight, attention, None, stride, padding, dilation, method="unfold")

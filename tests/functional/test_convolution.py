@@ -84,19 +84,24 @@ def test_a_few_images_at_a_time_is_all_at_once(method, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("batch", "kernel", "size", "method"),
+    ("batch", "kernel", "size", "method", "built"),
     [
-        (1, 3, 8, "grouped"),
-        (8, 3, 56, "grouped"),
-        (8, 3, 4, "tiled"),
-        (8, 1, 56, "unfold"),
-        (64, 1, 7, "tiled"),
-        (0, 3, 8, "outputs"),
+        (1, 3, 8, "grouped", "grouped"),
+        (8, 3, 56, "grouped", "grouped"),
+        (8, 3, 4, "tiled", "native"),
+        (8, 3, 14, "grouped", "native"),
+        (8, 1, 56, "unfold", "unfold"),
+        (64, 1, 7, "tiled", "native"),
+        (2, 1, 7, "unfold", "unfold"),
+        (0, 3, 8, "outputs", "outputs"),
     ],
 )
-def test_the_road_that_auto_takes(batch, kernel, size, method):
+def test_the_road_that_auto_takes(batch, kernel, size, method, built, monkeypatch):
     x, weight = torch.empty(batch, 128, size, size), torch.empty(4, 128, 128, kernel, kernel)
-    assert choose_method(x, weight) == method
+    for library, expected in ((None, method), (object(), built)):
+        monkeypatch.setattr("dynconv.native.convolution.library", lambda found=library: found)
+        assert choose_method(x, weight) == expected
+        assert choose_method(x.double(), weight.double()) == method
 
 
 @CASES

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dynconv.functional import dynamic_conv, tiled
+from dynconv.functional import dynamic_conv, fused, tiled
 
 GEOMETRIES = [
     # batch, K, out, channels, kernel, size, options
@@ -98,10 +98,10 @@ def test_a_kernel_larger_than_the_input():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_where_tiles_do_not_fit_the_patches_go(groups):
     x, weight, attention = torch.randn(2, 4, 5, 5), torch.randn(2, 6, 4 // groups, 3, 3), torch.rand(2, 2)
-    assert tiled.fits(x, weight) == (groups == 1)
-    assert not tiled.fits(x.bfloat16(), weight.bfloat16())
-    assert not tiled.fits(x.to("meta"), weight)
+    assert fused.fits(x, weight, attention) == (groups == 1)
+    assert not fused.fits(x.bfloat16(), weight.bfloat16(), attention)
+    assert not fused.fits(x.to("meta"), weight, attention)
     with torch.autocast("cpu"):
-        assert not tiled.fits(x, weight)
+        assert not fused.fits(x, weight, attention)
     y = dynamic_conv(x, weight, attention, groups=groups, method="tiled")
     torch.testing.assert_close(y, dynamic_conv(x, weight, attention, groups=groups, method="grouped"))

@@ -1,0 +1,214 @@
+"""The C++ library: the definition over random geometries, whatever the processor knows, and what autograd asks of it."""
+
+import os
+import platform
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynconv import DynamicConv2d, native
+from dynconv.functional import dynamic_conv
+from dynconv.native import building
+
+CASES = settings(max_examples=60, deadline=None, derandomize=True)
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library():
+    try:
+        native.build()
+    except RuntimeError as reason:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(reason))
+    assert native.library() is not None
+
+
+@st.composite
+def geometries(draw):
+    """A random dynamic convolution, scaled so that outputs are about 1."""
+    batch, num_kernels = draw(st.integers(1, 20)), draw(st.integers(1, 9))
+    channels, out = draw(st.integers(1, 40)), draw(st.integers(1, 70))
+    kernel = [draw(st.integers(1, 5)) for _ in range(2)]
+    options = {
+        name: tuple(draw(st.integers(least, most)) for _ in range(2))
+        for name, least, most in (("stride", 1, 3), ("padding", 0, 5), ("dilation", 1, 2))
+    }
+    sizes = [draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 20)) for d, k, p in zip(options["dilation"], kernel, options["padding"], strict=True)]  # fmt: skip
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
+    shapes = (batch, channels, *sizes), (num_kernels, out, channels, *kernel), (batch, num_kernels), (num_kernels, out)
+    x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    return x, weight / weight[0, 0].numel() ** 0.5, attention / num_kernels**0.5, bias, options
+
+
+def answers(tensors, options, method):
+    leaves = [t.detach().requires_grad_() for t in tensors]
+    y = dynamic_conv(*leaves, **options, method=method)
+    direction = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape) / y[0, 0].numel() ** 0.5
+    return y, *torch.autograd.grad((y * direction).sum(), leaves)
+
+
+def agrees(geometry):
+    *tensors, options = geometry
+    found = answers(tensors, options, "native")
+    expected = answers([t.double() for t in tensors], options, "outputs")
+    for ours, theirs in zip(found, expected, strict=True):
+        scale = theirs.abs().max().clamp(min=1)  # gradients sum over images and positions
+        torch.testing.assert_close(ours.double() / scale, theirs / scale, **CLOSE)
+
+
+@CASES
+@given(geometries())
+def test_output_and_gradients_are_the_definitions(geometry):
+    agrees(geometry)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are x86-64's instruction sets")
+@pytest.mark.parametrize("instructions", [("-march=x86-64",), ("-mavx2", "-mfma"), ("-mavx512f", "-mfma")], ids=str)
+def test_on_other_processors(instructions, tmp_path, monkeypatch):
+    if any(flag[2:] not in building._processor().split() for flag in instructions if not flag.startswith("-march")):
+        pytest.skip(f"this processor does not know {instructions}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(building, "FLAGS", (*(f for f in building.FLAGS if f != "-march=native"), *instructions))
+    monkeypatch.setattr(building, "_place", building._place.__wrapped__)
+    monkeypatch.setattr("dynconv.native.convolution.library", lambda: loaded)
+    assert str(tmp_path) in str(native.build())
+    loaded = native.library()
+    settings(max_examples=15, deadline=None, derandomize=True)(given(geometries())(agrees))()
+    monkeypatch.undo()
+    native.library.cache_clear()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_threads(threads):
+    x, weight, attention = torch.randn(7, 12, 9, 8), torch.randn(4, 33, 12, 3, 3), torch.randn(7, 4)
+    before = torch.get_num_threads()
+    expected = answers((x, weight, attention), {"padding": 1}, "native")
+    torch.set_num_threads(threads)
+    try:
+        found = answers((x, weight, attention), {"padding": 1}, "native")
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-5)
+
+
+def test_any_memory_layout_and_a_gradient_that_is_expanded():
+    x, weight, attention = torch.randn(4, 6, 8, 8), torch.randn(3, 5, 6, 3, 3), torch.randn(3, 4).T
+    strange = x.to(memory_format=torch.channels_last)[:, :, ::2], weight.transpose(3, 4), attention
+    results = []
+    for method in ("native", "grouped"):
+        leaves = [t.detach().requires_grad_() for t in strange]
+        y = dynamic_conv(*leaves, method=method)
+        results.append((y, *torch.autograd.grad(y.sum(), leaves)))  # the gradient of a sum is one number, expanded
+    torch.testing.assert_close(*results, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_gradient_alone_is_the_gradient_among_others(wanted, stride):
+    tensors = torch.randn(5, 6, 8, 8), torch.randn(3, 7, 6, 3, 3), torch.randn(5, 3)
+    among = answers(tensors, {"stride": stride, "padding": 1}, "native")[1 + wanted]
+    leaves = [t.requires_grad_(i == wanted) for i, t in enumerate(tensors)]
+    y = dynamic_conv(*leaves, stride=stride, padding=1, method="native")
+    direction = torch.linspace(-1, 1, y.numel()).reshape(y.shape) / y[0, 0].numel() ** 0.5
+    torch.testing.assert_close(torch.autograd.grad((y * direction).sum(), leaves[wanted])[0], among)
+
+
+def test_derivatives_of_derivatives():
+    tensors = [torch.randn(shape, requires_grad=True) for shape in ((4, 3, 5, 5), (2, 4, 3, 3, 3), (4, 2))]
+    found = []
+    for method in ("native", "grouped"):
+        first = torch.autograd.grad(dynamic_conv(*tensors, method=method).square().sum(), tensors, create_graph=True)
+        found.append(torch.autograd.grad(sum(g.square().sum() for g in first), tensors))
+    torch.testing.assert_close(*found, atol=1e-2, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["double", "bfloat16", "three dimensions", "no images", "groups"])
+def test_what_it_does_not_take_goes_by_patches(change):
+    x, weight, attention, options = torch.randn(4, 6, 5, 5), torch.randn(2, 8, 6, 3, 3), torch.rand(4, 2), {}
+    if change in ("double", "bfloat16"):
+        x, weight, attention = (getattr(t, change)() for t in (x, weight, attention))
+    elif change == "three dimensions":
+        x, weight = x[..., None], weight[..., None]
+    elif change == "no images":
+        x, attention = x[:0], attention[:0]
+    else:
+        weight, options = weight[:, :, :3], {"groups": 2}
+    y = dynamic_conv(x, weight, attention, **options, method="native")
+    torch.testing.assert_close(y, dynamic_conv(x, weight, attention, **options, method="unfold"))
+
+
+def test_attention_of_another_precision_is_refused_as_torch_does():
+    x, weight = torch.randn(8, 6, 5, 5), torch.randn(2, 8, 6, 3, 3)
+    with pytest.raises(RuntimeError, match="dtype"):
+        dynamic_conv(x, weight, torch.rand(8, 2).double(), method="native")
+
+
+def test_a_kernel_larger_than_the_input():
+    x, weight, attention = torch.randn(4, 3, 2, 2), torch.randn(2, 4, 3, 3, 3), torch.rand(4, 2)
+    with pytest.raises(ValueError, match=r"kernel \(3, 3\) is larger than the padded input, \(2, 2\)"):
+        dynamic_conv(x, weight, attention, method="native")
+
+
+def test_a_layer_learns_the_same_by_it():
+    x, learned = torch.randn(8, 8, 7, 7), []
+    for method in ("native", "grouped"):
+        torch.manual_seed(1)
+        layer = DynamicConv2d(8, 16, 3, padding=1, temperature=1.0, method=method)
+        optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+        for _ in range(10):
+            optimizer.zero_grad()
+            (layer(x) - 1).square().mean().backward()
+            optimizer.step()
+        learned.append(torch.cat([p.detach().flatten() for p in layer.parameters()]))
+    torch.testing.assert_close(*learned)
+
+
+# --------------------------------------------------------------------------------------------------------- building it
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A cache of its own, and no library loaded before or after."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(building, "_place", building._place.__wrapped__)
+    native.library.cache_clear()
+    yield tmp_path
+    monkeypatch.undo()
+    native.library.cache_clear()
+
+
+def test_without_a_compiler(elsewhere, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(elsewhere))
+    with pytest.raises(RuntimeError, match=r"no C\+\+ compiler was found \(c\+\+, g\+\+, clang\+\+\)"):
+        native.build()
+    assert native.library() is None
+
+
+def test_with_a_compiler_that_fails(elsewhere, monkeypatch):
+    monkeypatch.setattr(building, "FLAGS", (*building.FLAGS, "-no-such-flag"))
+    with pytest.raises(RuntimeError, match=r"failed with status 1:\n.*no-such-flag"):
+        native.build()
+    assert not list((elsewhere / "dynconv").iterdir())  # nothing half made is left
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="no-such-compiler could not be started"):
+        native.build()
+
+
+def test_a_damaged_library_is_named_and_left_aside(elsewhere):
+    place = building._place()
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"not a library")
+    with pytest.warns(UserWarning, match="delete that file and run: python -m dynconv.native"):
+        assert native.library() is None
+
+
+def test_it_can_be_left_aside(monkeypatch):
+    monkeypatch.setenv("DYNCONV_NATIVE", "0")
+    native.library.cache_clear()
+    assert native.library() is None
+    monkeypatch.undo()
+    native.library.cache_clear()
+    assert native.library() is not None
