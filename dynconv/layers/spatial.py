@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
 from ..functional.temperature import check_temperature
+from .inputs import check_images
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
 
@@ -43,7 +45,7 @@ class SpatialGate(nn.Module):
         (B, C, H, W) → (B, 1, H', W').
 
     Raises:
-        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     over, batched = "positions", True
@@ -51,9 +53,7 @@ class SpatialGate(nn.Module):
     def __init__(self, in_channels: int, stride: int = 1, temperature: float = 1.0, device=None, dtype=None) -> None:
         super().__init__()
         check_temperature(temperature)
-        for name, value in (("in_channels", in_channels), ("stride", stride)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_channels=in_channels, stride=stride)
         factory = {"device": device, "dtype": dtype}
         self.conv = nn.Conv2d(in_channels, 1, 3, stride, padding=1, **factory)
         self.fc = nn.Linear(in_channels, 1, **factory)
@@ -61,10 +61,7 @@ class SpatialGate(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z, (B, 1, H', W')."""
-        if x.ndim != 4 or x.shape[1] != self.conv.in_channels:
-            raise ValueError(f"SpatialGate expects (B, {self.conv.in_channels}, H, W), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise TypeError(f"SpatialGate expects floating point input, got {x.dtype}")
+        check_images(self, x, self.conv.in_channels, "H, W")
         return self.conv(x) + self.fc(x.mean((2, 3)))[..., None, None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,7 +114,7 @@ class SparseBlock(nn.Module):
 
     Raises:
         ValueError: an argument or the input's shape does not fit, or positions are to be skipped in training.
-        TypeError: input that is not floating point.
+        TypeError, RuntimeError: the input's dtype or device does not fit.
     """
 
     def __init__(
@@ -132,8 +129,7 @@ class SparseBlock(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
-        if out_channels < 1:
-            raise ValueError(f"out_channels must be at least 1, got {out_channels}")
+        check_counts(out_channels=out_channels)
         factory = {"device": device, "dtype": dtype}
         self.gate = SpatialGate(in_channels, stride, temperature, **factory)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, **factory)

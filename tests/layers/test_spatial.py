@@ -141,9 +141,9 @@ def test_the_price_reaches_the_gate_and_training_goes_towards_the_target():
 
 def test_errors_and_the_forced_ways():
     for build, message in (
-        (lambda: SparseBlock(4, 0), "out_channels must be at least 1, got 0"),
-        (lambda: SparseBlock(4, stride=0), "stride must be at least 1, got 0"),
-        (lambda: SpatialGate(0), "in_channels must be at least 1, got 0"),
+        (lambda: SparseBlock(4, 0), "out_channels must be an integer of at least 1, got 0"),
+        (lambda: SparseBlock(4, stride=0), "stride must be an integer of at least 1, got 0"),
+        (lambda: SpatialGate(0), "in_channels must be an integer of at least 1, got 0"),
         (lambda: SpatialGate(4, temperature=-1), "above 0, got -1"),
         (lambda: SparseBlock(4)(torch.zeros(2, 5, 8, 8)), r"expects \(B, 4, H, W\), got \(2, 5, 8, 8\)"),
         (lambda: SparseBlock(4, sparse=True).train()(torch.zeros(2, 4, 8, 8)), "cannot be skipped in training"),
