@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..functional import check_temperature, softmax_temperature
 from ..functional.checks import check_counts
+from .checkpoints import flatten_pointwise
 from .inputs import check_images
 
 __all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
@@ -90,10 +91,7 @@ class KernelAttention(nn.Module):
         return softmax_temperature(logits, self.temperature)
 
     def _load_from_state_dict(self, state, prefix, *args) -> None:
-        for name in ("fc1.weight", "fc2.weight"):
-            value = state.get(prefix + name)
-            if value is not None and value.ndim > 2:
-                state[prefix + name] = value.flatten(1)  # 1×1 convolutions elsewhere: (h, C, 1, 1) → (h, C)
+        flatten_pointwise(state, prefix, ("fc1", "fc2"))
         super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:

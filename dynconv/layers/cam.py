@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm as spectrally_normed
 
 from ..functional.cam import class_activation_map, normalize_map
 from ..functional.checks import check_counts
+from .checkpoints import rename
 from .inputs import check_images
 from .weighting import Weighting
 
@@ -112,7 +113,7 @@ class CAMAttention(nn.Module):
             use the same divided weight. torch pickles such a module by its ``state_dict`` only.
 
     Shape:
-        (B, C, H, W) → :class:`CAMOutput`.
+        (B, C, H, W) → :class:`CAMOutput`. The paper's code calls the two weights ``gap_fc`` and ``gmp_fc``: both load.
 
     Raises:
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
@@ -150,6 +151,10 @@ class CAMAttention(nn.Module):
         weighed = features.unsqueeze(1) * weights[..., None, None]  # (B, 2, C, H, W)
         attended = self.activation(self.conv1x1(weighed.flatten(1, 2)))  # (B, C, H, W)
         return CAMOutput(attended, logit, attended.sum(1, keepdim=True))
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"gap_fc": "average", "gmp_fc": "maximum"})
+        super()._load_from_state_dict(state, prefix, *args)
 
     def fold(self) -> nn.Conv2d:
         """The plain 1×1 convolution that computes ``attended`` before the activation: V diag(wa) and V diag(wm), added."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
 from ..functional.temperature import check_temperature
+from .checkpoints import rename
 from .inputs import check_images
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
@@ -68,6 +69,10 @@ class SpatialGate(nn.Module):
         logits = self.logits(x)
         return gumbel_sigmoid(logits, self.temperature) if self.training else (logits >= 0).to(logits.dtype)
 
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"maskconv.conv": "conv", "maskconv.fc": "fc"})
+        super()._load_from_state_dict(state, prefix, *args)
+
     def extra_repr(self) -> str:
         return f"temperature={self.temperature.item():g}"
 
@@ -110,7 +115,8 @@ class SparseBlock(nn.Module):
 
     Shape:
         (B, C, H, W) → (B, O, H', W'); with ``return_cost`` also a :class:`SparseCost`. A gate that was replaced by
-        fractions (:func:`dynconv.probe.intervene`) is multiplied in both ways.
+        fractions (:func:`dynconv.probe.intervene`) is multiplied in both ways. Checkpoints of the paper's basic block load
+        with ``strict=False``: they hold no temperature.
 
     Raises:
         ValueError: an argument or the input's shape does not fit, or positions are to be skipped in training.
@@ -172,6 +178,10 @@ class SparseBlock(nn.Module):
         is_open = gate != 0
         out = _normalized(self.bn2, _conv_at(hidden, is_open, self.conv2))  # (open, O)
         return _scatter(out * gate[is_open].unsqueeze(1).to(out.dtype), is_open)
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"masker": "gate", "downsample": "shortcut"})
+        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return "" if self.sparse is None else f"sparse={self.sparse}"

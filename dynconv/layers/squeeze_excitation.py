@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..functional.checks import check_counts
+from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
 
 __all__ = ["ChannelGate", "SqueezeExcitation"]
@@ -17,8 +18,8 @@ __all__ = ["ChannelGate", "SqueezeExcitation"]
 SQUEEZES = ("mean", "mean_max")
 ACTIVATIONS = {"relu": torch.relu, "silu": F.silu}
 SCALES = {"sigmoid": torch.sigmoid, "hard_sigmoid": F.hardsigmoid}
-# the names that torchvision's and timm's blocks have for the two layers, which with them are 1×1 convolutions
-NAMES = {"fc1": "fc1", "fc2": "fc2", "conv_reduce": "fc1", "conv_expand": "fc2"}
+# what torchvision's and timm's blocks call the two layers
+NAMES = {"fc1": "gate.fc1", "fc2": "gate.fc2", "conv_reduce": "gate.fc1", "conv_expand": "gate.fc2"}
 
 
 class ChannelGate(nn.Module):
@@ -135,8 +136,6 @@ class SqueezeExcitation(nn.Module):
         return x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2)).to(x.dtype)
 
     def _load_from_state_dict(self, state, prefix, *args) -> None:
-        for theirs, ours in NAMES.items():
-            for kind in ("weight", "bias"):
-                if (value := state.pop(f"{prefix}{theirs}.{kind}", None)) is not None:
-                    state[f"{prefix}gate.{ours}.{kind}"] = value.flatten(1) if value.ndim > 2 else value  # (h, C, 1, 1)
+        rename(state, prefix, NAMES)
+        flatten_pointwise(state, prefix, ("gate.fc1", "gate.fc2"))
         super()._load_from_state_dict(state, prefix, *args)

@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..functional.checks import check_counts
 from .cam import CAMAttention
+from .checkpoints import rename
 from .inputs import check_images
 from .normalization import ILN, AdaLIN
 
@@ -70,7 +71,8 @@ class AdaLINParameters(nn.Module):
         channels: C.
 
     Shape:
-        (B, C, *spatial) → gamma (B, C), beta (B, C).
+        (B, C, *spatial) → gamma (B, C), beta (B, C). The paper's code calls its layers ``FC``, ``gamma`` and ``beta``, or
+        ``gamma_fc`` and ``beta_fc``: both load.
 
     Raises:
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
@@ -93,6 +95,10 @@ class AdaLINParameters(nn.Module):
         check_images(self, features, self.gamma.in_features)
         hidden = self.hidden(features.flatten(2).mean(2))  # (B, C)
         return self.gamma(hidden), self.beta(hidden)
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"FC": "hidden", "gamma_fc": "gamma", "beta_fc": "beta"})
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 class AdaLINBlock(nn.Module):
