@@ -1,4 +1,7 @@
-"""Softmax with a temperature: K numbers become K weights that sum to one."""
+"""Softmax with a temperature: K numbers become K weights that sum to one.
+
+Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, https://arxiv.org/abs/1912.03458
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,18 @@ def check_temperature(temperature: float | Tensor) -> None:
     """Raise ValueError unless ``temperature`` is one finite number above zero, TypeError if it is no number at all.
 
     A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile``.
+
+    Example:
+        >>> check_temperature(30.0)
+        >>> check_temperature(0)
+        Traceback (most recent call last):
+        ValueError: temperature must be a finite number above 0, got 0
+
+    Args:
+        temperature: T, a number or one-element tensor.
+
+    Raises:
+        ValueError: it is 0, negative, NaN, infinite or more than one number; TypeError: it is no number.
     """
     if isinstance(temperature, Tensor):
         if temperature.numel() != 1:

@@ -75,7 +75,14 @@ class CAMHead(nn.Module):
 
 
 class CAMOutput(NamedTuple):
-    """What :class:`CAMAttention` returns: the features it weighed, its logits, and the map one looks at."""
+    """What :class:`CAMAttention` returns: the features it weighed, its logits, and the map one looks at.
+
+    Example:
+        >>> import torch
+        >>> output = CAMAttention(4)(torch.randn(2, 4, 5, 5))
+        >>> bool(torch.equal(output.heatmap, output.attended.sum(1, keepdim=True)))
+        True
+    """
 
     attended: Tensor
     """(B, C, H, W)"""

@@ -30,7 +30,14 @@ __all__ = [
 
 
 class UGATITGeneratorOutput(NamedTuple):
-    """What :class:`UGATITGenerator` returns."""
+    """What :class:`UGATITGenerator` returns.
+
+    Example:
+        >>> import torch
+        >>> output = UGATITGenerator(width=2)(torch.randn(1, 3, 16, 16))
+        >>> output.image.shape, output.heatmap.shape
+        (torch.Size([1, 3, 16, 16]), torch.Size([1, 1, 4, 4]))
+    """
 
     image: Tensor
     """(B, out_channels, H, W), -1 … 1"""
@@ -41,7 +48,14 @@ class UGATITGeneratorOutput(NamedTuple):
 
 
 class UGATITDiscriminatorOutput(NamedTuple):
-    """What :class:`UGATITDiscriminator` returns."""
+    """What :class:`UGATITDiscriminator` returns.
+
+    Example:
+        >>> import torch
+        >>> output = UGATITDiscriminator(width=2)(torch.randn(1, 3, 32, 32))
+        >>> output.patches.shape, output.heatmap.shape
+        (torch.Size([1, 1, 2, 2]), torch.Size([1, 1, 3, 3]))
+    """
 
     patches: Tensor
     """(B, 1, H', W'): how real each patch looks, unbounded"""

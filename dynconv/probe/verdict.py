@@ -25,6 +25,12 @@ INTERVENTIONS = ("uniform", "argmax", "shuffled", "frozen")
 class Verdict:
     """What :func:`verdict` measured. None means that the question does not arise, or that the batch cannot tell.
 
+    Example:
+        >>> import torch
+        >>> found = verdict(torch.nn.Conv2d(2, 3, 3), torch.randn(4, 2, 16, 16))
+        >>> found.folds, found.fold_error < 1e-5, found.convex
+        (True, True, None)
+
     Attributes:
         name: what was looked at.
         weights: name, kind and shape of each set of weights that was recorded.
