@@ -51,8 +51,8 @@ class TemperatureSchedule:
     ) -> None:
         check_temperature(start)
         check_temperature(end)
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1, got {steps}")
+        if not (math.isfinite(steps) and steps >= 1):
+            raise ValueError(f"steps must be finite and at least 1, got {steps}")
         if shape not in SHAPES:
             raise ValueError(f"shape must be one of {', '.join(map(repr, SHAPES))}, got {shape!r}")
         self.model, self.steps, self.start, self.end, self.shape = model, steps, start, end, shape
@@ -75,6 +75,8 @@ class TemperatureSchedule:
 
     def load_state_dict(self, state: dict) -> None:
         """Go on from a checkpoint: its schedule at its step."""
+        if missing := self.state_dict().keys() - state.keys():
+            raise ValueError(f"state must be a TemperatureSchedule's, got one without {sorted(missing)}")
         for name in self.state_dict():
             setattr(self, name, state[name])
         set_temperature(self.model, self.temperature)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynconv import DynamicConv2d
+from dynconv import DynamicConv2d, KernelAttention
 from dynconv.functional import METHODS, dynamic_conv, softmax_temperature
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -26,16 +26,20 @@ def test_dynamic_conv2d(case, method):
     state, config = golden["state_dict"], golden["config"]
     num_kernels, out, channels = state["weight"].shape[:3]
     groups = config.get("groups", 1)
-    options = {k: config[k] for k in ("padding", "dilation") if k in config}
-    layer = DynamicConv2d(
-        channels * groups, out, state["weight"].shape[-1], groups=groups, bias="bias" in state,
-        num_kernels=num_kernels, temperature=golden["temperature"], method=method, **options,
-    )  # fmt: skip
+    options = {k: config[k] for k in ("stride", "padding", "dilation") if k in config}
     # the reference's hidden width is whatever its stored shapes say
-    layer.attention.fc1.weight = torch.nn.Parameter(state["attention.fc1.weight"].flatten(1))
-    layer.attention.fc2.weight = torch.nn.Parameter(state["attention.fc2.weight"].flatten(1))
-    layer.attention.fc2.bias = torch.nn.Parameter(state["attention.fc2.bias"])
-    layer.load_state_dict({k: v for k, v in state.items() if k in ("weight", "bias")}, strict=False)
+    attention = KernelAttention(
+        channels * groups,
+        num_kernels,
+        hidden_channels=len(state["attention.fc1.weight"]),
+        temperature=golden["temperature"],
+    )
+    layer = DynamicConv2d(
+        channels * groups, out, state["weight"].shape[3:], groups=groups, bias="bias" in state,
+        num_kernels=num_kernels, attention=attention, method=method, **options,
+    )  # fmt: skip
+    loaded = layer.load_state_dict(state, strict=False)  # its file holds no temperature
+    assert (loaded.missing_keys, loaded.unexpected_keys) == (["attention.temperature"], [])
     x = golden["x"].clone().requires_grad_()
     y = layer(x)
     torch.testing.assert_close(layer.attention.logits(x), golden["logits"], atol=2e-5, rtol=0)

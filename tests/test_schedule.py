@@ -42,11 +42,20 @@ def test_schedule_goes_on_from_a_checkpoint():
     resumed = TemperatureSchedule(layer, steps=99, start=5.0)  # the checkpoint's schedule counts
     resumed.load_state_dict(schedule.state_dict())
     assert layer.attention.temperature.item() == pytest.approx(schedule.temperature)
+    with pytest.raises(
+        ValueError, match=r"TemperatureSchedule's, got one without \['end', 'shape', 'start', 'steps'\]"
+    ):
+        resumed.load_state_dict({"last_step": 4})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"steps": 0}, "steps .* got 0"), ({"end": 0}, "above 0, got 0"), ({"shape": "steps"}, "got 'steps'")],
+    [
+        ({"steps": 0}, "steps .* got 0"),
+        ({"steps": float("nan")}, "steps .* got nan"),
+        ({"end": 0}, "above 0, got 0"),
+        ({"shape": "steps"}, "got 'steps'"),
+    ],
 )
 def test_bad_schedules(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .checks import check_together
+
 __all__ = ["auxiliary_classifier_loss", "class_activation_map", "grad_cam", "normalize_map"]
 
 LOSSES = {"bce": F.binary_cross_entropy_with_logits, "mse": F.mse_loss}
@@ -50,13 +52,15 @@ def class_activation_map(
     Raises:
         ValueError: shapes do not fit, or a class does not exist. A CUDA tensor of classes is not looked at (that would
             make the CPU wait for the GPU), nor is one under ``torch.compile``.
-        TypeError: features are not floating point, or class_index holds no integers.
+        TypeError: features are not floating point, weight has another dtype, or class_index holds no integers.
+        RuntimeError: features and weight are on two devices.
     """
     _check_features(features)
     if weight.ndim != 2 or weight.shape[1] != features.shape[1]:
         raise ValueError(
             f"weight must be (classes, C) with C = {features.shape[1]} feature channels, got {tuple(weight.shape)}"
         )
+    check_together(features=features, weight=weight)
     if class_index is None:
         return torch.einsum("bc...,kc->bk...", features, weight)  # (B, classes, *S)
     index = _one_class_an_image(class_index, features.shape[0], weight.shape[0], weight.device)  # (B,)

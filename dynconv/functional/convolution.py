@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import native
 from . import tiled
+from .checks import check_counts, check_together, sizes
 from .fused import fits, fused_conv
 from .mixing import mix_kernels
 
@@ -47,14 +48,20 @@ def conv(
         x: (B, C, *S).
         weight: (O, C/groups, *kernel).
         bias: (O,) or None.
-        stride, padding, dilation, groups, padding_mode: as in ``torch.nn.Conv2d``.
+        stride, padding, dilation, groups, padding_mode: as in :func:`dynamic_conv`.
 
     Raises:
-        ValueError: stride, padding or dilation do not fit the number of dimensions.
+        ValueError: shapes, stride, padding, dilation or groups do not fit; the message names the value.
+        RuntimeError: the tensors are on more than one device; TypeError: they have more than one dtype.
     """
     n = weight.ndim - 2
-    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    _check_shapes(x, weight, groups, padding_mode, n)
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias must be (O,) = ({weight.shape[0]},), got {tuple(bias.shape)}")
+    check_together(x=x, weight=weight, bias=bias)
+    stride, dilation = sizes(stride, n, "stride", 1), sizes(dilation, n, "dilation", 1)
     x, padding = _pad(x, weight.shape[2:], stride, padding, dilation, padding_mode)
+    _check_size(x, weight.shape[2:], padding, dilation)
     return CONVS[n](x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -90,7 +97,8 @@ def dynamic_conv(
         weight: (K, O, C/groups, *kernel).
         attention: (B, K), any sign and sum.
         bias: (K, O), mixed like the kernels, or None.
-        stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``; padding also "same" or "valid".
+        stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``; padding also "valid" or "same", which at a
+            stride pads as TensorFlow and timm do, so that the output has ⌈size / stride⌉ positions.
         padding_mode: "zeros", "reflect", "replicate" or "circular", as in ``torch.nn.Conv2d``.
         method: the same numbers by different roads. "grouped" mixes the kernels and runs one convolution in which each
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
@@ -100,13 +108,15 @@ def dynamic_conv(
             "unfold"); "auto" chooses.
 
     Raises:
-        ValueError: shapes, groups, padding or method do not fit; the message names the value.
-        TypeError: x is not floating point.
+        ValueError: shapes, stride, padding, dilation, groups or method do not fit; the message names the value.
+        TypeError: x is not floating point, or the tensors have more than one dtype (outside of autocast).
+        RuntimeError: the tensors are on more than one device; the message names each.
     """
     n = weight.ndim - 3
     _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n)
-    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    stride, dilation = sizes(stride, n, "stride", 1), sizes(dilation, n, "dilation", 1)
     x, padding = _pad(x, weight.shape[3:], stride, padding, dilation, padding_mode)
+    _check_size(x, weight.shape[3:], padding, dilation)
     if method == "auto":
         method = choose_method(x, weight, stride)
     if method not in METHODS:
@@ -157,7 +167,7 @@ def conv_per_image(
             exports with a free batch size) or "auto".
 
     Raises:
-        ValueError: shapes, padding or method do not fit; TypeError: x is not floating point.
+        ValueError, TypeError, RuntimeError: as in :func:`dynamic_conv`.
     """
     n = kernel.ndim - 3
     if method not in ("auto", *PER_IMAGE):
@@ -165,9 +175,11 @@ def conv_per_image(
     if kernel.shape[0] != x.shape[0] or (bias is not None and bias.shape != kernel.shape[:2]):
         given = tuple(kernel.shape), None if bias is None else tuple(bias.shape)
         raise ValueError(f"kernel and bias must have one row for each of the {x.shape[0]} images, got {given}")
-    _check_input(x, tuple(kernel.shape), groups, padding_mode, n)
-    stride, dilation = _tuple(stride, n, "stride"), _tuple(dilation, n, "dilation")
+    _check_input(x, kernel, groups, padding_mode, n, "B")
+    check_together(x=x, kernel=kernel, bias=bias)
+    stride, dilation = sizes(stride, n, "stride", 1), sizes(dilation, n, "dilation", 1)
     x, padding = _pad(x, kernel.shape[3:], stride, padding, dilation, padding_mode)
+    _check_size(x, kernel.shape[3:], padding, dilation)
     if method == "auto":
         method = _choose_per_image(x, kernel)
     return PER_IMAGE[method](x, kernel, bias, stride, padding, dilation, groups)
@@ -262,35 +274,45 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(*values.shape, *[1] * (like.ndim - 2))  # (B, O) → (B, O, 1, …)
 
 
-def _tuple(value, n, name):
-    values = (value,) * n if isinstance(value, int) else tuple(value)
-    if len(values) != n:
-        raise ValueError(f"{name} must be an int or {n} ints, got {value!r}")
-    return values
-
-
 def _pad(x, kernel, stride, padding, dilation, padding_mode):
     """Apply what a convolution cannot pad by itself; return the input and the symmetric zero padding that is left."""
     n = len(kernel)
     if padding == "same":
-        if any(step != 1 for step in stride):
-            raise ValueError(f"padding='same' needs stride 1, got stride {stride}")
-        total = [gap * (size - 1) for size, gap in zip(kernel, dilation, strict=True)]
-        sides = [(t // 2, t - t // 2) for t in total]  # an even kernel pads one more on the right, as torch does
+        total = [total_padding(*axis) for axis in zip(x.shape[2:], kernel, stride, dilation, strict=True)]
+        sides = [(t // 2, t - t // 2) for t in total]  # an odd total pads one more on the right, as torch does
     elif padding == "valid":
         sides = [(0, 0)] * n
     elif isinstance(padding, str):
         raise ValueError(f"padding must be an int, a tuple, 'same' or 'valid', got {padding!r}")
     else:
-        sides = [(p, p) for p in _tuple(padding, n, "padding")]
+        sides = [(p, p) for p in sizes(padding, n, "padding", 0)]
     if padding_mode == "zeros" and all(left == right for left, right in sides):
         return x, tuple(left for left, _ in sides)
     flat = [p for pair in reversed(sides) for p in pair]  # F.pad counts from the last dimension
     return F.pad(x, flat, mode="constant" if padding_mode == "zeros" else padding_mode), (0,) * n
 
 
+def _check_size(x, kernel, padding, dilation):
+    """Before a road is taken: each would say it in words of its own. A tracer's sizes are not looked at."""
+    if torch.compiler.is_compiling():
+        return
+    axes = zip(x.shape[2:], kernel, padding, dilation, strict=True)
+    if any(size + 2 * p < gap * (k - 1) + 1 for size, k, p, gap in axes):
+        raise ValueError(
+            f"kernel {tuple(kernel)} is larger than the padded input, {tuple(x.shape[2:])} + 2 × {padding}, "
+            f"with dilation {dilation}"
+        )
+
+
+def total_padding(size, kernel, step, gap):
+    """What "same" pads along an axis: the output is then as long as the input, at a stride ⌈size / stride⌉."""
+    if step == 1:
+        return gap * (kernel - 1)
+    return max(0, (size - 1) // step * step + gap * (kernel - 1) + 1 - size)
+
+
 def _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n):
-    _check_input(x, tuple(weight.shape), groups, padding_mode, n)
+    _check_input(x, weight, groups, padding_mode, n, "K")
     num_kernels, out = weight.shape[:2]
     if num_kernels == 0:
         raise ValueError(f"weight must hold at least one kernel, got K = 0 in shape {tuple(weight.shape)}")
@@ -300,20 +322,28 @@ def _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n):
         )
     if bias is not None and bias.shape != (num_kernels, out):
         raise ValueError(f"bias must be (K, O) = ({num_kernels}, {out}), one row a kernel, got {tuple(bias.shape)}")
+    check_together(x=x, weight=weight, attention=attention, bias=bias)
 
 
-def _check_input(x, weight_shape, groups, padding_mode, n):
-    if n not in CONVS:
-        raise ValueError(f"weight must be (K, O, C/groups, *kernel) with 1 to 3 kernel sizes, got {weight_shape}")
+def _check_input(x, weight, groups, padding_mode, n, first):
     if not x.is_floating_point():
         raise TypeError(f"x must be floating point, got {x.dtype}; convert it, for example with x.float() / 255")
-    out, channels = weight_shape[1:3]
+    _check_shapes(x, weight, groups, padding_mode, n, first)
+
+
+def _check_shapes(x, weight, groups, padding_mode, n, first=""):
+    shape = tuple(weight.shape)
+    if n not in CONVS:
+        wanted = ", ".join([*first, "O", "C/groups", "*kernel"])
+        raise ValueError(f"weight must be ({wanted}) with 1 to 3 kernel sizes, got {shape}")
+    check_counts(groups=groups)
+    out, channels = shape[-n - 2 : -n]
     if x.ndim != n + 2 or x.shape[1] != channels * groups:
         raise ValueError(
-            f"x must be (B, {channels * groups}, {n} spatial sizes) for weight {weight_shape} and "
+            f"x must be (B, {channels * groups}, {n} spatial sizes) for weight {shape} and "
             f"groups={groups}, got {tuple(x.shape)}"
         )
-    if groups < 1 or out % groups:
+    if out % groups:
         raise ValueError(f"groups must divide the {out} output channels, got groups={groups}")
     if padding_mode not in PADDING_MODES:
         raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {padding_mode!r}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["fits", "fused_conv", "output_size"]
+__all__ = ["fits", "fused_conv"]
 
 
 def fits(x: Tensor, weight: Tensor, *others: Tensor) -> bool:
@@ -20,17 +20,6 @@ def fits(x: Tensor, weight: Tensor, *others: Tensor) -> bool:
     one_group = x.shape[1] == weight.shape[2]
     transformed = torch._C._are_functorch_transforms_active()  # torch.func: what torch's own Function asks
     return plain and exact and one_group and not (traced or transformed or torch.is_autocast_enabled("cpu"))
-
-
-def output_size(sizes, kernel, stride, padding, dilation) -> tuple[int, ...]:
-    """The spatial sizes of a convolution's output; ValueError where the kernel is larger than the padded input."""
-    spatial = tuple(
-        (size + 2 * p - gap * (k - 1) - 1) // step + 1
-        for size, k, step, p, gap in zip(sizes, kernel, stride, padding, dilation, strict=True)
-    )
-    if min(spatial) < 1:
-        raise ValueError(f"kernel {tuple(kernel)} is larger than the padded input, {tuple(sizes)} + 2 × {padding}")
-    return spatial
 
 
 def fused_conv(engine, x, weight, attention, bias, stride, padding, dilation) -> Tensor:
@@ -45,7 +34,8 @@ def fused_conv(engine, x, weight, attention, bias, stride, padding, dilation) ->
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(engine, x, weight, attention, stride, padding, dilation):
-        spatial = output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
+        axes = zip(x.shape[2:], weight.shape[3:], stride, padding, dilation, strict=True)
+        spatial = tuple((size + 2 * p - gap * (k - 1) - 1) // step + 1 for size, k, step, p, gap in axes)
         return engine.forward(x, weight, attention, spatial, stride, padding, dilation)
 
     @staticmethod

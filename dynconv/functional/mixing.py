@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .checks import check_together
+
 __all__ = ["mix_kernels", "mix_outputs"]
 
 
@@ -28,10 +30,13 @@ def mix_outputs(outputs: Tensor | Sequence[Tensor], weights: Tensor) -> Tensor:
         weights: (K,) the same for every image, or (B, K).
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not fit; RuntimeError: the tensors are on two devices; TypeError: they have two dtypes.
     """
     if not isinstance(outputs, Tensor):
-        outputs = torch.stack(tuple(outputs), dim=1)  # (B, K, O, *S)
+        outputs, shapes = tuple(outputs), sorted({tuple(y.shape) for y in outputs})
+        if len(shapes) != 1:
+            raise ValueError(f"outputs must be at least one tensor, all of one shape, got shapes {shapes}")
+        outputs = torch.stack(outputs, dim=1)  # (B, K, O, *S)
     if outputs.ndim < 3:
         raise ValueError(f"outputs must be (B, K, O, *spatial), got shape {tuple(outputs.shape)}")
     batch, num_kernels = outputs.shape[:2]
@@ -39,6 +44,7 @@ def mix_outputs(outputs: Tensor | Sequence[Tensor], weights: Tensor) -> Tensor:
         raise ValueError(
             f"weights must be (K,) = ({num_kernels},) or (B, K) = ({batch}, {num_kernels}), got {tuple(weights.shape)}"
         )
+    check_together(outputs=outputs, weights=weights)
     if weights.ndim == 1:
         return torch.einsum("bk...,k->b...", outputs, weights)
     return torch.einsum("bk...,bk->b...", outputs, weights)
@@ -68,10 +74,12 @@ def mix_kernels(weight: Tensor, attention: Tensor) -> Tensor:
 
     Raises:
         ValueError: attention's last dimension is not K, or it has more than two.
+        RuntimeError: the tensors are on two devices; TypeError: they have two dtypes (outside of autocast).
     """
     if attention.ndim not in (1, 2) or attention.shape[-1] != weight.shape[0]:
         raise ValueError(
             f"attention must be (K,) or (B, K) with K = {weight.shape[0]} kernels, got {tuple(attention.shape)}"
         )
+    check_together(weight=weight, attention=attention)
     mixed = attention @ weight.flatten(1)  # ([B,] everything else)
     return mixed.unflatten(-1, weight.shape[1:])

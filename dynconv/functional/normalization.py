@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from .checks import check_together
+
 __all__ = ["adaptive_layer_instance_norm", "layer_instance_norm"]
 
 
@@ -52,7 +54,7 @@ def layer_instance_norm(
 
     Raises:
         ValueError: shapes do not fit, or a channel has no more than ``correction`` positions: no variance is defined.
-        TypeError: x is not floating point.
+        TypeError: x is not floating point; RuntimeError: the tensors are on more than one device.
     """
     _check(x, correction)
     rho, gamma, beta = (_per_channel(v, x, name) for name, v in (("rho", rho), ("gamma", gamma), ("beta", beta)))
@@ -94,7 +96,7 @@ def adaptive_layer_instance_norm(
 
     Raises:
         ValueError: shapes do not fit, or a channel has no more than ``correction`` positions: no variance is defined.
-        TypeError: x is not floating point.
+        TypeError: x is not floating point; RuntimeError: the tensors are on more than one device.
     """
     _check(x, correction)
     for name, value in (("gamma", gamma), ("beta", beta)):
@@ -107,6 +109,8 @@ def adaptive_layer_instance_norm(
 
 
 def _mix(x, rho, gamma, beta, eps, correction):
+    given = {"rho": rho, "gamma": gamma, "beta": beta}
+    check_together(dtypes=False, x=x, **{name: v for name, v in given.items() if isinstance(v, Tensor) and v.ndim})
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # a variance needs more than bfloat16's 8 bits
     instance = _standardize(wide, 2, eps, correction)  # (B, C, *S)
     layer = _standardize(wide, 1, eps, correction)  # (B, C, *S)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .checks import check_counts, check_together, sizes
 from .temperature import check_temperature
 
 __all__ = ["dilate_gate", "gumbel_sigmoid", "sparsity_loss"]
@@ -52,6 +53,7 @@ def gumbel_sigmoid(
 
     Raises:
         ValueError: temperature is not above 0, or uniforms have another shape; TypeError: logits are not floating point.
+        RuntimeError: uniforms are on another device.
     """
     check_temperature(temperature)
     if not logits.is_floating_point():
@@ -64,6 +66,7 @@ def gumbel_sigmoid(
             raise ValueError(
                 f"uniforms must be two of shape {tuple(logits.shape)}, got {[tuple(u.shape) for u in uniforms]}"
             )
+        check_together(dtypes=False, logits=logits, **{f"uniforms[{i}]": u for i, u in enumerate(uniforms)})
         first, second = (-torch.log(-torch.log(u + eps) + eps) for u in uniforms)
         logits = logits + first - second
     soft = torch.sigmoid(logits / temperature)
@@ -103,8 +106,12 @@ def dilate_gate(
         (B, 1, H, W).
 
     Raises:
-        ValueError: gate is not (B, 1, H', W').
+        ValueError: gate is not (B, 1, H', W'), or the geometry is not of integers; TypeError: gate is not floating point.
     """
+    if not gate.is_floating_point():
+        raise TypeError(f"gate must be floating point, got {gate.dtype}; convert it with gate.float()")
+    check_counts(kernel_size=kernel_size, stride=stride, dilation=dilation)
+    (padding,), size = sizes(padding, 1, "padding", 0), sizes(size, 2, "size", 1)
     if gate.ndim != 4 or gate.shape[1] != 1:
         raise ValueError(f"gate must be (B, 1, H', W'), got {tuple(gate.shape)}")
     reach = dilation * (kernel_size - 1)

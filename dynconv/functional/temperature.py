@@ -1,8 +1,12 @@
-"""Softmax with a temperature: K numbers become K weights that sum to one."""
+"""Softmax with a temperature: K numbers become K weights that sum to one.
+
+Reference: Chen et al., *Dynamic Convolution: Attention over Convolution Kernels*, https://arxiv.org/abs/1912.03458
+"""
 
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -11,9 +15,21 @@ __all__ = ["check_temperature", "softmax_temperature"]
 
 
 def check_temperature(temperature: float | Tensor) -> None:
-    """Raise ValueError unless ``temperature`` is one finite number above zero.
+    """Raise ValueError unless ``temperature`` is one finite number above zero, TypeError if it is no number at all.
 
     A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile``.
+
+    Example:
+        >>> check_temperature(30.0)
+        >>> check_temperature(0)
+        Traceback (most recent call last):
+        ValueError: temperature must be a finite number above 0, got 0
+
+    Args:
+        temperature: T, a number or one-element tensor.
+
+    Raises:
+        ValueError: it is 0, negative, NaN, infinite or more than one number; TypeError: it is no number.
     """
     if isinstance(temperature, Tensor):
         if temperature.numel() != 1:
@@ -21,6 +37,8 @@ def check_temperature(temperature: float | Tensor) -> None:
         if torch.compiler.is_compiling() or temperature.device.type != "cpu":
             return
         temperature = temperature.item()
+    if not isinstance(temperature, Real):
+        raise TypeError(f"temperature must be a number, got {temperature!r}")
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
 
@@ -49,11 +67,13 @@ def softmax_temperature(logits: Tensor, temperature: float | Tensor, dim: int = 
         dim: the dimension that is normalised; for (B, K) logits the last one, the kernels — never the batch.
 
     Raises:
-        ValueError: temperature is not a finite number above 0.
-        TypeError: logits are not floating point.
+        ValueError: temperature is not a finite number above 0, or there is nothing along ``dim``.
+        TypeError: logits are not floating point, or temperature is no number.
     """
     check_temperature(temperature)
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    if logits.size(dim) == 0:
+        raise ValueError(f"logits must hold at least one entry along dim={dim}, got shape {tuple(logits.shape)}")
     shifted = logits - logits.amax(dim, keepdim=True).detach()  # ≤ 0: dividing by a small T can only reach −inf
     return torch.softmax(shifted / temperature, dim)

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import check_temperature, softmax_temperature
+from ..functional.checks import check_counts
+from .checkpoints import flatten_pointwise
+from .inputs import check_images
 
 __all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
 
@@ -41,10 +44,11 @@ class KernelAttention(nn.Module):
         activation: "softmax" (weights that sum to one) or "sigmoid" (each kernel for itself).
 
     Shape:
-        (B, C, *spatial) → (B, K).
+        (B, C, *spatial), or the means (B, C) themselves → (B, K). Checkpoints whose ``fc1`` and ``fc2``
+        are 1×1 convolutions load too; where they hold no temperature, ``strict=False`` leaves it as it was given.
 
     Raises:
-        ValueError: an argument or the input's number of channels does not fit.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     over, batched = "kernels", True
@@ -64,12 +68,9 @@ class KernelAttention(nn.Module):
         check_temperature(temperature)
         if activation not in ("softmax", "sigmoid"):
             raise ValueError(f"activation must be 'softmax' or 'sigmoid', got {activation!r}")
-        for name, value in (("in_channels", in_channels), ("num_kernels", num_kernels), ("reduction", reduction)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_channels=in_channels, num_kernels=num_kernels, reduction=reduction)
         hidden = max(1, in_channels // reduction) if hidden_channels is None else hidden_channels
-        if hidden < 1:
-            raise ValueError(f"hidden_channels must be at least 1, got {hidden_channels}")
+        check_counts(hidden_channels=hidden)
         factory = {"device": device, "dtype": dtype}
         self.in_channels, self.num_kernels, self.activation = in_channels, num_kernels, activation
         self.fc1 = nn.Linear(in_channels, hidden, bias=False, **factory)
@@ -79,8 +80,7 @@ class KernelAttention(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z before temperature and softmax, (B, K)."""
-        if x.ndim < 2 or x.shape[1] != self.in_channels:
-            raise ValueError(f"KernelAttention expects (B, {self.in_channels}, *spatial), got {tuple(x.shape)}")
+        check_images(self, x, self.in_channels, "[*spatial]")
         squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
         return self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
 
@@ -89,6 +89,10 @@ class KernelAttention(nn.Module):
         if self.activation == "sigmoid":
             return torch.sigmoid(logits / self.temperature)
         return softmax_temperature(logits, self.temperature)
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        flatten_pointwise(state, prefix, ("fc1", "fc2"))
+        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return (
@@ -115,7 +119,7 @@ class LearnedAttention(nn.Module):
         anything, which is not looked at → (K,). Parameter: ``logits`` (K,), which start at 0: an even mix.
 
     Raises:
-        ValueError: temperature is not a finite number above 0.
+        ValueError: temperature is not a finite number above 0, or num_kernels no integer of at least 1.
     """
 
     over, batched = "kernels", False
@@ -123,6 +127,7 @@ class LearnedAttention(nn.Module):
     def __init__(self, num_kernels: int = 4, temperature: float = 1.0, device=None, dtype=None) -> None:
         super().__init__()
         check_temperature(temperature)
+        check_counts(num_kernels=num_kernels)
         factory = {"device": device, "dtype": dtype}
         self.logits = nn.Parameter(torch.zeros(num_kernels, **factory))  # (K,)
         self.register_buffer("temperature", torch.tensor(float(temperature), **factory))

@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as spectrally_normed
 
 from ..functional.cam import class_activation_map, normalize_map
+from ..functional.checks import check_counts
+from .checkpoints import rename
+from .inputs import check_images
 from .weighting import Weighting
 
 __all__ = ["CAM", "CAMAttention", "CAMHead", "CAMOutput"]
@@ -48,19 +51,17 @@ class CAMHead(nn.Module):
         (B, C, *spatial) → (B, classes).
 
     Raises:
-        ValueError: an argument or the features' shape does not fit; TypeError: features that are not floating point.
+        ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
     def __init__(self, in_channels: int, num_classes: int, bias: bool = True, device=None, dtype=None) -> None:
         super().__init__()
-        for name, value in (("in_channels", in_channels), ("num_classes", num_classes)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_channels=in_channels, num_classes=num_classes)
         self.classifier = nn.Linear(in_channels, num_classes, bias, device=device, dtype=dtype)
         self.weighting = Weighting("classes", batched=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        _check_input(self, features, self.classifier.in_features)
+        check_images(self, features, self.classifier.in_features)
         weight = self.weighting(self.classifier.weight)  # (classes, C)
         return F.linear(features.flatten(2).mean(2), weight, self.classifier.bias)  # (B, classes)
 
@@ -68,13 +69,20 @@ class CAMHead(nn.Module):
         self, features: Tensor, class_index: int | Sequence[int] | Tensor | None = None, normalize: bool = False
     ) -> Tensor:
         """The map of each class (B, classes, *S), or of one class an image (B, *S); stretched to 0 … 1 on request."""
-        _check_input(self, features, self.classifier.in_features)
+        check_images(self, features, self.classifier.in_features)
         maps = class_activation_map(features, self.weighting(self.classifier.weight), class_index)
         return normalize_map(maps, features.ndim - 2) if normalize else maps
 
 
 class CAMOutput(NamedTuple):
-    """What :class:`CAMAttention` returns: the features it weighed, its logits, and the map one looks at."""
+    """What :class:`CAMAttention` returns: the features it weighed, its logits, and the map one looks at.
+
+    Example:
+        >>> import torch
+        >>> output = CAMAttention(4)(torch.randn(2, 4, 5, 5))
+        >>> bool(torch.equal(output.heatmap, output.attended.sum(1, keepdim=True)))
+        True
+    """
 
     attended: Tensor
     """(B, C, H, W)"""
@@ -112,18 +120,17 @@ class CAMAttention(nn.Module):
             use the same divided weight. torch pickles such a module by its ``state_dict`` only.
 
     Shape:
-        (B, C, H, W) → :class:`CAMOutput`.
+        (B, C, H, W) → :class:`CAMOutput`. The paper's code calls the two weights ``gap_fc`` and ``gmp_fc``: both load.
 
     Raises:
-        ValueError: an argument or the features' shape does not fit; TypeError: features that are not floating point.
+        ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
     def __init__(
         self, channels: int, activation: str = "relu", spectral_norm: bool = False, device=None, dtype=None
     ) -> None:
         super().__init__()
-        if channels < 1:
-            raise ValueError(f"channels must be at least 1, got {channels}")
+        check_counts(channels=channels)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
         factory = {"device": device, "dtype": dtype}
@@ -142,7 +149,7 @@ class CAMAttention(nn.Module):
         return torch.cat([self.average.weight, self.maximum.weight])
 
     def forward(self, features: Tensor) -> CAMOutput:
-        _check_input(self, features, self.channels, ndim=4)
+        check_images(self, features, self.channels, "H, W")
         # read once: in training mode each reading of a spectrally normed weight is a step of the power iteration
         weights = self.weighting(self.weights)  # (2, C)
         flat = features.flatten(2)  # (B, C, H·W)
@@ -151,6 +158,10 @@ class CAMAttention(nn.Module):
         weighed = features.unsqueeze(1) * weights[..., None, None]  # (B, 2, C, H, W)
         attended = self.activation(self.conv1x1(weighed.flatten(1, 2)))  # (B, C, H, W)
         return CAMOutput(attended, logit, attended.sum(1, keepdim=True))
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"gap_fc": "average", "gmp_fc": "maximum"})
+        super()._load_from_state_dict(state, prefix, *args)
 
     def fold(self) -> nn.Conv2d:
         """The plain 1×1 convolution that computes ``attended`` before the activation: V diag(wa) and V diag(wm), added."""
@@ -232,14 +243,6 @@ class CAM:
         if features is None:
             raise RuntimeError(f"the model did not run the layer {type(self.layer).__name__}: there are no features")
         return class_activation_map(features, self.classifier.weight, class_index)
-
-
-def _check_input(module, features, channels, ndim=None):
-    if features.ndim != (ndim or max(3, features.ndim)) or features.shape[1] != channels:
-        spatial = "*spatial" if ndim is None else "H, W"
-        raise ValueError(f"{type(module).__name__} expects (B, {channels}, {spatial}), got {tuple(features.shape)}")
-    if not features.is_floating_point():
-        raise TypeError(f"{type(module).__name__} expects floating point features, got {features.dtype}")
 
 
 def _last(model, kind, name):

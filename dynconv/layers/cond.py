@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import METHODS, dynamic_conv
+from ..functional.checks import check_counts
+from .inputs import check_images
 from .kernel_stack import KernelStack
 
 __all__ = ["CondConv2d", "Routing"]
@@ -34,22 +36,19 @@ class Routing(nn.Module):
         (B, C, *spatial) → (B, K), each between 0 and 1, of any sum. Weights that are ``given`` are handed on as they are.
 
     Raises:
-        ValueError: an argument or the input's number of channels does not fit.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     over, batched = "kernels", True
 
     def __init__(self, in_channels: int, num_kernels: int, device=None, dtype=None) -> None:
         super().__init__()
-        for name, value in (("in_channels", in_channels), ("num_kernels", num_kernels)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_channels=in_channels, num_kernels=num_kernels)
         self.fc = nn.Linear(in_channels, num_kernels, device=device, dtype=dtype)
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores before the sigmoid, (B, K)."""
-        if x.ndim < 3 or x.shape[1] != self.fc.in_features:
-            raise ValueError(f"Routing expects (B, {self.fc.in_features}, *spatial), got {tuple(x.shape)}")
+        check_images(self, x, self.fc.in_features)
         return self.fc(x.flatten(2).mean(2))
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
@@ -83,7 +82,7 @@ class CondConv2d(KernelStack):
         own, load with ``strict=False``.
 
     Raises:
-        ValueError: an argument or a shape does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or a shape does not fit; TypeError, RuntimeError: a dtype or device does not.
     """
 
     spatial_dims = 2

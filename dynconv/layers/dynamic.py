@@ -102,7 +102,7 @@ class DynamicConv2d(_DynamicConv):
         ``bias`` (K, O), and the attention's.
 
     Raises:
-        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     spatial_dims = 2

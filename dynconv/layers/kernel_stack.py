@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import PADDING_MODES
+from ..functional.checks import check_counts, check_together, sizes
 
 __all__: list[str] = []
 
@@ -41,30 +42,24 @@ class KernelStack(nn.Module):
         dtype=None,
     ) -> None:
         super().__init__()
-        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-            if name != "groups" and value % groups:
+        check_counts(in_channels=in_channels, out_channels=out_channels, groups=groups, num_kernels=num_kernels)
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels)):
+            if value % groups:
                 raise ValueError(f"{name} must be divisible by groups={groups}, got {value}")
-        if not isinstance(num_kernels, int) or num_kernels < 1:
-            raise ValueError(f"num_kernels must be an integer of at least 1, got {num_kernels!r}")
+        if isinstance(padding, str) and padding not in ("same", "valid"):
+            raise ValueError(f"padding must be integers, 'same' or 'valid', got {padding!r}")
         if padding_mode not in PADDING_MODES:
             raise ValueError(f"padding_mode must be one of {PADDING_MODES}, got {padding_mode!r}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = self._sizes("kernel_size", kernel_size, 1)
-        self.stride, self.dilation = self._sizes("stride", stride, 1), self._sizes("dilation", dilation, 1)
-        self.padding = padding if isinstance(padding, str) else self._sizes("padding", padding, 0)
+        n = self.spatial_dims
+        self.kernel_size = sizes(kernel_size, n, "kernel_size", 1)
+        self.stride, self.dilation = sizes(stride, n, "stride", 1), sizes(dilation, n, "dilation", 1)
+        self.padding = padding if isinstance(padding, str) else sizes(padding, n, "padding", 0)
         self.padding_mode, self.num_kernels = padding_mode, num_kernels
         shape = (num_kernels, out_channels, in_channels // groups, *self.kernel_size)
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[:2], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
-
-    def _sizes(self, name, value, least):
-        sizes = (value,) * self.spatial_dims if isinstance(value, int) else tuple(value)
-        if len(sizes) != self.spatial_dims or any(s < least for s in sizes):
-            raise ValueError(f"{name} must be one or {self.spatial_dims} integers of at least {least}, got {value!r}")
-        return sizes
 
     def reset_parameters(self) -> None:
         """Draw each kernel and its bias as nn.ConvNd draws its own."""
@@ -87,6 +82,7 @@ class KernelStack(nn.Module):
             )
         if not x.is_floating_point():
             raise TypeError(f"{type(self).__name__} expects floating point input, got {x.dtype}")
+        check_together(x=x, weight=self.weight)
         return batch, unbatched
 
     def geometry(self) -> dict:

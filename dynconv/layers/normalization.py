@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..functional.checks import check_counts
 from ..functional.normalization import adaptive_layer_instance_norm, layer_instance_norm
 
 __all__ = ["ILN", "AdaLIN"]
@@ -44,8 +45,7 @@ class _Mix(nn.Module):
 
     def __init__(self, num_features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"num_features must be at least 1, got {num_features}")
+        check_counts(num_features=num_features)
         self.num_features, self.eps = num_features, eps
         self.rho = self._parameter(self.initial_rho, device, dtype)
 
@@ -89,7 +89,7 @@ class ILN(_Mix):
 
     Raises:
         ValueError: the input's channels do not fit, or it has a single position a channel.
-        TypeError: input that is not floating point.
+        TypeError, RuntimeError: the input's dtype or device does not fit.
     """
 
     initial_rho = 0.0

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..functional import check_temperature, conv_per_image, mix_kernels, softmax_temperature
+from ..functional.checks import check_counts
+from .inputs import check_images
 from .kernel_stack import KernelStack
 
 __all__ = ["ODConv2d", "OmniAttention"]
@@ -64,7 +66,7 @@ class OmniAttention(nn.Module):
         uses the batch's statistics; a batch of one has none, and is normalised by the running ones.
 
     Raises:
-        ValueError: an argument does not fit.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     def __init__(
@@ -82,9 +84,8 @@ class OmniAttention(nn.Module):
     ) -> None:
         super().__init__()
         check_temperature(temperature)
-        for name, value in (("reduction", reduction), ("min_hidden", min_hidden)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_channels=in_channels, out_channels=out_channels, taps=taps, num_kernels=num_kernels)
+        check_counts(reduction=reduction, min_hidden=min_hidden)
         hidden, factory = max(in_channels // reduction, min_hidden), {"device": device, "dtype": dtype}
         self.fc = nn.Linear(in_channels, hidden, bias=False, **factory)
         nn.init.kaiming_normal_(self.fc.weight, mode="fan_out", nonlinearity="relu")
@@ -99,6 +100,7 @@ class OmniAttention(nn.Module):
         self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        check_images(self, x, self.fc.in_features)
         hidden = torch.relu(self._normalized(self.fc(x.flatten(2).mean(2))))  # (B, hidden)
         return {over: head(hidden, self.temperature) for over, head in self.heads.items()}
 
@@ -140,7 +142,7 @@ class ODConv2d(KernelStack):
         (B, in_channels, H, W) → (B, out_channels, H', W'), or without B.
 
     Raises:
-        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     spatial_dims = 2

@@ -12,8 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
 from ..functional.temperature import check_temperature
+from .checkpoints import rename
+from .inputs import check_images
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
 
@@ -43,7 +46,7 @@ class SpatialGate(nn.Module):
         (B, C, H, W) → (B, 1, H', W').
 
     Raises:
-        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     over, batched = "positions", True
@@ -51,9 +54,7 @@ class SpatialGate(nn.Module):
     def __init__(self, in_channels: int, stride: int = 1, temperature: float = 1.0, device=None, dtype=None) -> None:
         super().__init__()
         check_temperature(temperature)
-        for name, value in (("in_channels", in_channels), ("stride", stride)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_counts(in_channels=in_channels, stride=stride)
         factory = {"device": device, "dtype": dtype}
         self.conv = nn.Conv2d(in_channels, 1, 3, stride, padding=1, **factory)
         self.fc = nn.Linear(in_channels, 1, **factory)
@@ -61,22 +62,29 @@ class SpatialGate(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z, (B, 1, H', W')."""
-        if x.ndim != 4 or x.shape[1] != self.conv.in_channels:
-            raise ValueError(f"SpatialGate expects (B, {self.conv.in_channels}, H, W), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise TypeError(f"SpatialGate expects floating point input, got {x.dtype}")
+        check_images(self, x, self.conv.in_channels, "H, W")
         return self.conv(x) + self.fc(x.mean((2, 3)))[..., None, None]
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)
         return gumbel_sigmoid(logits, self.temperature) if self.training else (logits >= 0).to(logits.dtype)
 
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"maskconv.conv": "conv", "maskconv.fc": "fc"})
+        super()._load_from_state_dict(state, prefix, *args)
+
     def extra_repr(self) -> str:
         return f"temperature={self.temperature.item():g}"
 
 
 class SparseCost(NamedTuple):
-    """Multiply-adds of a block's two convolutions."""
+    """Multiply-adds of a block's two convolutions.
+
+    Example:
+        >>> import torch
+        >>> SparseBlock(4).cost(torch.ones(1, 1, 5, 5)).total  # positions × two kernels of 4 · 4 · 9
+        7200
+    """
 
     used: Tensor
     """for the open positions and what they need, with the gate's gradient; one element"""
@@ -113,11 +121,12 @@ class SparseBlock(nn.Module):
 
     Shape:
         (B, C, H, W) → (B, O, H', W'); with ``return_cost`` also a :class:`SparseCost`. A gate that was replaced by
-        fractions (:func:`dynconv.probe.intervene`) is multiplied in both ways.
+        fractions (:func:`dynconv.probe.intervene`) is multiplied in both ways. Checkpoints of the paper's basic block load
+        with ``strict=False``: they hold no temperature.
 
     Raises:
         ValueError: an argument or the input's shape does not fit, or positions are to be skipped in training.
-        TypeError: input that is not floating point.
+        TypeError, RuntimeError: the input's dtype or device does not fit.
     """
 
     def __init__(
@@ -132,8 +141,7 @@ class SparseBlock(nn.Module):
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
-        if out_channels < 1:
-            raise ValueError(f"out_channels must be at least 1, got {out_channels}")
+        check_counts(out_channels=out_channels)
         factory = {"device": device, "dtype": dtype}
         self.gate = SpatialGate(in_channels, stride, temperature, **factory)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, **factory)
@@ -176,6 +184,10 @@ class SparseBlock(nn.Module):
         is_open = gate != 0
         out = _normalized(self.bn2, _conv_at(hidden, is_open, self.conv2))  # (open, O)
         return _scatter(out * gate[is_open].unsqueeze(1).to(out.dtype), is_open)
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"masker": "gate", "downsample": "shortcut"})
+        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return "" if self.sparse is None else f"sparse={self.sparse}"

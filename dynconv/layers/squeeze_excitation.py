@@ -6,11 +6,20 @@ Reference: Hu et al., *Squeeze-and-Excitation Networks*, https://arxiv.org/abs/1
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..functional.checks import check_counts
+from .checkpoints import flatten_pointwise, rename
+from .inputs import check_images
 
 __all__ = ["ChannelGate", "SqueezeExcitation"]
 
 SQUEEZES = ("mean", "mean_max")
+ACTIVATIONS = {"relu": torch.relu, "silu": F.silu}
+SCALES = {"sigmoid": torch.sigmoid, "hard_sigmoid": F.hardsigmoid}
+# what torchvision's and timm's blocks call the two layers
+NAMES = {"fc1": "gate.fc1", "fc2": "gate.fc2", "conv_reduce": "gate.fc1", "conv_expand": "gate.fc2"}
 
 
 class ChannelGate(nn.Module):
@@ -19,6 +28,8 @@ class ChannelGate(nn.Module):
     Reference: Hu et al., eq. 3, https://arxiv.org/abs/1709.01507
 
     .. math:: g = \mathrm{sigmoid}(W_2\,\mathrm{relu}(W_1 s + b_1) + b_2)
+
+    EfficientNet puts SiLU in the place of the ReLU, MobileNetV3 a hard sigmoid in that of the sigmoid.
 
     Example:
         >>> import torch
@@ -29,38 +40,49 @@ class ChannelGate(nn.Module):
         channels: C.
         hidden_channels: width of the hidden layer, at least 1.
         squeeze: "mean", or "mean_max" for half the mean plus half the maximum of each channel.
+        bias: whether the two layers have b_1 and b_2.
+        activation: "relu" or "silu".
+        scale: "sigmoid" or "hard_sigmoid".
 
     Shape:
         (B, C, *spatial) → (B, C), between 0 and 1.
 
     Raises:
-        ValueError: an argument or the input's number of channels does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     over, batched = "channels", True
 
-    def __init__(self, channels: int, hidden_channels: int, squeeze: str = "mean", device=None, dtype=None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        hidden_channels: int,
+        squeeze: str = "mean",
+        bias: bool = True,
+        activation: str = "relu",
+        scale: str = "sigmoid",
+        device=None,
+        dtype=None,
+    ) -> None:
         super().__init__()
-        for name, value in (("channels", channels), ("hidden_channels", hidden_channels)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if squeeze not in SQUEEZES:
-            raise ValueError(f"squeeze must be one of {', '.join(map(repr, SQUEEZES))}, got {squeeze!r}")
-        self.channels, self.squeeze = channels, squeeze
-        self.fc1 = nn.Linear(channels, hidden_channels, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(hidden_channels, channels, device=device, dtype=dtype)
+        check_counts(channels=channels, hidden_channels=hidden_channels)
+        choices = {"squeeze": (squeeze, SQUEEZES), "activation": (activation, ACTIVATIONS), "scale": (scale, SCALES)}
+        for name, (value, known) in choices.items():
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+        self.channels, self.squeeze, self.activation, self.scale = channels, squeeze, activation, scale
+        self.fc1 = nn.Linear(channels, hidden_channels, bias, device=device, dtype=dtype)
+        self.fc2 = nn.Linear(hidden_channels, channels, bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim < 3 or x.shape[1] != self.channels:
-            raise ValueError(f"SqueezeExcitation expects (B, {self.channels}, *spatial), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise TypeError(f"SqueezeExcitation expects floating point input, got {x.dtype}")
+        check_images(self, x, self.channels)
         flat = x.flatten(2)  # (B, C, positions)
         squeezed = flat.mean(2) if self.squeeze == "mean" else 0.5 * flat.mean(2) + 0.5 * flat.amax(2)  # (B, C)
-        return torch.sigmoid(self.fc2(torch.relu(self.fc1(squeezed))))  # (B, C)
+        hidden = ACTIVATIONS[self.activation](self.fc1(squeezed))  # (B, hidden)
+        return SCALES[self.scale](self.fc2(hidden))  # (B, C)
 
     def extra_repr(self) -> str:
-        return f"squeeze={self.squeeze!r}"
+        return f"squeeze={self.squeeze!r}, activation={self.activation!r}, scale={self.scale!r}"
 
 
 class SqueezeExcitation(nn.Module):
@@ -82,14 +104,14 @@ class SqueezeExcitation(nn.Module):
         channels: C.
         reduction: the hidden width is max(1, channels // reduction).
         hidden_channels: the hidden width itself; overrides ``reduction``.
-        squeeze: see :class:`ChannelGate`.
+        squeeze, bias, activation, scale: see :class:`ChannelGate`.
 
     Shape:
-        (B, C, *spatial) → the same. Checkpoints of torchvision's and timm's blocks, whose ``fc1`` and ``fc2`` are 1×1
-        convolutions, load as they are.
+        (B, C, *spatial) → the same. Checkpoints of torchvision's and timm's blocks, whose two layers are 1×1 convolutions,
+        ``fc1`` and ``fc2`` or ``conv_reduce`` and ``conv_expand``, load as they are.
 
     Raises:
-        ValueError: an argument or the input's number of channels does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     def __init__(
@@ -98,22 +120,22 @@ class SqueezeExcitation(nn.Module):
         reduction: int = 16,
         hidden_channels: int | None = None,
         squeeze: str = "mean",
+        bias: bool = True,
+        activation: str = "relu",
+        scale: str = "sigmoid",
         device=None,
         dtype=None,
     ) -> None:
         super().__init__()
-        if reduction < 1:
-            raise ValueError(f"reduction must be at least 1, got {reduction}")
+        check_counts(channels=channels, reduction=reduction)
         hidden = max(1, channels // reduction) if hidden_channels is None else hidden_channels
-        self.gate = ChannelGate(channels, hidden, squeeze, device, dtype)
+        self.gate = ChannelGate(channels, hidden, squeeze, bias, activation, scale, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.gate(x)  # (B, C)
         return x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2)).to(x.dtype)
 
     def _load_from_state_dict(self, state, prefix, *args) -> None:
-        for name in ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias"):
-            if prefix + name in state:
-                value = state.pop(prefix + name)
-                state[f"{prefix}gate.{name}"] = value.flatten(1) if value.ndim > 2 else value  # (h, C, 1, 1) → (h, C)
+        rename(state, prefix, NAMES)
+        flatten_pointwise(state, prefix, ("gate.fc1", "gate.fc2"))
         super()._load_from_state_dict(state, prefix, *args)

@@ -105,7 +105,7 @@ class StaticMixConv2d(_StaticMixConv):
         ``bias`` (K, O), and the K logits of ``attention``, which start at 0: an even mix.
 
     Raises:
-        ValueError: an argument or the input's shape does not fit; TypeError: input that is not floating point.
+        ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
     spatial_dims = 2

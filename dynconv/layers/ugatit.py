@@ -13,7 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..functional.checks import check_counts
 from .cam import CAMAttention
+from .checkpoints import rename
+from .inputs import check_images
 from .normalization import ILN, AdaLIN
 
 __all__ = [
@@ -27,7 +30,14 @@ __all__ = [
 
 
 class UGATITGeneratorOutput(NamedTuple):
-    """What :class:`UGATITGenerator` returns."""
+    """What :class:`UGATITGenerator` returns.
+
+    Example:
+        >>> import torch
+        >>> output = UGATITGenerator(width=2)(torch.randn(1, 3, 16, 16))
+        >>> output.image.shape, output.heatmap.shape
+        (torch.Size([1, 3, 16, 16]), torch.Size([1, 1, 4, 4]))
+    """
 
     image: Tensor
     """(B, out_channels, H, W), -1 … 1"""
@@ -38,7 +48,14 @@ class UGATITGeneratorOutput(NamedTuple):
 
 
 class UGATITDiscriminatorOutput(NamedTuple):
-    """What :class:`UGATITDiscriminator` returns."""
+    """What :class:`UGATITDiscriminator` returns.
+
+    Example:
+        >>> import torch
+        >>> output = UGATITDiscriminator(width=2)(torch.randn(1, 3, 32, 32))
+        >>> output.patches.shape, output.heatmap.shape
+        (torch.Size([1, 1, 2, 2]), torch.Size([1, 1, 3, 3]))
+    """
 
     patches: Tensor
     """(B, 1, H', W'): how real each patch looks, unbounded"""
@@ -68,11 +85,16 @@ class AdaLINParameters(nn.Module):
         channels: C.
 
     Shape:
-        (B, C, *spatial) → gamma (B, C), beta (B, C).
+        (B, C, *spatial) → gamma (B, C), beta (B, C). The paper's code calls its layers ``FC``, ``gamma`` and ``beta``, or
+        ``gamma_fc`` and ``beta_fc``: both load.
+
+    Raises:
+        ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
     def __init__(self, channels: int, device=None, dtype=None) -> None:
         super().__init__()
+        check_counts(channels=channels)
         options = {"bias": False, "device": device, "dtype": dtype}
         self.hidden = nn.Sequential(
             nn.Linear(channels, channels, **options),
@@ -84,8 +106,13 @@ class AdaLINParameters(nn.Module):
         self.beta = nn.Linear(channels, channels, **options)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        check_images(self, features, self.gamma.in_features)
         hidden = self.hidden(features.flatten(2).mean(2))  # (B, C)
         return self.gamma(hidden), self.beta(hidden)
+
+    def _load_from_state_dict(self, state, prefix, *args) -> None:
+        rename(state, prefix, {"FC": "hidden", "gamma_fc": "gamma", "beta_fc": "beta"})
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 class AdaLINBlock(nn.Module):
@@ -107,16 +134,21 @@ class AdaLINBlock(nn.Module):
         channels: C.
 
     Shape:
-        x (B, C, H, W), gamma (B, C), beta (B, C) → as x.
+        x (B, C, H, W), H and W at least 2, gamma (B, C), beta (B, C) → as x.
+
+    Raises:
+        ValueError: an argument or a shape does not fit; TypeError, RuntimeError: a dtype or device does not.
     """
 
     def __init__(self, channels: int, device=None, dtype=None) -> None:
         super().__init__()
+        check_counts(channels=channels)
         factory = {"device": device, "dtype": dtype}
         self.conv1, self.norm1 = _reflect_conv(channels, channels, 3, **factory), AdaLIN(channels, **factory)
         self.conv2, self.norm2 = _reflect_conv(channels, channels, 3, **factory), AdaLIN(channels, **factory)
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        check_images(self, x, self.conv1.in_channels, "H, W", least=2)  # what a reflection by 1 needs
         y = torch.relu(self.norm1(self.conv1(x), gamma, beta))
         return x + self.norm2(self.conv2(y), gamma, beta)
 
@@ -146,7 +178,7 @@ class UGATITGenerator(nn.Module):
         (B, in_channels, H, W), H and W at least 5 → :class:`UGATITGeneratorOutput`, its image of the same H and W.
 
     Raises:
-        ValueError: an argument or the images' shape does not fit.
+        ValueError: an argument or the images' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
     smallest = 5  # a quarter of it, rounded up, is 2: what a reflection by 1 needs
@@ -161,7 +193,7 @@ class UGATITGenerator(nn.Module):
         dtype=None,
     ) -> None:
         super().__init__()
-        _check_positive(in_channels=in_channels, out_channels=out_channels, width=width, num_blocks=num_blocks)
+        check_counts(in_channels=in_channels, out_channels=out_channels, width=width, num_blocks=num_blocks)
         factory = {"device": device, "dtype": dtype}
         self.in_channels, channels = in_channels, 4 * width
         self.stem = _ConvNormReLU(in_channels, width, 7, **factory)
@@ -176,7 +208,7 @@ class UGATITGenerator(nn.Module):
         self.head = _reflect_conv(width, out_channels, 7, **factory)
 
     def forward(self, images: Tensor) -> UGATITGeneratorOutput:
-        _check_images(self, images, self.in_channels, self.smallest)
+        check_images(self, images, self.in_channels, "H, W", self.smallest)
         full = self.stem(images)  # (B, width, H, W)
         half = self.down1(full)  # (B, 2·width, ⌈H/2⌉, ⌈W/2⌉)
         features = self.encoder(self.down2(half))  # (B, 4·width, ⌈H/4⌉, ⌈W/4⌉)
@@ -216,14 +248,14 @@ class UGATITDiscriminator(nn.Module):
         (B, in_channels, H, W), H and W at least 3 · 2^(num_layers - 2) → :class:`UGATITDiscriminatorOutput`.
 
     Raises:
-        ValueError: an argument or the images' shape does not fit.
+        ValueError: an argument or the images' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
     def __init__(self, in_channels: int = 3, width: int = 16, num_layers: int = 5, device=None, dtype=None) -> None:
         super().__init__()
-        _check_positive(in_channels=in_channels, width=width)
-        if num_layers < 3:
-            raise ValueError(f"num_layers must be at least 3, got {num_layers}")
+        check_counts(in_channels=in_channels, width=width)
+        if not isinstance(num_layers, int) or num_layers < 3:
+            raise ValueError(f"num_layers must be an integer of at least 3, got {num_layers!r}")
         factory = {"device": device, "dtype": dtype}
         halvings = num_layers - 2
         # after the halvings 3 positions must be left: 2 after the next convolution, 1 after the last
@@ -238,7 +270,7 @@ class UGATITDiscriminator(nn.Module):
         self.head = _patch_conv(widths[-1], 1, bias=False, **factory)
 
     def forward(self, images: Tensor) -> UGATITDiscriminatorOutput:
-        _check_images(self, images, self.in_channels, self.smallest)
+        check_images(self, images, self.in_channels, "H, W", self.smallest)
         attended, logit, heatmap = self.attention(self.encoder(images))  # (B, width·2^(n-2), H' + 1, W' + 1)
         return UGATITDiscriminatorOutput(self.head(attended), logit, heatmap)  # (B, 1, H', W')
 
@@ -281,17 +313,3 @@ def _reflect_conv(in_channels, out_channels, kernel_size, stride=1, device=None,
 def _patch_conv(in_channels, out_channels, stride=1, bias=True, device=None, dtype=None):
     options = {"padding_mode": "reflect", "bias": bias, "device": device, "dtype": dtype}
     return spectral_norm(nn.Conv2d(in_channels, out_channels, 4, stride, 1, **options))
-
-
-def _check_positive(**values):
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-
-
-def _check_images(module, images, channels, smallest):
-    if images.ndim != 4 or images.shape[1] != channels or min(images.shape[2:]) < smallest:
-        raise ValueError(
-            f"{type(module).__name__} expects (B, {channels}, H, W) with H and W at least {smallest}, "
-            f"got {tuple(images.shape)}"
-        )

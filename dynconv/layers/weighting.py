@@ -32,8 +32,10 @@ class Weighting(nn.Module):
 
 def weightings(model: nn.Module) -> dict[str, nn.Module]:
     """Every weighting of ``model`` by its dotted name; whatever a mix of kernels uses as ``attention`` is one."""
-    found = {name: module for name, module in model.named_modules() if isinstance(getattr(module, "over", None), str)}
-    for name, module in model.named_modules():
+    # torch.compile's wrapper answers for the module that it wraps: that one alone counts
+    modules = {name: module for name, module in model.named_modules() if "_orig_mod" not in module._modules}
+    found = {name: module for name, module in modules.items() if isinstance(getattr(module, "over", None), str)}
+    for name, module in modules.items():
         if getattr(module, "mixes_kernels", False):
             whole = f"{name}.attention" if name else "attention"
             # an attention made of parts gives the same weights as the part at its end: they are found once

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..functional.convolution import patches
+from ..functional.convolution import patches, total_padding
 
 __all__ = ["best_convolution"]
 
@@ -62,7 +62,7 @@ def best_convolution(
     for i, (first, count) in enumerate(spans):
         target = target.narrow(2 + i, first, count)
         reach = geometry["dilation"][i] * (kernel_size[i] - 1) + 1
-        start = first * geometry["stride"][i] - _left_padding(padding, reach, i)
+        start = first * geometry["stride"][i] - _left_padding(geometry, x.shape[2 + i], i)
         source = source.narrow(2 + i, start, (count - 1) * geometry["stride"][i] + reach)
     rows = patches(source, kernel_size, geometry["stride"], geometry["dilation"])  # (B, C·kernel, *S')
     rows = rows.flatten(2).transpose(1, 2).flatten(0, 1)  # (equations, unknowns - 1)
@@ -129,13 +129,15 @@ def _interior(batch: Tensor, y: Tensor, geometry: dict, i: int) -> tuple[int, in
     """First output and number of outputs along axis i whose whole window lies inside the image."""
     kernel, stride, dilation = (geometry[name][i] for name in ("kernel_size", "stride", "dilation"))
     reach, size = dilation * (kernel - 1) + 1, batch.shape[2 + i]
-    padding = _left_padding(geometry["padding"], reach, i)
+    padding = _left_padding(geometry, size, i)
     first = math.ceil(padding / stride)
     last = min((size + padding - reach) // stride, y.shape[2 + i] - 1)
     return first, max(0, last - first + 1)
 
 
-def _left_padding(padding, reach: int, i: int) -> int:
+def _left_padding(geometry: dict, size: int, i: int) -> int:
+    padding = geometry["padding"]
     if isinstance(padding, str):
-        return (reach - 1) // 2 if padding == "same" else 0
+        own = (geometry[name][i] for name in ("kernel_size", "stride", "dilation"))
+        return total_padding(size, *own) // 2 if padding == "same" else 0
     return padding if isinstance(padding, int) else padding[i]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
 from ..layers.weighting import weightings
@@ -33,8 +34,12 @@ def _under(name: str, pattern: str) -> bool:
 
 @contextmanager
 def hooked(modules: dict[str, nn.Module], hook: Callable[[str], Callable]) -> Iterator[None]:
-    """Give every module the forward hook ``hook(name)``; take all of them away at the end, also after an error."""
+    """Give every module the forward hook ``hook(name)``; take all of them away at the end, also after an error.
+
+    Compiled modules run eagerly meanwhile: the graph of one that ran before holds none of these hooks.
+    """
     with ExitStack() as stack:
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         for name, module in modules.items():
             stack.callback(module.register_forward_hook(hook(name)).remove)
         yield

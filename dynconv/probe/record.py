@@ -19,6 +19,15 @@ __all__ = ["Record", "Recording", "record"]
 class Record:
     """The weights one layer used.
 
+    Example:
+        >>> import torch
+        >>> from dynconv import SqueezeExcitation
+        >>> se = SqueezeExcitation(16)
+        >>> with record(se) as seen:
+        ...     y = se(torch.randn(3, 16, 8, 8))
+        >>> seen["gate"].over, seen["gate"].weights.shape
+        ('channels', torch.Size([3, 16]))
+
     Attributes:
         name: of the weighting in the model.
         over: what each weight belongs to: "kernels", "channels", "filters", "taps", "positions" or "classes".
@@ -48,7 +57,21 @@ class Record:
 
 
 class Recording(Mapping):
-    """The records of a model, by name of the weighting or of the layer it belongs to."""
+    """The records of a model, by name of the weighting or of the layer it belongs to.
+
+    Example:
+        >>> import torch
+        >>> from dynconv import DynamicConv2d
+        >>> model = torch.nn.Sequential(DynamicConv2d(3, 8, 3))
+        >>> with record(model) as seen:
+        ...     y = model(torch.randn(5, 3, 16, 16))
+        >>> seen
+        Recording(
+          0.attention: kernels, 5
+        )
+        >>> seen["0"] is seen["0.attention"]
+        True
+    """
 
     def __init__(self, records: dict[str, Record]) -> None:
         self._records = records

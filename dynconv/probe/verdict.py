@@ -25,6 +25,12 @@ INTERVENTIONS = ("uniform", "argmax", "shuffled", "frozen")
 class Verdict:
     """What :func:`verdict` measured. None means that the question does not arise, or that the batch cannot tell.
 
+    Example:
+        >>> import torch
+        >>> found = verdict(torch.nn.Conv2d(2, 3, 3), torch.randn(4, 2, 16, 16))
+        >>> found.folds, found.fold_error < 1e-5, found.convex
+        (True, True, None)
+
     Attributes:
         name: what was looked at.
         weights: name, kind and shape of each set of weights that was recorded.
@@ -132,12 +138,16 @@ def verdict(
         kernel_size: of the convolution that is fitted; None takes the module's own, or tries 1, 3, 5 and 7.
 
     Raises:
-        ValueError: fewer than 2 images; TypeError: they are not floating point.
+        ValueError: fewer than 2 images, or one that holds NaN or infinity; TypeError: they are no floating point tensor.
     """
+    if not isinstance(batch, Tensor):
+        raise TypeError(f"batch must be a tensor, got {type(batch).__name__}")
     if batch.ndim < 3 or len(batch) < 2:
         raise ValueError(f"batch must hold at least 2 images (B, C, *spatial), got {tuple(batch.shape)}")
     if not batch.is_floating_point():
         raise TypeError(f"batch must be floating point, got {batch.dtype}")
+    if batch.device.type != "meta" and not batch.isfinite().all():
+        raise ValueError(f"batch must be finite, got {int((~batch.isfinite()).sum())} values that are NaN or infinite")
     name = type(function).__name__ if isinstance(function, nn.Module) else getattr(function, "__name__", "function")
     module = function if isinstance(function, nn.Module) else None
     with _evaluating(module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
@@ -65,8 +66,8 @@ def from_conv(
     """
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(map(repr, FAMILIES))}, got {family!r}")
-    if not noise >= 0:
-        raise ValueError(f"noise must be at least 0, got {noise}")
+    if not (math.isfinite(noise) and noise >= 0):
+        raise ValueError(f"noise must be finite and at least 0, got {noise}")
     _check_replaceable(conv)
     layer = FAMILIES[family][type(conv)](
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation, conv.groups,

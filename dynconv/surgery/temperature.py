@@ -1,4 +1,7 @@
-"""The temperatures of a model, all at once."""
+"""The temperatures of a model, all at once.
+
+Reference: annealing, Chen et al., section 3.3, https://arxiv.org/abs/1912.03458
+"""
 
 from __future__ import annotations
 

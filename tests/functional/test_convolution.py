@@ -124,6 +124,21 @@ def test_one_kernel_with_weight_one_is_the_plain_convolution(geometry):
 
 
 @CASES
+@given(geometries())
+def test_hot_is_the_mean_kernel_and_cold_the_largest_logits(geometry):
+    x, weight, logits, bias, options = geometry
+    plain = PLAIN[x.ndim - 2]
+    y = dynamic_conv(x, weight, softmax_temperature(logits, 1e14), bias, **options)
+    torch.testing.assert_close(y, plain(x, weight.mean(0), None if bias is None else bias.mean(0), **options))
+    cold = softmax_temperature(logits, 1e-9)  # the gaps between random logits are far wider
+    rows = [
+        plain(image[None], weight[k], None if bias is None else bias[k], **options)
+        for image, k in zip(x, logits.argmax(1), strict=True)
+    ]
+    torch.testing.assert_close(dynamic_conv(x, weight, cold, bias, **options), torch.cat(rows))
+
+
+@CASES
 @given(geometries(), st.integers(0, 2))
 def test_an_image_does_not_depend_on_its_batch(geometry, index):
     x, weight, attention, bias, options = geometry
@@ -144,6 +159,22 @@ def test_paddings_are_those_of_conv2d(method, padding_mode, padding, kernel):
     y = dynamic_conv(x, layer.weight[None], x.new_ones(2, 1), layer.bias[None], **options, method=method)
     torch.testing.assert_close(y, layer(x))
     torch.testing.assert_close(conv(x, layer.weight, layer.bias, **options), layer(x))
+
+
+@CASES
+@given(geometries(), st.sampled_from(["auto", *METHODS]), st.integers(1, 3))
+def test_same_keeps_the_size_and_at_a_stride_divides_it(geometry, method, step):
+    x, weight, attention, bias, options = geometry
+    options = {**options, "stride": step, "padding": "same"}
+    y = dynamic_conv(x, weight, attention, bias, **options, method=method)
+    assert y.shape[2:] == tuple(-(-size // step) for size in x.shape[2:])
+    # the fewest zeros with which that many windows fit, half on each side and an odd one at the end
+    pads = [
+        max(0, (n - 1) * step + d * (k - 1) + 1 - size)
+        for n, k, d, size in zip(y.shape[2:], weight.shape[3:], options["dilation"], x.shape[2:], strict=True)
+    ]
+    padded = F.pad(x, [p for total in reversed(pads) for p in (total // 2, total - total // 2)])
+    torch.testing.assert_close(y, one_by_one(padded, weight, attention, bias, {**options, "padding": 0}))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -228,8 +259,11 @@ BAD = {
     ),
     "groups do not divide": ({"x": torch.zeros(2, 16, 7, 7), "groups": 4}, ValueError, "got groups=4"),
     "unknown padding": ({"padding": "full"}, ValueError, "got 'full'"),
-    "same with stride": ({"padding": "same", "stride": 2}, ValueError, r"needs stride 1, got stride \(2, 2\)"),
-    "three strides": ({"stride": (1, 2, 3)}, ValueError, r"stride must be an int or 2 ints, got \(1, 2, 3\)"),
+    "three strides": (
+        {"stride": (1, 2, 3)},
+        ValueError,
+        r"stride must be one or 2 integers of at least 1, got \(1, 2, 3\)",
+    ),
     "unknown padding mode": ({"padding_mode": "mirror"}, ValueError, "got 'mirror'"),
     "unknown method": ({"method": "fft"}, ValueError, "got 'fft'"),
     "a plain weight": ({"weight": W[0, 0, 0]}, ValueError, r"got \(3, 3\)"),

@@ -289,9 +289,9 @@ def test_a_layer_that_does_not_run_is_named():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: CAMHead(0, 3), "in_channels must be at least 1, got 0"),
-        (lambda: CAMHead(4, 0), "num_classes must be at least 1, got 0"),
-        (lambda: CAMAttention(0), "channels must be at least 1, got 0"),
+        (lambda: CAMHead(0, 3), "in_channels must be an integer of at least 1, got 0"),
+        (lambda: CAMHead(4, 0), "num_classes must be an integer of at least 1, got 0"),
+        (lambda: CAMAttention(0), "channels must be an integer of at least 1, got 0"),
         (lambda: CAMAttention(4, "tanh"), "activation must be one of 'relu', 'leaky_relu', 'none', got 'tanh'"),
         (lambda: CAMHead(4, 3)(torch.zeros(2, 5, 6, 6)), r"CAMHead expects \(B, 4, \*spatial\), got \(2, 5, 6, 6\)"),
         (lambda: CAMHead(4, 3).maps(torch.zeros(2, 4)), r"CAMHead expects \(B, 4, \*spatial\), got \(2, 4\)"),
@@ -305,5 +305,5 @@ def test_bad_arguments(make, message):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_integer_features(name):
-    with pytest.raises(TypeError, match=r"expects floating point features, got torch.uint8"):
+    with pytest.raises(TypeError, match=r"expects floating point input, got torch.uint8"):
         LAYERS[name]()(torch.zeros(2, 4, 6, 6, dtype=torch.uint8))

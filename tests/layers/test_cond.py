@@ -38,6 +38,9 @@ def test_reference_values_from_its_flat_checkpoint(method):
         {"kernel_size": 3, "padding": 2, "dilation": 2, "groups": 2},
         {"kernel_size": 1, "bias": False},
         {"kernel_size": (3, 5), "padding": (1, 2)},
+        {"kernel_size": 3, "padding": "same"},
+        {"kernel_size": 3, "padding": "same", "stride": 2},  # asymmetric, by the size of the input
+        {"kernel_size": (2, 5), "padding": "same", "stride": (3, 2), "dilation": (2, 1)},
     ],
     ids=str,
 )

@@ -197,7 +197,7 @@ def test_double_backward_half_precision_and_channels_last(family):
         ({"temperature": 0}, "above 0, got 0"),
         ({"temperature": math.nan}, "got nan"),
         ({"groups": 3}, "in_channels must be divisible by groups=3, got 4"),
-        ({"in_channels": 0}, "in_channels must be at least 1, got 0"),
+        ({"in_channels": 0}, "in_channels must be an integer of at least 1, got 0"),
         ({"kernel_size": (3, 3, 3)}, r"kernel_size must be one or 2 integers of at least 1, got \(3, 3, 3\)"),
         ({"padding": -1}, "padding must be one or 2 integers of at least 0, got -1"),
         ({"padding_mode": "mirror"}, "got 'mirror'"),
@@ -222,8 +222,8 @@ def test_bad_inputs(family):
 def test_bad_attention_arguments():
     for changes, message in (
         ({"activation": "tanh"}, "got 'tanh'"),
-        ({"reduction": 0}, "reduction must be at least 1, got 0"),
-        ({"hidden_channels": 0}, "hidden_channels must be at least 1, got 0"),
+        ({"reduction": 0}, "reduction must be an integer of at least 1, got 0"),
+        ({"hidden_channels": 0}, "hidden_channels must be an integer of at least 1, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             KernelAttention(4, **changes)

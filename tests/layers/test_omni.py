@@ -122,8 +122,8 @@ def test_temperature_travels_and_errors_name_the_value():
     for options, message in (
         ({"temperature": 0}, "above 0, got 0"),
         ({"temperature": float("nan")}, "above 0, got nan"),
-        ({"reduction": 0}, "reduction must be at least 1, got 0"),
-        ({"min_hidden": 0}, "min_hidden must be at least 1, got 0"),
+        ({"reduction": 0}, "reduction must be an integer of at least 1, got 0"),
+        ({"min_hidden": 0}, "min_hidden must be an integer of at least 1, got 0"),
         ({"num_kernels": 0}, "num_kernels must be an integer of at least 1, got 0"),
         ({"method": "outputs"}, "got 'outputs'"),
     ):

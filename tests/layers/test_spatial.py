@@ -17,14 +17,11 @@ from dynconv.probe import intervene, record
 GOLDEN = torch.load(Path(__file__).parents[1] / "goldens/sparse.pt", weights_only=True)
 
 
-def renamed(state):
-    return {name.replace("masker.maskconv.", "gate.").replace("maskconv.", ""): value for name, value in state.items()}
-
-
 def test_reference_gate():
     golden = GOLDEN["maskunit_eval_s1"]
     gate = SpatialGate(6).eval()
-    gate.load_state_dict(renamed(golden["state_dict"]), strict=False)
+    loaded = gate.load_state_dict(golden["state_dict"], strict=False)  # by the reference's names; it has no temperature
+    assert (loaded.missing_keys, loaded.unexpected_keys) == (["temperature"], [])
     torch.testing.assert_close(gate.logits(golden["x"]), golden["soft"], atol=2e-5, rtol=0)
     hard = gate(golden["x"])
     assert torch.equal(hard, golden["hard"])
@@ -36,7 +33,8 @@ def test_reference_gate():
 def test_reference_block(sparse):
     golden = GOLDEN["block_eval_basic_s1"]
     block = SparseBlock(6, sparse=sparse).eval()
-    block.load_state_dict(renamed(golden["state_dict"]), strict=False)
+    loaded = block.load_state_dict(golden["state_dict"], strict=False)
+    assert (loaded.missing_keys, loaded.unexpected_keys) == (["gate.temperature"], [])
     with record(block) as seen:
         y, cost = block(golden["x"], return_cost=True)
     torch.testing.assert_close(y, golden["y"], atol=2e-5, rtol=0)
@@ -45,6 +43,17 @@ def test_reference_block(sparse):
     per_position = golden["flops_per_pos_std"], golden["flops_per_pos_dilate"]
     used = golden["mask"].sum() * per_position[0] + golden["mask_dilate"].sum() * per_position[1]
     assert (cost.used.item(), cost.total) == (used.item(), 128 * sum(per_position))
+
+
+def test_the_references_name_for_the_shortcut_loads():
+    block, other = SparseBlock(4, 6, stride=2), SparseBlock(4, 6, stride=2)
+    names = {"shortcut.": "downsample.", "gate.conv.": "masker.maskconv.conv.", "gate.fc.": "masker.maskconv.fc."}
+    state = block.state_dict()
+    for ours, theirs in names.items():
+        state = {k.replace(ours, theirs): v for k, v in state.items()}
+    assert sum(k.startswith("downsample.") for k in state) == 6
+    nn.Sequential(other).load_state_dict({f"0.{k}": v for k, v in state.items()})  # wherever it is in a model
+    torch.testing.assert_close(other.state_dict(), block.state_dict(), atol=0, rtol=0)
 
 
 def trained(block):
@@ -141,9 +150,9 @@ def test_the_price_reaches_the_gate_and_training_goes_towards_the_target():
 
 def test_errors_and_the_forced_ways():
     for build, message in (
-        (lambda: SparseBlock(4, 0), "out_channels must be at least 1, got 0"),
-        (lambda: SparseBlock(4, stride=0), "stride must be at least 1, got 0"),
-        (lambda: SpatialGate(0), "in_channels must be at least 1, got 0"),
+        (lambda: SparseBlock(4, 0), "out_channels must be an integer of at least 1, got 0"),
+        (lambda: SparseBlock(4, stride=0), "stride must be an integer of at least 1, got 0"),
+        (lambda: SpatialGate(0), "in_channels must be an integer of at least 1, got 0"),
         (lambda: SpatialGate(4, temperature=-1), "above 0, got -1"),
         (lambda: SparseBlock(4)(torch.zeros(2, 5, 8, 8)), r"expects \(B, 4, H, W\), got \(2, 5, 8, 8\)"),
         (lambda: SparseBlock(4, sparse=True).train()(torch.zeros(2, 4, 8, 8)), "cannot be skipped in training"),

@@ -30,13 +30,25 @@ def test_reference_values(case):
     torch.testing.assert_close(layer(golden["x"]), golden["y"], atol=2e-5, rtol=0)
 
 
-@pytest.mark.parametrize("which", ["torchvision", "timm"])
+BLOCKS = {  # their block, and what ours is told to be the same
+    "torchvision": (lambda: torchvision.ops.SqueezeExcitation(16, 4), {}),
+    "torchvision's MobileNetV3": (
+        lambda: torchvision.ops.SqueezeExcitation(16, 4, scale_activation=nn.Hardsigmoid),
+        {"scale": "hard_sigmoid"},
+    ),
+    "timm": (lambda: timm.layers.SEModule(16, rd_channels=4, add_maxpool=True), {"squeeze": "mean_max"}),
+    "timm without bias": (lambda: timm.layers.SEModule(16, rd_channels=4, bias=False), {"bias": False}),
+    "timm's EfficientNet": (
+        lambda: timm.models._efficientnet_blocks.SqueezeExcite(16, rd_channels=4, act_layer=nn.SiLU),
+        {"activation": "silu"},
+    ),
+}
+
+
+@pytest.mark.parametrize("which", BLOCKS)
 def test_values_and_gradients_of_the_references_block(which):
-    if which == "torchvision":
-        block = torchvision.ops.SqueezeExcitation(16, 4)
-    else:
-        block = timm.layers.SEModule(16, rd_channels=4, add_maxpool=True)
-    layer = SqueezeExcitation(16, hidden_channels=4, squeeze="mean" if which == "torchvision" else "mean_max")
+    build, options = BLOCKS[which]
+    block, layer = build(), SqueezeExcitation(16, hidden_channels=4, **options)
     layer.load_state_dict(block.state_dict())
     x = torch.randn(3, 16, 7, 5, requires_grad=True)
     y, ours = gradients(layer, x, layer.parameters())
@@ -71,10 +83,12 @@ def test_an_own_checkpoint_loads_and_errors_name_the_value():
     x = torch.randn(2, 8, 4, 4)
     assert torch.equal(layer(x), other(x))
     for build, message in (
-        (lambda: SqueezeExcitation(8, 0), "reduction must be at least 1, got 0"),
-        (lambda: SqueezeExcitation(8, hidden_channels=0), "hidden_channels must be at least 1, got 0"),
-        (lambda: ChannelGate(0, 1), "channels must be at least 1, got 0"),
-        (lambda: SqueezeExcitation(8, squeeze="max"), "got 'max'"),
+        (lambda: SqueezeExcitation(8, 0), "reduction must be an integer of at least 1, got 0"),
+        (lambda: SqueezeExcitation(8, hidden_channels=0), "hidden_channels must be an integer of at least 1, got 0"),
+        (lambda: ChannelGate(0, 1), "channels must be an integer of at least 1, got 0"),
+        (lambda: SqueezeExcitation(8, squeeze="max"), "squeeze must be one of 'mean', 'mean_max', got 'max'"),
+        (lambda: SqueezeExcitation(8, activation="gelu"), "activation must be one of 'relu', 'silu', got 'gelu'"),
+        (lambda: SqueezeExcitation(8, scale="tanh"), "scale must be one of 'sigmoid', 'hard_sigmoid', got 'tanh'"),
         (lambda: layer(x[:, :4]), r"expects \(B, 8, \*spatial\), got \(2, 4, 4, 4\)"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -107,7 +107,7 @@ def test_normalization_compiles_exports_and_pickles():
 
 def test_bad_arguments_of_normalization():
     for family in (ILN, AdaLIN):
-        with pytest.raises(ValueError, match="num_features must be at least 1, got 0"):
+        with pytest.raises(ValueError, match="num_features must be an integer of at least 1, got 0"):
             family(0)
     with pytest.raises(ValueError, match=r"ILN expects \(B, 4, \*spatial\), got \(2, 5, 8, 8\)"):
         ILN(4)(torch.zeros(2, 5, 8, 8))
@@ -245,12 +245,12 @@ def test_the_auxiliary_loss_alone_trains_the_attention():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: UGATITGenerator(width=0), "width must be at least 1, got 0"),
-        (lambda: UGATITGenerator(num_blocks=0), "num_blocks must be at least 1, got 0"),
-        (lambda: UGATITDiscriminator(num_layers=2), "num_layers must be at least 3, got 2"),
+        (lambda: UGATITGenerator(width=0), "width must be an integer of at least 1, got 0"),
+        (lambda: UGATITGenerator(num_blocks=0), "num_blocks must be an integer of at least 1, got 0"),
+        (lambda: UGATITDiscriminator(num_layers=2), "num_layers must be an integer of at least 3, got 2"),
         (
             lambda: UGATITGenerator(width=4)(torch.zeros(2, 3, 4, 32)),
-            r"UGATITGenerator expects \(B, 3, H, W\) with H and W at least 5, got \(2, 3, 4, 32\)",
+            r"UGATITGenerator expects \(B, 3, H, W\) with sizes of at least 5, got \(2, 3, 4, 32\)",
         ),
         (lambda: UGATITGenerator(width=4)(torch.zeros(2, 1, 32, 32)), r"got \(2, 1, 32, 32\)"),
         (lambda: UGATITDiscriminator(width=4)(torch.zeros(2, 3, 64, 23)), r"at least 24, got \(2, 3, 64, 23\)"),

@@ -210,3 +210,36 @@ def test_an_attention_made_of_parts_is_one_weighting():
     expected = dynamic_conv(x, layer.weight, seen["attention"].weights.flip(0), layer.bias)
     torch.testing.assert_close(swapped, expected)
     assert not torch.allclose(swapped, y, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrap", [torch.compile, lambda m, **options: m.compile(**options) or m], ids=["wrapped", "inside"]
+)
+def test_a_compiled_model_that_ran_before_is_seen_and_changed(wrap):
+    """Its graph holds no hooks: it has to be left for as long as there are some."""
+    plain, x = a_model(), images()
+    model = wrap(copy.deepcopy(plain), backend="eager")
+    y = model(x)
+    with record(plain) as expected:
+        plain(x)
+    with record(model) as seen:
+        model(x)
+    assert len(seen) == len(expected) == 2
+    for ours, theirs in zip(seen.values(), expected.values(), strict=True):
+        torch.testing.assert_close(ours.weights, theirs.weights)
+    with intervene(plain, "uniform"):
+        uniform = plain(x)
+    with intervene(model, "uniform"):
+        torch.testing.assert_close(model(x), uniform)
+    torch.testing.assert_close(model(x), y)
+    assert not torch.allclose(uniform, y)
+
+
+def test_a_compiled_layer_is_one_weighting():
+    layer = DynamicConv2d(3, 4, 3, num_kernels=2)
+    with record(torch.compile(layer, backend="eager")) as seen:
+        pass
+    assert list(seen) == ["_orig_mod.attention"]
+    with record(torch.compile(KernelAttention(3), backend="eager")) as seen:
+        pass
+    assert list(seen) == ["_orig_mod"]

@@ -127,6 +127,7 @@ def test_functions_are_judged_by_their_behaviour():
         (nn.Conv2d(2, 3, (3, 1), padding="same", dilation=2), (16, 15)),
         (nn.Conv2d(2, 4, 2, stride=2, groups=2), (16, 16)),
         (nn.Conv3d(2, 3, 3), (8, 7, 9)),
+        (d.StaticMixConv2d(2, 3, 3, stride=2, padding="same"), (21, 22)),  # pads by the size: 1 and 1, 0 and 1
     ],
     ids=str,
 )
@@ -181,3 +182,7 @@ def test_bad_batches():
         verdict(nn.Conv2d(4, 4, 3), torch.zeros(1, 4, 8, 8))
     with pytest.raises(TypeError, match=r"floating point, got torch\.uint8"):
         verdict(nn.Conv2d(4, 4, 3), torch.zeros(2, 4, 8, 8, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="batch must be a tensor, got list"):
+        verdict(nn.Conv2d(4, 4, 3), [1, 2])
+    with pytest.raises(ValueError, match="must be finite, got 2 values that are NaN or infinite"):
+        verdict(nn.Conv2d(1, 4, 1), torch.tensor([1.0, torch.nan, torch.inf, 2.0]).reshape(2, 1, 2, 1))

@@ -146,7 +146,8 @@ def test_what_would_be_lost_is_refused():
         from_conv(nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 2, 3)))
     for options, message in (
         ({"family": "sparse"}, "got 'sparse'"),
-        ({"noise": -1}, "noise must be at least 0, got -1"),
+        ({"noise": -1}, "noise must be finite and at least 0, got -1"),
+        ({"noise": float("inf")}, "noise must be finite and at least 0, got inf"),
     ):
         with pytest.raises(ValueError, match=message):
             from_conv(nn.Conv2d(2, 2, 3), **options)

@@ -1,0 +1,52 @@
+"""What every function and layer asks of its arguments: whole numbers, one device, one dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+
+import torch
+from torch import Tensor
+
+__all__: list[str] = []
+
+
+def check_counts(**values: int) -> None:
+    """Raise ValueError unless every value is an integer of at least 1."""
+    for name, value in values.items():
+        if not isinstance(value, Integral) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[int, ...]:
+    """One integer, or ``n`` of them, as a tuple of ``n``."""
+    many = (value,) * n if isinstance(value, Integral) else value
+    if (
+        not isinstance(many, Sequence)
+        or len(many) != n
+        or not all(isinstance(v, Integral) and v >= least for v in many)
+    ):
+        raise ValueError(f"{name} must be one or {n} integers of at least {least}, got {value!r}")
+    return tuple(int(v) for v in many)
+
+
+def check_together(*, dtypes: bool = True, **tensors: Tensor | None) -> None:
+    """Raise unless the tensors lie on one device (RuntimeError, as torch's) and have one dtype (TypeError).
+
+    Not every operation of torch looks: some read another device's memory as numbers. Under autocast dtypes may differ,
+    for torch casts them.
+    """
+    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    first = next(iter(given.values()))
+    if any(tensor.device != first.device for tensor in given.values()):
+        raise RuntimeError(f"tensors must be on one device, got {_listed(given, 'device')}")
+    if dtypes and any(tensor.dtype != first.dtype for tensor in given.values()) and not _autocasts(first.device.type):
+        raise TypeError(f"tensors must have one dtype, got {_listed(given, 'dtype')}")
+
+
+def _listed(tensors: dict[str, Tensor], attribute: str) -> str:
+    return ", ".join(f"{name}: {getattr(tensor, attribute)}" for name, tensor in tensors.items())
+
+
+def _autocasts(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

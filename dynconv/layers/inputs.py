@@ -1,0 +1,30 @@
+"""What a layer asks of the images it is given."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.checks import check_together
+
+__all__: list[str] = []
+
+
+def check_images(module: nn.Module, x: Tensor, channels: int, sizes: str = "*spatial", least: int = 1) -> None:
+    """Raise unless x is (B, channels, ``sizes``), of at least ``least`` each, and of the module's device and dtype.
+
+    ``sizes`` are "*spatial" (any number, at least one), "[*spatial]" (or none) or "H, W". ValueError for a shape, TypeError
+    for a dtype, RuntimeError for a device: each names what it got.
+    """
+    name, shape = type(module).__name__, tuple(x.shape)
+    fits = {"*spatial": x.ndim >= 3, "[*spatial]": x.ndim >= 2, "H, W": x.ndim == 4}[sizes]
+    sizes = sizes.strip("[]")
+    if not fits or shape[1] != channels:
+        raise ValueError(f"{name} expects (B, {channels}, {sizes}), got {shape}")
+    if not torch.compiler.is_compiling() and any(size < least for size in shape[2:]):  # a tracer's are not looked at
+        raise ValueError(f"{name} expects (B, {channels}, {sizes}) with sizes of at least {least}, got {shape}")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} expects floating point input, got {x.dtype}")
+    check_together(x=x, **dict(islice(module.named_parameters(), 1)))
