@@ -41,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = read_config(args.config)
         on_cpu = args.cpu or not torch.accelerator.is_available()
+        if on_cpu and config.precision == "fp16":  # Accelerate would train in fp32 and say nothing
+            raise ValueError("precision 'fp16' needs a GPU; on a CPU it can be 'bf16' or 'no'")
         accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.precision)
         train(config, accelerator)
     except (ValueError, OSError, FloatingPointError) as error:

@@ -111,6 +111,9 @@ def test_errors_are_one_line(tmp_path):
     config = write(tmp_path / "run.toml", 'task = "digits"\n[data]\nsize = 8\n')
     with pytest.raises(SystemExit, match=r"^error: only the task 'folder' has options, got size for 'digits'"):
         main([config, "--cpu"])
+    config = write(tmp_path / "run.toml", "task = 'digits'\nprecision = 'fp16'\n")
+    with pytest.raises(SystemExit, match=r"^error: precision 'fp16' needs a GPU; on a CPU it can be 'bf16' or 'no'"):
+        main([config, "--cpu"])
     recipe = "[recipe]\noptimizer = 'sgd'\nlr = 1e30\nepochs = 1\n"
     config = write(tmp_path / "run.toml", f"task = 'digits'\nfolder = '{(tmp_path / 'wild').as_posix()}'\n{recipe}")
     with pytest.raises(SystemExit, match=r"^error: the loss of epoch 1 is nan: try an lr below 1e\+30"):
