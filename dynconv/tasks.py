@@ -88,19 +88,22 @@ def _restoration() -> Task:
     def split(data) -> Split:
         return Split(data.degraded, data.clean[..., edge:-edge, edge:-edge].contiguous(), data.kind)
 
-    every = range(int(train.kind.max()) + 1)
-    own = [best_filter(train.degraded[train.kind == k], train.clean[train.kind == k]) for k in every]
-    errors = [_error(weight, test, test.kind == k) for k, weight in enumerate(own)]
-    one = _error(best_filter(train.degraded, train.clean), test, test.kind >= 0)
-    references = {"one filter": one, "one filter for each degradation": sum(errors) / len(errors)}
+    def one_for_each(group: Callable) -> float:
+        """Test loss of one filter for each group of images, found by least squares on the training patches."""
+        restored = torch.empty_like(clean)
+        for g in group(test).unique():
+            own, theirs = group(train) == g, group(test) == g
+            restored[theirs] = F.conv2d(test.degraded[theirs], best_filter(train.degraded[own], train.clean[own]))
+        return F.mse_loss(restored, clean).item()
+
+    clean = split(test).targets
+    references = {
+        "one filter": one_for_each(lambda data: torch.zeros_like(data.kind)),
+        "one filter for each degradation": one_for_each(lambda data: data.kind),
+        "one filter for each degradation and photo": one_for_each(lambda data: 4 * data.photo + data.kind),
+    }
     recipe = {"optimizer": "lbfgs", "lr": 1.0, "epochs": 25}
     return Task("restoration", split(train), split(test), filter_network, F.mse_loss, recipe, references)
-
-
-def _error(weight: Tensor, data, picked: Tensor) -> float:
-    edge = weight.shape[-1] // 2
-    clean = data.clean[picked][..., edge:-edge, edge:-edge]
-    return F.mse_loss(F.conv2d(data.degraded[picked], weight), clean).item()
 
 
 def _cue() -> Task:
@@ -137,6 +140,8 @@ LARGE = {"optimizer": "adam", "lr": 4e-3, "epochs": 10, "batch_size": 256, "weig
 
 
 def _folder(path: str | Path = "", size: int = 64, grey: bool = False) -> Task:
+    if not str(path):
+        raise ValueError("the task 'folder' needs a path; in a configuration: [data] path = '…'")
     found = image_folder(path, size, grey=grey)
     order = torch.randperm(len(found.images), generator=torch.Generator().manual_seed(0))
     held = max(1, len(order) // 5)  # a fifth for testing
@@ -175,8 +180,10 @@ def task(name: str, **options) -> Task:
         options: of "folder": path, size, grey.
 
     Raises:
-        ValueError: unknown name; what loading the data raises.
+        ValueError: unknown name, or options of a task that has none; what loading the data raises.
     """
     if name not in TASKS:
         raise ValueError(f"task must be one of {', '.join(map(repr, TASKS))}, got {name!r}")
+    if options and name != "folder":
+        raise ValueError(f"only the task 'folder' has options, got {', '.join(options)} for {name!r}")
     return TASKS[name](**options)

@@ -54,6 +54,10 @@ def test_its_evidence_is_the_kept_one():
         task = tasks.get(name, name.split(":")[0])
         found = [kept[(task, *column)] for column in COLUMNS]
         assert cells == ["{:.4f} ± {:.4f}".format(*mean_and_std(seeds, "test_loss")) for seeds in found]
+    page = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+    closed = {row[0]: row[-1].lstrip("-") for row in _table("## restoration", page)}
+    said = re.search(r"K = 4 at T = 1 goes (.*?), the\s+softmax mix (.*?)\.", README).groups()
+    assert said == (closed["dynamic, K = 4, T = 1"], closed["mix, K = 4, T = 1"])
 
 
 def test_its_speed_is_the_measured_one():

@@ -36,11 +36,12 @@ DEGRADATIONS = {
 
 
 class Restoration(NamedTuple):
-    """Patches of photos: ``degraded`` and ``clean`` (N, 1, S, S), and ``kind`` (N,), an index into DEGRADATIONS."""
+    """Patches of photos: ``degraded`` and ``clean`` (N, 1, S, S), ``kind`` (N,) in DEGRADATIONS, ``photo`` (N,) in photo_names()."""
 
     degraded: Tensor
     clean: Tensor
     kind: Tensor
+    photo: Tensor
 
 
 def restoration(split: str = "train", per_photo: int = 40, size: int = 32, seed: int = 0) -> Restoration:
@@ -68,8 +69,8 @@ def restoration(split: str = "train", per_photo: int = 40, size: int = 32, seed:
     if per_photo < 1 or size < 1:
         raise ValueError(f"per_photo and size must be at least 1, got {per_photo} and {size}")
     generator = torch.Generator().manual_seed(2 * seed + (split == "test"))
-    degraded, clean, kinds = [], [], []
-    for name in photo_names():
+    degraded, clean, kinds, photos = [], [], [], []
+    for number, name in enumerate(photo_names()):
         image = standardised(name)  # (1, 1, H, W)
         for kind, degrade in enumerate(DEGRADATIONS.values()):
             both = torch.cat([degrade(image, generator), image], dim=1)  # (1, 2, H, W)
@@ -77,7 +78,8 @@ def restoration(split: str = "train", per_photo: int = 40, size: int = 32, seed:
             degraded.append(patches[:, :1])
             clean.append(patches[:, 1:])
             kinds.append(torch.full((per_photo,), kind))
-    return Restoration(torch.cat(degraded), torch.cat(clean), torch.cat(kinds))
+            photos.append(torch.full((per_photo,), number))
+    return Restoration(*map(torch.cat, (degraded, clean, kinds, photos)))
 
 
 def standardised(name: str) -> Tensor:

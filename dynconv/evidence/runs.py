@@ -80,6 +80,8 @@ def run_all(jobs: list[tuple[Row, int]], processes: int = 2) -> Iterator[dict]:
         return
     with multiprocessing.get_context("spawn").Pool(min(processes, len(jobs)), torch.set_num_threads, (1,)) as pool:
         yield from pool.imap_unordered(_job, jobs)
+        pool.close()
+        pool.join()  # they end by themselves, and leave no semaphore behind
 
 
 def _job(job: tuple[Row, int]) -> dict:

@@ -59,15 +59,14 @@ def write(path: str | Path, lines: list[dict], columns: tuple[str, ...] = COLUMN
     """
     path = Path(path)
     key = [name for name in (*KEY, "budget", "seed") if name in columns]
-    latest = {tuple(str(line[name]) for name in key): line for line in lines}
+    lines = [{n: f"{v:.6g}" if isinstance(v, float) else str(v) for n, v in line.items()} for line in lines]
+    latest = {tuple(line[name] for name in key): line for line in lines}  # a fresh 1.0 is the file's "1"
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(
-            {n: f"{v:.6g}" if isinstance(v, float) else v for n, v in latest[k].items()} for k in sorted(latest)
-        )
+        writer.writerows(latest[k] for k in sorted(latest))
     os.replace(part, path)
 
 

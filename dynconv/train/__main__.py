@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from tqdm.auto import tqdm
 
 from .. import tasks
 from .config import Config, read_config
@@ -40,9 +41,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         config = read_config(args.config)
         on_cpu = args.cpu or not torch.accelerator.is_available()
+        if on_cpu and config.precision == "fp16":  # Accelerate would train in fp32 and say nothing
+            raise ValueError("precision 'fp16' needs a GPU; on a CPU it can be 'bf16' or 'no'")
         accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.precision)
         train(config, accelerator)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     accelerator.end_training()
     return 0
@@ -50,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(config: Config, accelerator) -> list[dict]:
     """Train as the configuration says, tell of every epoch, and keep the history beside the checkpoints."""
-    with accelerator.main_process_first():  # one process downloads
+    with accelerator.main_process_first(), accelerator.local_main_process_first():  # one process of a machine downloads
         task = tasks.task(config.task, **config.data)
     torch.manual_seed(config.seed)
     options = {"num_kernels": config.num_kernels, "temperature": config.temperature}
@@ -72,7 +75,8 @@ def train(config: Config, accelerator) -> list[dict]:
         **recipe,
     ):
         history.append(record)
-        accelerator.print(line(record, time.perf_counter() - started))
+        if accelerator.is_main_process:
+            tqdm.write(line(record, time.perf_counter() - started))  # above the bar, not into it
     if accelerator.is_main_process:
         Path(config.folder, "history.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
     return history

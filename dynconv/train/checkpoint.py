@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import torch
@@ -63,15 +65,23 @@ def load_checkpoint(path: str | Path) -> dict:
         path: of the file.
 
     Raises:
-        FileNotFoundError: there is none; ValueError: the file is no checkpoint, or holds more than tensors and plain values.
+        FileNotFoundError: there is none; ValueError: the file is no checkpoint, is damaged, or holds more than tensors and
+            plain values.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path.as_posix()}")
     try:
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()  # torch.save writes a checksum of every part, torch.load compares none
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} is not what its checksum says")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have errors of their own
-        first = (str(error).splitlines() or ["it ends too early"])[0][:120]
+        first = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        reason = f"it is damaged, cut off or something else ({first})"
+        if isinstance(error, pickle.UnpicklingError):  # what torch says here is how to run its code
+            reason = "it holds more than tensors and plain values"
         raise ValueError(
-            f"{path} is not a checkpoint that can be read safely: {type(error).__name__}: {first}"
+            f"{path} is not a checkpoint that can be read safely: {reason}. Delete it to begin anew"
         ) from error

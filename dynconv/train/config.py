@@ -12,7 +12,12 @@ from ..tasks import TASKS
 
 __all__ = ["Config", "read_config"]
 
+KINDS = {
+    **{"task": str, "system": str, "num_kernels": int, "temperature": float, "seed": int},
+    **{"folder": str, "precision": str, "recipe": dict, "data": dict},
+}
 RECIPE = {"epochs": int, "batch_size": int, "lr": float, "optimizer": str, "weight_decay": float}
+DATA = {"path": str, "size": int, "grey": bool}
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -57,17 +62,29 @@ class Config:
     data: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, kind in KINDS.items():
+            _check(name, getattr(self, name), kind)
         for name, allowed in (("task", TASKS), ("system", SYSTEMS), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 listed = ", ".join(map(repr, allowed))
                 raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}")
-        if self.anneal is not None and len(self.anneal) != 3:
-            raise ValueError(f"anneal must be [start, end, fraction], got {self.anneal}")
-        for name, value in self.recipe.items():
-            if name not in RECIPE:
-                raise ValueError(f"recipe.{name} is unknown; there are: {', '.join(RECIPE)}")
-            if not isinstance(value, (int, float) if RECIPE[name] is float else RECIPE[name]):
-                raise ValueError(f"recipe.{name} must be {RECIPE[name].__name__}, got {value!r}")
+        if self.anneal is not None:
+            if not isinstance(self.anneal, list) or len(self.anneal) != 3:
+                raise ValueError(f"anneal must be [start, end, fraction], got {self.anneal!r}")
+            for value in self.anneal:
+                _check("every number of anneal", value, float)
+        for table, kinds in (("recipe", RECIPE), ("data", DATA)):
+            for name, value in getattr(self, table).items():
+                if name not in kinds:
+                    raise ValueError(f"{table}.{name} is unknown; there are: {', '.join(kinds)}")
+                _check(f"{table}.{name}", value, kinds[name])
+
+
+def _check(name: str, value, kind: type) -> None:
+    """TOML's true is no number, though Python's is; a whole number will do for a float."""
+    right = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if not right:
+        raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
 
 
 def read_config(path: str | Path) -> Config:

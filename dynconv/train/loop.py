@@ -88,13 +88,16 @@ def fit(
         and what ``evaluate`` gave; with several processes only the main one evaluates.
 
     Raises:
-        ValueError: inputs and targets differ in number, a number is below 1, the optimizer is unknown, or the checkpoint in
-            ``folder`` belongs to a run with other settings.
+        ValueError: inputs and targets differ in number, a number is out of range, the optimizer is unknown, or the checkpoint
+            in ``folder`` belongs to a run with other settings or of another network; FloatingPointError: the loss is no
+            longer a finite number. What was kept is from before that.
     """
     if len(inputs) != len(targets) or not len(inputs):
         raise ValueError(f"inputs and targets must be equally many and not empty, got {len(inputs)} and {len(targets)}")
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+    if anneal and not 0 <= anneal[2] <= 1:
+        raise ValueError(f"anneal's last number is a fraction of the steps, 0 to 1, got {anneal[2]}")
     if optimizer not in OPTIMIZERS:
         raise ValueError(f"optimizer must be one of {', '.join(map(repr, OPTIMIZERS))}, got {optimizer!r}")
     if optimizer == "lbfgs":
@@ -109,12 +112,15 @@ def fit(
     if not run.history:
         yield run.keep({"epoch": 0, "loss": None}, evaluate, folder)
     start = run.history[-1]["epoch"]
-    bar = tqdm(range(1, epochs + 1), unit="epoch", disable=not (progress and run.is_main), initial=start)
-    for epoch in range(start + 1, epochs + 1):
-        mean = run.epoch(epoch, inputs, targets, loss)
-        bar.update()
-        yield run.keep({"epoch": epoch, "loss": mean}, evaluate, folder)
-    bar.close()
+    with tqdm(total=epochs, unit="epoch", disable=not (progress and run.is_main), initial=start) as bar:
+        for epoch in range(start + 1, epochs + 1):
+            mean = run.epoch(epoch, inputs, targets, loss)
+            if not math.isfinite(mean):
+                raise FloatingPointError(
+                    f"the loss of epoch {epoch} is {mean}: try an lr below {lr}, and look at the data"
+                )
+            bar.update()
+            yield run.keep({"epoch": epoch, "loss": mean}, evaluate, folder)
 
 
 class _Run:
@@ -220,10 +226,13 @@ class _Run:
             return
         state = load_checkpoint(path)
         for name, value in self.settings.items():
-            if state["settings"].get(name) != value:
-                found = state["settings"].get(name)
+            found = state.get("settings", {}).get(name)
+            if found != value:
                 raise ValueError(f"{path} belongs to a run with {name}={found}, not {value}: give another folder")
-        self.model.load_state_dict(state["model"])
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:  # torch lists every name that is missing, too many, or of another size
+            raise ValueError(f"{path} belongs to a run of another network: give another folder") from error
         self.optimizer.load_state_dict(state["optimizer"])
         for schedule, values in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(values)

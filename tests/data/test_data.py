@@ -71,6 +71,8 @@ def test_restoration_is_seeded_and_its_splits_differ():
     assert torch.equal(one.degraded, same.degraded)
     assert not torch.equal(one.degraded, other.degraded)
     assert one.kind.bincount().tolist() == [14] * len(DEGRADATIONS)
+    assert one.photo.bincount().tolist() == [8] * len(photo_names())
+    assert all(one.kind[one.photo == p].unique().tolist() == [0, 1, 2, 3] for p in range(len(photo_names())))
 
 
 def test_least_squares_knows_a_filter_when_it_sees_one():

@@ -86,14 +86,33 @@ class Evil:
         return os.mkdir, ("evil",)
 
 
-@pytest.mark.parametrize("content", ["pickle", "text", "empty"])
-def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path, monkeypatch, content):
+HOLDS_MORE, IS_DAMAGED = "it holds more than tensors and plain values", "it is damaged, cut off or something else"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("pickle", HOLDS_MORE), ("text", IS_DAMAGED), ("empty", IS_DAMAGED), ("half", IS_DAMAGED)]
+)
+def test_what_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path, monkeypatch, content, reason):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "last.pt"
     if content == "pickle":
         torch.save({"model": Evil()}, path)
     else:
-        path.write_bytes({"text": b"hello", "empty": b""}[content])
-    with pytest.raises(ValueError, match=r"last.pt is not a checkpoint that can be read safely"):
+        save_checkpoint(path, {"weight": torch.rand(100)})
+        half = path.read_bytes()[: path.stat().st_size // 2]
+        path.write_bytes({"text": b"hello", "empty": b"", "half": half}[content])
+    with pytest.raises(ValueError, match=f"last.pt is not a checkpoint that can be read safely: {reason}") as caught:
         load_checkpoint(path)
+    assert "weights_only" not in str(caught.value)  # torch's advice is to switch the safety off
     assert not (tmp_path / "evil").exists()
+
+
+def test_one_changed_byte_among_the_weights_is_noticed(tmp_path):
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"weight": torch.full((1000,), 3.0)})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.full((1000,), 3.0).numpy().tobytes()) + 1000] ^= 1
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["weight"], torch.full((1000,), 3.0))  # torch does not
+    with pytest.raises(ValueError, match=r"last.pt is not a checkpoint .*data/0 is not what its checksum says"):
+        load_checkpoint(path)

@@ -92,6 +92,25 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
         list(fit(a_net(), x, y, epochs=1, lr=0.02, folder=tmp_path, progress=False))
 
 
+def test_a_folder_of_another_network_is_refused(tmp_path):
+    x, y = a_problem()
+    list(fit(a_net(), x, y, epochs=1, folder=tmp_path, progress=False))
+    with pytest.raises(ValueError, match=r"last.pt belongs to a run of another network: give another folder"):
+        list(fit(nn.Conv2d(1, 1, 3), x, y, epochs=1, folder=tmp_path, progress=False))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_is_not_kept(tmp_path):
+    x, y = a_problem()
+    y[7] = float("nan")
+    with pytest.raises(
+        FloatingPointError, match=r"the loss of epoch 1 is nan: try an lr below 0.01, and look at the data"
+    ):
+        list(fit(a_net(), x, y, epochs=3, folder=tmp_path, progress=False))
+    kept = load_checkpoint(tmp_path / "last.pt")
+    assert len(kept["history"]) == 1
+    assert all(value.isfinite().all() for value in kept["model"].values())
+
+
 def test_bytes_are_images():
     x = torch.randint(0, 256, (8, 1, 6, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     one, two = nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3)
@@ -109,6 +128,12 @@ def test_weight_decay_spares_the_attention():
     after = layer.state_dict()
     assert after["weight"].norm() < before["weight"].norm()
     assert torch.equal(after["attention.fc1.weight"], before["attention.fc1.weight"])
+
+
+def test_annealing_takes_a_fraction_of_the_steps():
+    x, y = a_problem()
+    with pytest.raises(ValueError, match=r"anneal's last number is a fraction of the steps, 0 to 1, got 30"):
+        next(fit(a_net(), x, y, epochs=1, anneal=(30, 1, 30)))
 
 
 def test_unknown_optimizer():

@@ -81,6 +81,15 @@ def test_one_process_trains_resumes_and_tells(tmp_path, capsys, precision):
         ('task = "digits"\nanneal = [30, 1]', r"anneal must be \[start, end, fraction\], got \[30, 1\]"),
         ('task = "digits"\n[recipe]\nepoch = 3', "recipe.epoch is unknown; there are: epochs"),
         ('task = "digits"\n[recipe]\nepochs = "3"', "recipe.epochs must be int, got '3'"),
+        ('task = "digits"\n[recipe]\nepochs = true', "recipe.epochs must be int, got True"),
+        ('task = "digits"\nrecipe = 3', "recipe must be dict, got 3"),
+        ('task = ["digits"]', r"task must be str, got \['digits'\]"),
+        ('task = "digits"\nfolder = 3', "folder must be str, got 3"),
+        ('task = "digits"\nseed = "x"', "seed must be int, got 'x'"),
+        ('task = "digits"\nanneal = 30', r"anneal must be \[start, end, fraction\], got 30"),
+        ('task = "digits"\nanneal = ["a", 1, 0.3]', "every number of anneal must be float, got 'a'"),
+        ('task = "folder"\n[data]\npth = "x"', "data.pth is unknown; there are: path, size, grey"),
+        ('task = "folder"\n[data]\ngrey = 1', "data.grey must be bool, got 1"),
     ],
 )
 def test_a_wrong_configuration_is_named(tmp_path, text, message):
@@ -95,6 +104,19 @@ def test_errors_are_one_line(tmp_path):
     empty.mkdir()
     config = write(tmp_path / "run.toml", f"task = \"folder\"\n[data]\npath = '{empty.as_posix()}'\n")
     with pytest.raises(SystemExit, match=r"^error: no images in .*photos: no file below it ends in .bmp"):
+        main([config, "--cpu"])
+    config = write(tmp_path / "run.toml", 'task = "folder"\n')
+    with pytest.raises(SystemExit, match=r"^error: the task 'folder' needs a path"):  # not whatever lies around here
+        main([config, "--cpu"])
+    config = write(tmp_path / "run.toml", 'task = "digits"\n[data]\nsize = 8\n')
+    with pytest.raises(SystemExit, match=r"^error: only the task 'folder' has options, got size for 'digits'"):
+        main([config, "--cpu"])
+    config = write(tmp_path / "run.toml", "task = 'digits'\nprecision = 'fp16'\n")
+    with pytest.raises(SystemExit, match=r"^error: precision 'fp16' needs a GPU; on a CPU it can be 'bf16' or 'no'"):
+        main([config, "--cpu"])
+    recipe = "[recipe]\noptimizer = 'sgd'\nlr = 1e30\nepochs = 1\n"
+    config = write(tmp_path / "run.toml", f"task = 'digits'\nfolder = '{(tmp_path / 'wild').as_posix()}'\n{recipe}")
+    with pytest.raises(SystemExit, match=r"^error: the loss of epoch 1 is nan: try an lr below 1e\+30"):
         main([config, "--cpu"])
 
 
