@@ -1,8 +1,10 @@
 """What a newcomer relies on: one list of dependencies, two commands, a wheel with the data, a clean style."""
 
+import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -101,6 +103,22 @@ def test_wheel_holds_the_package_and_the_data(tmp_path):
     for path in paths:
         inside = path if path.startswith("dynconv/") else path.replace("data/", "dynconv/data/files/", 1)
         assert inside in names
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="Git is not here")
+def test_git_on_windows_keeps_the_bytes_that_checksums_are_of(tmp_path):
+    """There it ends lines with two signs, unless .gitattributes says otherwise."""
+    for folder in ("data", ".binder"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    for command in ("init --quiet", "config core.autocrlf true", "add .", "checkout-index --all --prefix=windows/"):
+        assert run("git", "-C", str(tmp_path), *command.split()).returncode == 0
+    lists = sorted((tmp_path / "windows" / "data").rglob("SHA256SUMS"))
+    assert len(lists) == 2
+    for path in lists:
+        for digest, name in (line.split() for line in path.read_text(encoding="utf-8").splitlines()):
+            assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == digest, name
+    assert b"\r" not in (tmp_path / "windows" / ".binder" / "postBuild").read_bytes()
 
 
 def test_import_is_light():
