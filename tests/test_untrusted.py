@@ -1,4 +1,4 @@
-"""What comes from outside, broken in every way chance finds: images, recordings and checkpoints.
+"""What comes from outside, odd, or broken in every way chance finds: images, data files, settings and checkpoints.
 
 Each is read, or refused by the error its docstring names; nothing else may happen, and no code in it runs. Seeded; the
 counts are printed with -s. Links to a state are tried in tests/browser/test_links.py.
@@ -9,6 +9,7 @@ import io
 import random
 import zlib
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -61,6 +62,88 @@ def test_broken_images(form):
     print(f"{form}: {read} read, {len(said)} refused")
     assert all(words.startswith("one.bin is ") for words in said)
     assert min(read, len(said)) > 10
+
+
+def saved(image, form="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+RAMP = np.linspace(0, 1, 64).repeat(64).reshape(64, 64)  # dark above, light below
+GREY = Image.fromarray((255 * RAMP).round().astype(np.uint8))
+LAYERS = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+SIDEWAYS = Image.Exif()
+SIDEWAYS[0x0112] = 6  # the camera was held upright: turn it by 90 degrees
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_sixteen_bits_look_as_eight_do(form):
+    expected = uploaded_image(({"name": "8", "content": saved(GREY)},), size=16)
+    deep = saved(Image.fromarray((65535 * RAMP).round().astype(np.uint16)), form)
+    torch.testing.assert_close(
+        uploaded_image(({"name": "16", "content": deep},), size=16), expected, atol=1 / 255, rtol=0
+    )
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_a_photo_is_turned_as_its_camera_says(form):
+    turned = uploaded_image(({"name": "a", "content": saved(GREY.convert("RGB"), form, exif=SIDEWAYS)},), size=16)
+    assert turned[..., :4].mean() > 0.8  # what was below is now on the left
+    assert turned[..., -4:].mean() < 0.2
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_of_a_moving_picture_the_first_frame_counts(form):
+    content = saved(LAYERS[0], form, save_all=True, append_images=LAYERS[1:])
+    image = uploaded_image(({"name": "a", "content": content},), size=4)
+    torch.testing.assert_close(image.mean((1, 2)), torch.tensor([1.0, 0.0, 0.0]), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr", "P", "PA", "LA", "1"])
+def test_every_colour_space_is_read(mode):
+    form = {"CMYK": "JPEG", "LAB": "TIFF", "YCbCr": "JPEG", "PA": "TIFF"}.get(mode, "PNG")
+    picture = GREY.convert("RGBA" if mode in ("PA", "LA") else "RGB").convert(mode.replace("PA", "P"))
+    image = uploaded_image(({"name": "a", "content": saved(picture, form)},), size=16)
+    assert image[:, :4].mean() < 0.2 < 0.8 < image[:, -4:].mean()
+
+
+def chunk(kind, content):
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def a_png(width, height, *chunks):
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in ((b"IHDR", header), *chunks, (b"IEND", b"")))
+
+
+BOMB = zlib.compress(bytes(100_000_000))  # 97 kB that unpack to 100 MB
+REFUSED = {
+    "nothing": (b"", "not an image"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "not an image"),
+    "html": (b"<!doctype html><script>alert(1)</script>", "not an image"),
+    "html after a PNG's signature": (b"\x89PNG\r\n\x1a\n<script>alert(1)</script>", "not an image"),
+    "pdf": (b"%PDF-1.7\n", "not an image"),
+    "a program": (b"MZ" + bytes(100), "not an image"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+    "32-bit numbers": (saved(Image.fromarray((RAMP * 1e9).astype(np.int32)), "TIFF"), "of 32 bits a pixel"),
+    "32-bit fractions": (saved(Image.fromarray((RAMP * np.nan).astype(np.float32)), "TIFF"), "of 32 bits a pixel"),
+    "no width": (a_png(0, 9, (b"IDAT", BOMB)), ""),
+    "a long line": (a_png(2**31 - 1, 1, (b"IDAT", b"")), "too large"),
+    "a bomb of text": (a_png(9, 9, (b"zTXt", b"k\0\0" + BOMB), (b"IDAT", b"")), "damaged"),
+    "a bomb of a colour profile": (a_png(9, 9, (b"iCCP", b"k\0\0" + BOMB), (b"IDAT", b"")), "damaged"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_only_looks_like_an_image(what):
+    content, why = REFUSED[what]
+    with pytest.raises(ValueError, match=f"^one.bin is .*{why}"):
+        uploaded_image(({"name": "one.bin", "content": content},))
+
+
+def test_no_more_pixels_are_unpacked_than_the_header_says():
+    assert uploaded_image(({"name": "one.png", "content": a_png(9, 9, (b"IDAT", BOMB))},), size=4).shape == (3, 4, 4)
 
 
 def test_an_image_that_claims_to_be_huge():
