@@ -5,18 +5,23 @@ counts are printed with -s. Links to a state are tried in tests/browser/test_lin
 """
 
 import copy
+import hashlib
 import io
 import random
+import shutil
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dynconv.data import recording, uploaded_image
+from dynconv.course import ready
+from dynconv.data import digits, recording, shipped, uploaded_image
 from dynconv.data.recordings import check_runs
 from dynconv.train.checkpoint import load_checkpoint, save_checkpoint
+from dynconv.train.config import read_config
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "1")
@@ -193,6 +198,105 @@ def with_something_odd(value, chance):
     else:
         at[key] = chance.choice(ODD)
     return value
+
+
+@pytest.fixture
+def data_folder(tmp_path, monkeypatch):
+    """A copy of the shipped data, which may be changed."""
+    folder = tmp_path / "data"
+    shutil.copytree(shipped.FOLDER, folder)
+    monkeypatch.setattr(shipped, "FOLDER", folder)
+    return folder
+
+
+def sealed(path, content):
+    """Write a data file, and its checksum with it, as someone would who may change both."""
+    path.write_bytes(content)
+    lists = path.parent / "SHA256SUMS"
+    lines = [line.split() for line in lists.read_text(encoding="utf-8").splitlines()]
+    digests = {name: hashlib.sha256(content).hexdigest() if name == path.name else digest for digest, name in lines}
+    lists.write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()), encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "recordings/SHA256SUMS", "digits.npz", "recordings/restoration.json"])
+def test_broken_data_files(data_folder, name):
+    """The first cell says that a file is damaged or missing, and how to restore it; a list cut between lines is shorter."""
+    path, chance, said, fine = data_folder / name, random.Random(0), [], 0
+    original = path.read_bytes()
+    for _ in range(60):
+        content = broken(original, chance)
+        path.write_bytes(content)
+        try:
+            ready()
+        except OSError as error:
+            said.append(str(error))
+        else:
+            assert content == original or "SHA256SUMS" in name
+            fine += 1
+    print(f"{name}: {fine} fine, {len(said)} refused")
+    assert all("Restore it with: git checkout" in words for words in said)
+    assert len(said) > 40
+
+
+def test_data_files_with_code_in_them(data_folder):
+    mark = data_folder.parent / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return Path.touch, (mark,)
+
+    packed = io.BytesIO()
+    np.savez(packed, images=np.array([Evil()], dtype=object), labels=np.zeros(1))
+    sealed(data_folder / "digits.npz", packed.getvalue())
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+        digits()
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", "[" * 100_000, "[1]", '{"runs": 1e999}', "\xff", '{"runs": {}, "classes": []}']
+)
+def test_recordings_that_are_none(data_folder, text):
+    sealed(data_folder / "recordings" / "restoration.json", text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"restoration|needs at least one run"):
+        recording("restoration")
+
+
+SETTINGS = {"task": '"digits"', "system": '"dynamic"', "num_kernels": "4", "temperature": "30.0", "seed": "0"}
+SETTINGS |= {"folder": '"runs"', "anneal": "[30, 1, 0.5]", "precision": '"no"', "recipe": "{epochs = 2, lr = 0.1}"}
+TOML = (
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "7",
+    "true",
+    "1e300",
+    '""',
+    '"text"',
+    "[]",
+    "[[1]]",
+    "{}",
+    "{lr = nan}",
+    "1979-05-27",
+    "x",
+)
+
+
+def test_odd_settings(tmp_path):
+    chance, path, taken = random.Random(0), tmp_path / "run.toml", 0
+    for _ in range(500):
+        entries = SETTINGS | {chance.choice([*SETTINGS, "data", "x"]): chance.choice(TOML)}
+        path.write_text("\n".join(f"{name} = {value}" for name, value in entries.items()), encoding="utf-8")
+        try:
+            taken += read_config(path).num_kernels >= 1
+        except ValueError:
+            pass
+    path.write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="is not TOML"):
+        read_config(path)
+    print(f"settings: {taken} taken, {500 - taken} refused")
+    assert 30 < taken < 470
 
 
 def test_odd_recordings():

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..functional import check_temperature
 from ..systems import SYSTEMS
 from ..tasks import TASKS
 
 __all__ = ["Config", "read_config"]
 
 RECIPE = {"epochs": int, "batch_size": int, "lr": float, "optimizer": str, "weight_decay": float}
+ENTRIES = {"num_kernels": int, "temperature": float, "seed": int, "folder": str, "recipe": dict, "data": dict}
+GROUPS = {"recipe": RECIPE, "data": {"path": str, "size": int, "grey": bool}}
+LEAST = {"num_kernels": 1, "epochs": 1, "batch_size": 1, "size": 1, "seed": 0, "lr": 0, "weight_decay": 0}
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -58,16 +63,35 @@ class Config:
 
     def __post_init__(self) -> None:
         for name, allowed in (("task", TASKS), ("system", SYSTEMS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
+            if getattr(self, name) not in tuple(allowed):
                 listed = ", ".join(map(repr, allowed))
                 raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}")
-        if self.anneal is not None and len(self.anneal) != 3:
-            raise ValueError(f"anneal must be [start, end, fraction], got {self.anneal}")
-        for name, value in self.recipe.items():
-            if name not in RECIPE:
-                raise ValueError(f"recipe.{name} is unknown; there are: {', '.join(RECIPE)}")
-            if not isinstance(value, (int, float) if RECIPE[name] is float else RECIPE[name]):
-                raise ValueError(f"recipe.{name} must be {RECIPE[name].__name__}, got {value!r}")
+        for name, kind in ENTRIES.items():
+            _check(name, getattr(self, name), kind)
+        check_temperature(self.temperature)
+        if self.anneal is not None:
+            if not isinstance(self.anneal, list) or len(self.anneal) != 3:
+                raise ValueError(f"anneal must be [start, end, fraction], got {self.anneal!r}")
+            for name, value in zip(("start", "end", "fraction"), self.anneal, strict=True):
+                _check(f"anneal's {name}", value, float)
+        for group, kinds in GROUPS.items():
+            for name, value in getattr(self, group).items():
+                if name not in kinds:
+                    raise ValueError(f"{group}.{name} is unknown; there are: {', '.join(kinds)}")
+                _check(f"{group}.{name}", value, kinds[name])
+        if (self.task == "folder") != ("path" in self.data):
+            raise ValueError(
+                f"the task 'folder', and no other, has an entry data.path, got {self.task!r} with {self.data}"
+            )
+
+
+def _check(name: str, value, kind: type) -> None:
+    """Of this kind, a number finite and not below the least; a whole number does for a fraction."""
+    if type(value) is not kind and (kind, type(value)) != (float, int):
+        raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
+    least = LEAST.get(name.rpartition(".")[2], -math.inf)
+    if kind in (int, float) and not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{name} must be finite{f' and at least {least}' * (least > -math.inf)}, got {value!r}")
 
 
 def read_config(path: str | Path) -> Config:
@@ -94,7 +118,7 @@ def read_config(path: str | Path) -> Config:
         import tomli as tomllib
     try:
         entries = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
     known = [f.name for f in dataclasses.fields(Config)]
     unknown = [name for name in entries if name not in known]
