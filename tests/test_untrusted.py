@@ -10,6 +10,7 @@ import io
 import random
 import shutil
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -286,12 +287,10 @@ TOML = (
 def test_odd_settings(tmp_path):
     chance, path, taken = random.Random(0), tmp_path / "run.toml", 0
     for _ in range(500):
-        entries = SETTINGS | {chance.choice([*SETTINGS, "data", "x"]): chance.choice(TOML)}
+        entries = SETTINGS | {chance.choice([*SETTINGS, "data", "x"]): chance.choice((*TOML, *SETTINGS.values()))}
         path.write_text("\n".join(f"{name} = {value}" for name, value in entries.items()), encoding="utf-8")
-        try:
+        with suppress(ValueError):
             taken += read_config(path).num_kernels >= 1
-        except ValueError:
-            pass
     path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match="is not TOML"):
         read_config(path)
