@@ -137,16 +137,20 @@ def pictures(args, rest):
 
 
 def links(args, rest):
-    """Stamp the repository's address, owner/name, into pyproject.toml and every lesson."""
-    if len(rest) != 1 or not re.fullmatch(r"[\w.-]+/[\w.-]+", rest[0]):
+    """Stamp the repository's address, owner/name, into pyproject.toml, README, citation and every lesson."""
+    if len(rest) != 1 or not re.fullmatch(r"[\w-]+/[\w.-]+", rest[0], re.ASCII):
         sys.exit(
             f"Give the repository as owner/name, for example: python run.py links ada/dynconv (got {' '.join(rest)!r})"
         )
     project = ROOT / "pyproject.toml"
     old = re.search(r'Repository = "https://github.com/([^"]+)"', project.read_text(encoding="utf-8"))[1]
-    for path in (project, *sorted((ROOT / "notebooks").glob("*.ipynb"))):
+    pages = (ROOT / "README.md", ROOT / "CITATION.cff", *sorted((ROOT / "notebooks").glob("*.ipynb")))
+    for path in (
+        *pages,
+        project,
+    ):  # the one that is asked for the old address comes last: an interrupted run is repeated
         text = path.read_text(encoding="utf-8")
-        new = re.sub(rf"(github\.com/|/github/){re.escape(old)}(?=[/\"\\])", rf"\g<1>{rest[0]}", text)
+        new = re.sub(rf"(github\.com/|/github/){re.escape(old)}(?![\w.-])", rf"\g<1>{rest[0]}", text)
         if new != text:
             path.write_text(new, encoding="utf-8", newline="\n")
             say(f"{path.relative_to(ROOT)}: {old} → {rest[0]}")

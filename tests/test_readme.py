@@ -20,12 +20,18 @@ def test_readme_and_ci_use_the_two_commands():
 
 
 def test_readme_links_lead_somewhere():
-    for page in ("README.md", "CONTRIBUTING.md"):
-        text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
-        for picture in re.findall(r'<img src="([^"]+)"', text):
-            assert (ROOT / picture).exists(), f"{page} shows {picture}"
+    for page in [
+        *ROOT.glob("*.md"),
+        *(p for room in ("data", "experiments", "tests") for p in (ROOT / room).rglob("*.md")),
+    ]:
+        text = page.read_text(encoding="utf-8")
+        headings = {
+            re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in re.findall(r"^#+ (.*)", text, re.M)
+        }
+        for target in re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text):
+            place, _, anchor = target.partition("#")
+            assert place.startswith("https://") or (page.parent / place).exists(), f"{page} links to {target}"
+            assert place or anchor in headings, f"{page} links to {target}"
 
 
 def test_the_readmes_example_runs():
@@ -33,6 +39,17 @@ def test_the_readmes_example_runs():
     names: dict = {}
     exec(code, names)
     assert type(names["plain"].layer1[0].conv1) is torch.nn.Conv2d
+    assert len([line for line in code.partition("\n\n")[2].splitlines() if line.strip()]) <= 10  # beside the imports
+
+
+def test_its_first_screen_has_the_command_the_badge_and_the_moving_picture():
+    first = README.partition("\n## ")[0]
+    places = [
+        first.index(part)
+        for part in ("In two sentences", "    python run.py lab\n", "open-in-colab.svg", "moving.webp")
+    ]
+    assert places == sorted(places)
+    assert (ROOT / "notebooks" / "images" / "moving.webp").stat().st_size <= 2e6
 
 
 def _table(heading, text=README):
@@ -65,6 +82,9 @@ def test_its_speed_is_the_measured_one():
     for direction, auto, trick, timm, outputs in _table("**What does it cost?**"):
         (means,) = [row for row in _table(f"**{direction}**:", page) if row[0] == "geometric mean"]
         assert means[2:-1] == [auto, means[3], outputs, means[5], trick, timm]
+    shapes = [row[2] for way in ("forward", "forward and backward") for row in _table(f"**{way}**:", page)]
+    low, high = (f"{end(map(float, shapes)):.1f}" for end in (min, max))
+    assert f"from {low} to {high}." in README
 
 
 def test_its_instruments_are_the_measured_ones():

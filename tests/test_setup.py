@@ -1,16 +1,24 @@
 """What a newcomer relies on: one list of dependencies, two commands, a wheel with the data, a clean style."""
 
+import hashlib
+import importlib.util
 import json
 import os
 import re
+import shutil
+import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
 from hatchling.build import build_wheel
+from lab import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,6 +95,56 @@ def test_run_refuses_what_it_does_not_know():
     assert "owner/name" in run(sys.executable, "run.py", "links", "nonsense").stderr
 
 
+def test_the_address_stands_in_one_place_and_is_stamped_from_there(project, tmp_path):
+    """`run.py links` on a copy changes every mention, the same command with the old one brings every byte back."""
+    slug = project["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+    kept = [
+        *ROOT.glob("*.*"),
+        *(p for name in ("dynconv", "notebooks", "experiments", ".binder") for p in (ROOT / name).rglob("*")),
+    ]
+    mention = {p for p in kept if p.is_file() and slug.encode() in p.read_bytes() and "__pycache__" not in p.parts}
+    stamped = {ROOT / name for name in ("pyproject.toml", "README.md", "CITATION.cff")} | set(
+        (ROOT / "notebooks").glob("*.ipynb")
+    )
+    assert mention == stamped
+    for path in (*stamped, ROOT / "run.py"):
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
+        shutil.copy(path, tmp_path / path.relative_to(ROOT))
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.*"))}
+    links = (sys.executable, tmp_path / "run.py", "links")
+    assert len(run(*links, "ada/more.conv").stdout.splitlines()) == len(stamped)
+    assert not [path for path in before if slug.encode() in path.read_bytes()]
+    assert not run(*links, "ada/more.conv").stdout
+    run(*links, slug)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_lab_listens_on_this_machine_only_and_asks_for_its_key(monkeypatch):
+    """The command of `run.py lab` for real, without the set-up."""
+    spec = importlib.util.spec_from_file_location("run_py", ROOT / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    said = []
+    monkeypatch.setattr(module, "set_up", lambda *_: None)
+    monkeypatch.setattr(module, "call", said.extend)
+    module.main(["lab", "05", "--no-browser", "--port", str(free_port())])
+    command = [sys.executable, *map(str, said[1:])]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, encoding="utf-8") as server:
+        try:
+            address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+token=\w+", line)))
+            host, key = address.partition("/lab/tree/notebooks/05_dynamic_convolution.ipynb?token=")[::2]
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", host)
+            assert len(key) > 30
+            while True:  # it tells of its address just before it listens
+                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", host.rpartition(":")[2])):
+                    break
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(f"{host}/api/contents", timeout=20)
+            urllib.request.urlopen(f"{host}/api/contents?token={key}", timeout=20).close()
+        finally:
+            server.kill()
+
+
 def test_wheel_holds_the_package_and_the_data(tmp_path):
     here = os.getcwd()
     os.chdir(ROOT)
@@ -101,6 +159,22 @@ def test_wheel_holds_the_package_and_the_data(tmp_path):
     for path in paths:
         inside = path if path.startswith("dynconv/") else path.replace("data/", "dynconv/data/files/", 1)
         assert inside in names
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="Git is not here")
+def test_git_on_windows_keeps_the_bytes_that_checksums_are_of(tmp_path):
+    """There it ends lines with two signs, unless .gitattributes says otherwise."""
+    for folder in ("data", ".binder"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    for command in ("init --quiet", "config core.autocrlf true", "add .", "checkout-index --all --prefix=windows/"):
+        assert run("git", "-C", str(tmp_path), *command.split()).returncode == 0
+    lists = sorted((tmp_path / "windows" / "data").rglob("SHA256SUMS"))
+    assert len(lists) == 2
+    for path in lists:
+        for digest, name in (line.split() for line in path.read_text(encoding="utf-8").splitlines()):
+            assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == digest, name
+    assert b"\r" not in (tmp_path / "windows" / ".binder" / "postBuild").read_bytes()
 
 
 def test_import_is_light():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 __all__ = ["ImageFolder", "image_folder", "open_image"]
@@ -27,10 +27,16 @@ class ImageFolder(NamedTuple):
     files: list[Path]
 
 
+class _TooDeepError(Exception):
+    """More than 16 bits a pixel."""
+
+
 def open_image(source, name: str, size: int | None = None, *, grey: bool = False) -> Tensor:
     """One image file as bytes (C, H, W), its header checked before its pixels are decoded.
 
     Reference: https://pillow.readthedocs.io/en/stable/reference/limits.html
+
+    It is turned as its camera says (EXIF), 16 bits a pixel become 8, and of a moving picture the first frame counts.
 
     Example:
         >>> from dynconv.data.shipped import FOLDER
@@ -44,7 +50,7 @@ def open_image(source, name: str, size: int | None = None, *, grey: bool = False
         grey: one channel instead of three.
 
     Raises:
-        ValueError: not an image of a known format, too large, or damaged; names the file.
+        ValueError: not an image of a known format, too large, damaged, or of 32 bits a pixel; names the file.
     """
     image = _decoded(source, name, "L" if grey else "RGB")
     if size is not None:
@@ -62,16 +68,28 @@ def _decoded(source, name: str, mode: str) -> Image.Image:
             with Image.open(source, formats=FORMATS) as image:
                 width, height = image.size
                 if width * height <= MOST_PIXELS:
-                    return image.convert(mode)
+                    return ImageOps.exif_transpose(_eight_bits(image)).convert(mode)
         except UnidentifiedImageError:
             raise ValueError(f"{name} is not an image of a known format ({', '.join(FORMATS)})") from None
         except Image.DecompressionBombError as error:
             raise ValueError(f"{name} is too large: {error}") from None
         except (FileNotFoundError, PermissionError, IsADirectoryError):
             raise
+        except _TooDeepError:
+            raise ValueError(f"{name} is of 32 bits a pixel, and only 8 and 16 can be read") from None
         except Exception as error:  # each format has errors of its own
             raise ValueError(f"{name} is damaged: {error}") from error
     raise ValueError(f"{name} is too large: {width} × {height} pixels, more than {MOST_PIXELS:,}")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16 bits a pixel as 8: Pillow's own conversion would make all but the darkest white."""
+    if image.mode[0] not in "IF":
+        return image
+    pixels = np.asarray(image, dtype=np.float64)
+    if image.mode == "F" or not 0 <= pixels.min() <= pixels.max() < 2**16:
+        raise _TooDeepError
+    return Image.fromarray((pixels / 257).round().astype(np.uint8))  # 65535 → 255
 
 
 def image_folder(path: str | Path, size: int = 64, *, grey: bool = False) -> ImageFolder:

@@ -49,7 +49,10 @@ def recording(name: str) -> dict:
     """
     if name not in recording_names():
         raise ValueError(f"there is no recording {name!r}; there are: {', '.join(recording_names())}")
-    kept = json.loads(read(f"recordings/{name}.json"))
+    try:
+        kept = json.loads(read(f"recordings/{name}.json"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"recording {name!r} is not JSON: {error}") from None
     for entry, kind in {"runs": dict, "classes": list, "references": dict}.items():
         if not isinstance(kept, dict) or not isinstance(kept.get(entry), kind):
             raise ValueError(f"recording {name!r} needs an entry {entry!r} that is a {kind.__name__}")

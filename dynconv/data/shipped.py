@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 __all__ = ["digits", "photo", "photo_names"]
 
 _HERE = Path(__file__).resolve().parent
+LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)")  # of SHA256SUMS
 # an installed package carries the files inside itself; a checkout has them at its top
 FOLDER = _HERE / "files" if (_HERE / "files").is_dir() else _HERE.parents[1] / "data"
 
@@ -94,10 +96,13 @@ def checksums(folder: str = "") -> dict[str, str]:
         folder: within the shipped data, such as "recordings".
 
     Raises:
-        OSError: the list is missing, and how to restore it.
+        OSError: the list is missing or damaged, and how to restore it.
     """
-    lines = _bytes(f"{folder}/SHA256SUMS".lstrip("/")).decode().splitlines()
-    return {name: digest for digest, name in (line.split() for line in lines)}
+    name = f"{folder}/SHA256SUMS".lstrip("/")
+    lines = [LINE.fullmatch(line) for line in _bytes(name).decode(errors="replace").splitlines()]
+    if not lines or None in lines:
+        raise OSError(f"{FOLDER / name} is damaged: a line is no checksum and name. {_restore(name)}")
+    return {line[2]: line[1] for line in lines}
 
 
 def read(name: str) -> bytes:
@@ -117,7 +122,7 @@ def read(name: str) -> bytes:
     """
     content = _bytes(name)
     folder, _, own = name.rpartition("/")
-    digest, expected = hashlib.sha256(content).hexdigest(), checksums(folder)[own]
+    digest, expected = hashlib.sha256(content).hexdigest(), checksums(folder).get(own)
     if digest != expected:
         raise OSError(f"{FOLDER / name} is damaged: its SHA-256 is {digest}, not {expected}. {_restore(name)}")
     return content

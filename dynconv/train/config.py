@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..functional import check_temperature
 from ..systems import SYSTEMS
 from ..tasks import TASKS
 
 __all__ = ["Config", "read_config"]
 
-KINDS = {
-    **{"task": str, "system": str, "num_kernels": int, "temperature": float, "seed": int},
-    **{"folder": str, "precision": str, "recipe": dict, "data": dict},
-}
 RECIPE = {"epochs": int, "batch_size": int, "lr": float, "optimizer": str, "weight_decay": float}
-DATA = {"path": str, "size": int, "grey": bool}
+ENTRIES = {"num_kernels": int, "temperature": float, "seed": int, "folder": str, "recipe": dict, "data": dict}
+GROUPS = {"recipe": RECIPE, "data": {"path": str, "size": int, "grey": bool}}
+LEAST = {"num_kernels": 1, "epochs": 1, "batch_size": 1, "size": 1, "seed": 0, "lr": 0, "weight_decay": 0}
 PRECISIONS = ("no", "bf16", "fp16")
 
 
@@ -62,29 +62,36 @@ class Config:
     data: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, kind in KINDS.items():
-            _check(name, getattr(self, name), kind)
         for name, allowed in (("task", TASKS), ("system", SYSTEMS), ("precision", PRECISIONS)):
-            if getattr(self, name) not in allowed:
+            if getattr(self, name) not in tuple(allowed):
                 listed = ", ".join(map(repr, allowed))
                 raise ValueError(f"{name} must be one of {listed}, got {getattr(self, name)!r}")
+        for name, kind in ENTRIES.items():
+            _check(name, getattr(self, name), kind)
+        check_temperature(self.temperature)
         if self.anneal is not None:
             if not isinstance(self.anneal, list) or len(self.anneal) != 3:
                 raise ValueError(f"anneal must be [start, end, fraction], got {self.anneal!r}")
-            for value in self.anneal:
-                _check("every number of anneal", value, float)
-        for table, kinds in (("recipe", RECIPE), ("data", DATA)):
-            for name, value in getattr(self, table).items():
+            for name, value in zip(("start", "end", "fraction"), self.anneal, strict=True):
+                _check(f"anneal's {name}", value, float)
+        for group, kinds in GROUPS.items():
+            for name, value in getattr(self, group).items():
                 if name not in kinds:
-                    raise ValueError(f"{table}.{name} is unknown; there are: {', '.join(kinds)}")
-                _check(f"{table}.{name}", value, kinds[name])
+                    raise ValueError(f"{group}.{name} is unknown; there are: {', '.join(kinds)}")
+                _check(f"{group}.{name}", value, kinds[name])
+        if (self.task == "folder") != ("path" in self.data):
+            raise ValueError(
+                f"the task 'folder', and no other, has an entry data.path, got {self.task!r} with {self.data}"
+            )
 
 
 def _check(name: str, value, kind: type) -> None:
-    """TOML's true is no number, though Python's is; a whole number will do for a float."""
-    right = isinstance(value, (int, float) if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-    if not right:
+    """Of this kind, a number finite and not below the least; a whole number does for a fraction."""
+    if type(value) is not kind and (kind, type(value)) != (float, int):
         raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
+    least = LEAST.get(name.rpartition(".")[2], -math.inf)
+    if kind in (int, float) and not (math.isfinite(value) and value >= least):
+        raise ValueError(f"{name} must be finite{f' and at least {least}' * (least > -math.inf)}, got {value!r}")
 
 
 def read_config(path: str | Path) -> Config:
@@ -111,7 +118,7 @@ def read_config(path: str | Path) -> Config:
         import tomli as tomllib
     try:
         entries = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not TOML: {error}") from None
     known = [f.name for f in dataclasses.fields(Config)]
     unknown = [name for name in entries if name not in known]
