@@ -150,20 +150,14 @@ static Routines routines(int rows) {
 
 // ------------------------------------------------------------------------------------------------------ forward
 
-// packed (K, panel, depth, channels of the panel); call inside a parallel region
-static void pack_kernels(const float* kernels, float* packed, const Sizes& s) {
-    const Int taps = s.kh * s.kw, depth = s.C * taps, padded = up(s.O, LANES), panels = parts(padded, WIDE);
-#pragma omp for collapse(2)
-    for (Int k = 0; k < s.K; k++)
-        for (Int panel = 0; panel < panels; panel++) {
-            const Int first = panel * WIDE, width = std::min<Int>(WIDE, padded - first), real = std::min(width, s.O - first);
-            const float* from = kernels + k * s.O * depth + first * s.out;
-            float* to = packed + (k * padded + first) * depth;
-            if (!s.turned) transpose(from, s.out, real, depth, kernels + s.K * s.O * depth, to, width, width, nullptr);
-            else  // (channels of the panel, taps) for each channel in, the last tap first
-                for (Int c = 0; c < s.C; c++, from += s.in)
-                    transpose(from, s.out, real, taps, kernels + s.K * s.O * depth, to + (c + 1) * taps * width - width, -width, width, nullptr);
-        }
+// A panel's channels out of one kernel, from places l to l + slice of its depth, into (slice, width). `end` is that of the stack.
+static void pack(const float* kernel, const float* end, Int first, Int width, Int l, Int slice, float* to, const Sizes& s) {
+    const Int taps = s.kh * s.kw, real = std::min(width, s.O - first);
+    const float* from = kernel + first * s.out;
+    if (!s.turned) transpose(from + l, s.out, real, slice, end, to, width, width, nullptr);
+    else  // (channels of the panel, taps) for each channel in, the last tap first
+        for (Int c = l / taps; c < (l + slice) / taps; c++, to += taps * width)
+            transpose(from + c * s.in, s.out, real, taps, end, to + (taps - 1) * width, -width, width, nullptr);
 }
 
 // For each of some images: out (length) = sum over K of its weight times a packed slice, four kernels at a time
@@ -210,66 +204,111 @@ static void see(const float* plane, float* line, Int y0, Int y1, const Sizes& s)
     }
 }
 
+// The patches of one channel of one image at the outputs of rows y0 … y1: R positions a block, `step` numbers from block to block
+static void unfold(const float* from, const float* end, float* to, Int y0, Int y1, Int R, Int step, Int line_size, float* line,
+                   const Routines& run, const Sizes& s) {
+    const Int taps = s.kh * s.kw, blocks = parts((y1 - y0) * s.ow, R);
+    const bool bare = taps == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0;  // patches are the image itself
+    if (bare && end - from - y0 * s.ow >= blocks * R + LANES) return run.deal(from + y0 * s.ow, to, blocks, step);
+    float* plane = line + taps * line_size;
+    pad(from, end, plane, s);
+    for (Int t = 0; t < taps; t++) see(plane + t / s.kw * s.dh * (s.W + 2 * s.pw) + t % s.kw * s.dw, line + t * line_size, y0, y1, s);
+    for (Int t = 0; t < taps; t++) run.deal(line + t * line_size, to + t * R, blocks, step);
+}
+
+// How the work is cut. `some` images of at most `rows` rows of outputs are one group, whose patches lie in memory together; a kernel's
+// depth is taken in slices. Either the stack is packed once and each thread has groups of its own; or, where the stack is large or
+// the images are few, all threads share a group, each has panels of its own, and packs what it needs when it needs it.
+struct Plan {
+    Int taps, depth, padded, panels, slice, cuts, rows, R, blocks, groups, some, step, patches, line, own;
+    bool shared;
+    Plan(const Sizes& s, Int threads) {
+        constexpr Int IMAGES = 8, TOGETHER = 1 << 20, ALONE = 1 << 17, SLICE = 256, LARGE = 1 << 22;
+        taps = s.kh * s.kw, depth = s.C * taps, padded = up(s.O, LANES), panels = parts(padded, WIDE);
+        slice = std::max<Int>(1, SLICE / taps) * taps;
+        const Int all = depth * s.oh * s.ow;
+        cuts = all <= ALONE ? 1 : parts(s.oh, std::max<Int>(1, std::max<Int>(ALONE, 64 * depth) / (depth * s.ow)));
+        rows = parts(s.oh, cuts);
+        R = parts(rows * s.ow, parts(rows * s.ow, MOST)), blocks = parts(rows * s.ow, R);
+        const Int most = cuts > 1 ? 1 : std::max<Int>(1, std::min(IMAGES, TOGETHER / (depth * rows * s.ow)));
+        shared = panels >= 2 * threads && (s.K * padded * depth > LARGE || s.B * cuts < 2 * threads);
+        groups = shared ? parts(s.B, most) : std::min(s.B, up(parts(s.B, most), threads));
+        some = parts(s.B, groups);
+        step = R * depth + LANES, patches = up(some * blocks * step + WIDE, 16);
+        line = up(blocks * R + s.ow + WIDE, 16);
+        const Int plane = (s.H + 2 * s.ph) * (s.W + 2 * s.pw) + (s.ow + 2 * LANES) * s.sw;
+        own = up(taps * line + plane, 16) + some * slice * WIDE + up(some * blocks * R * WIDE + LANES * WIDE, 16);
+        own += shared ? s.K * slice * WIDE : patches;
+    }
+};
+
 extern "C" int dynconv_forward(const float* x, const float* kernels, const float* pi, float* y, const Int* sizes, int threads) {
     const Sizes s = *reinterpret_cast<const Sizes*>(sizes);
-    const Int taps = s.kh * s.kw, depth = s.C * taps, padded = up(s.O, LANES), panels = parts(padded, WIDE);
-    // patches of up to 8 images (4 MB) share a slice of kernels; an image of many patches is cut into rows (512 kB)
-    constexpr Int IMAGES = 8, TOGETHER = 1 << 20, ALONE = 1 << 17, SLICE = 256;
-    const Int cuts = depth * s.oh * s.ow <= ALONE ? 1 : parts(s.oh, std::max<Int>(1, std::max<Int>(ALONE, 64 * depth) / (depth * s.ow)));
-    const Int rows = parts(s.oh, cuts), most = rows * s.ow, R = parts(most, parts(most, MOST)), blocks_most = parts(most, R);
-    const Int wanted = cuts > 1 ? 1 : std::max<Int>(1, std::min(IMAGES, TOGETHER / (depth * most)));
-    const Int groups = std::min(s.B, up(parts(s.B, wanted), threads)), some = parts(s.B, groups);
-    const Int step = R * depth + LANES, plane_size = (s.H + 2 * s.ph) * (s.W + 2 * s.pw) + (s.ow + 2 * LANES) * s.sw;
-    const Int panel_size = up(some * blocks_most * step + WIDE, 16), mixed_size = some * SLICE * WIDE;
-    const Int sums_size = up(some * blocks_most * R * WIDE + LANES * WIDE, 16), line_size = up(blocks_most * R + s.ow + WIDE, 16);
-    const Int packed_size = up(s.K * padded * depth + LANES, 16), own = panel_size + mixed_size + sums_size + taps * line_size + up(plane_size, 16);
-    float* memory = static_cast<float*>(std::aligned_alloc(64, (packed_size + threads * own) * 4));
+    const Plan p(s, threads);
+    const Routines run = routines<MOST>(p.R);
+    const float *x_end = x + s.B * s.C * s.H * s.W, *kernels_end = kernels + s.K * s.O * p.depth;
+    const Int common = p.shared ? p.patches : up(s.K * p.padded * p.depth + LANES, 16);
+    float* memory = static_cast<float*>(std::aligned_alloc(64, (common + threads * p.own) * 4));
     if (!memory) return 1;
-    const bool bare = taps == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0;  // patches are the image itself
-    const Routines run = routines<MOST>(R);
+
+    // one panel of the outputs of a group
+    const auto multiply = [&](Int b0, Int images, Int y0, Int y1, Int panel, const float* patches, float* fresh, float* mixed, float* sums) {
+        const Int first = panel * WIDE, width = std::min<Int>(WIDE, p.padded - first), here = (y1 - y0) * s.ow, blocks = parts(here, p.R);
+        std::memset(sums, 0, images * blocks * p.R * width * 4);
+        for (Int l = 0; l < p.depth; l += p.slice) {
+            const Int slice = std::min(p.slice, p.depth - l), apart = fresh ? p.slice * WIDE : p.padded * p.depth;
+            for (Int k = 0; fresh && k < s.K; k++)
+                pack(kernels + k * s.O * p.depth, kernels_end, first, width, l, slice, fresh + k * apart, s);
+            const float* packed = fresh ? fresh : memory + first * p.depth + l * width;
+            mix(packed, apart, pi + b0 * s.K, s.K, mixed, p.slice * WIDE, slice * width, images);
+            for (Int b = 0; b < images; b++)
+                for (Int i = 0; i < blocks; i++)
+                    run.multiply[width / LANES - 1](slice, mixed + b * p.slice * WIDE, patches + (b * blocks + i) * p.step + l * p.R,
+                                                    sums + (b * blocks + i) * p.R * width);
+        }
+        for (Int b = 0; b < images; b++)
+            transpose(sums + b * blocks * p.R * width, width, here, std::min(width, s.O - first), sums + (images * blocks * p.R + LANES) * width,
+                      y + ((b0 + b) * s.O + first) * s.oh * s.ow + y0 * s.ow, s.oh * s.ow, here, nullptr);
+    };
+
 #pragma omp parallel num_threads(threads)
     {
-        float* panel = memory + packed_size + omp_get_thread_num() * own;  // (image, block of positions, depth, R)
-        float* mixed = panel + panel_size;                                 // (image, slice of the depth, channels of a panel)
-        float* sums = mixed + mixed_size;                                  // (image, position, channels of a panel)
-        float *line = sums + sums_size, *plane = line + taps * line_size;  // what each tap sees; a channel with its padding
-        std::memset(line, 0, (own - (line - panel)) * 4);
-        pack_kernels(kernels, memory, s);  // its loop ends with a barrier
-#pragma omp for collapse(2) schedule(dynamic)
-        for (Int group = 0; group < groups; group++)
-            for (Int cut = 0; cut < cuts; cut++) {
-                const Int b0 = group * s.B / groups, images = (group + 1) * s.B / groups - b0;
-                const Int y0 = cut * s.oh / cuts, y1 = (cut + 1) * s.oh / cuts, here = (y1 - y0) * s.ow, blocks = parts(here, R);
-                for (Int b = 0; b < images; b++)
-                    for (Int c = 0; c < s.C; c++) {
-                        const float* from = x + ((b0 + b) * s.C + c) * s.H * s.W;
-                        float* to = panel + b * blocks * step + c * taps * R;
-                        const Int left = x + s.B * s.C * s.H * s.W - from - y0 * s.ow;  // numbers that may be read
-                        if (bare && left >= blocks * R + LANES) run.deal(from + y0 * s.ow, to, blocks, step);
-                        else {
-                            pad(from, x + s.B * s.C * s.H * s.W, plane, s);
-                            for (Int t = 0; t < taps; t++) {
-                                const Int place = t / s.kw * s.dh * (s.W + 2 * s.pw) + t % s.kw * s.dw;
-                                see(plane + place, line + t * line_size, y0, y1, s);
-                            }
-                            for (Int t = 0; t < taps; t++) run.deal(line + t * line_size, to + t * R, blocks, step);
-                        }
-                    }
-                for (Int p = 0; p < panels; p++) {
-                    const Int first = p * WIDE, width = std::min<Int>(WIDE, padded - first), real = std::min(width, s.O - first);
-                    std::memset(sums, 0, images * blocks * R * width * 4);
-                    for (Int l = 0; l < depth; l += SLICE) {
-                        const Int slice = std::min(SLICE, depth - l);
-                        mix(memory + first * depth + l * width, padded * depth, pi + b0 * s.K, s.K, mixed, SLICE * WIDE, slice * width, images);
-                        for (Int b = 0; b < images; b++)
-                            for (Int i = 0; i < blocks; i++)
-                                run.multiply[width / LANES - 1](slice, mixed + b * SLICE * WIDE, panel + (b * blocks + i) * step + l * R,
-                                                                sums + (b * blocks + i) * R * width);
-                    }
-                    for (Int b = 0; b < images; b++)
-                        transpose(sums + b * blocks * R * width, width, here, real, sums + sums_size,
-                                  y + ((b0 + b) * s.O + first) * s.oh * s.ow + y0 * s.ow, s.oh * s.ow, here, nullptr);
+        float* line = memory + common + omp_get_thread_num() * p.own;  // what each tap sees, then a channel with its padding
+        float* mixed = line + up(p.taps * p.line + (s.H + 2 * s.ph) * (s.W + 2 * s.pw) + (s.ow + 2 * LANES) * s.sw, 16);
+        float* sums = mixed + p.some * p.slice * WIDE;  // (image, position, channels of a panel)
+        float* rest = sums + up(p.some * p.blocks * p.R * WIDE + LANES * WIDE, 16);
+        std::memset(line, 0, (mixed - line) * 4);
+        if (!p.shared) {
+#pragma omp for collapse(2)
+            for (Int k = 0; k < s.K; k++)
+                for (Int panel = 0; panel < p.panels; panel++) {
+                    const Int first = panel * WIDE, width = std::min<Int>(WIDE, p.padded - first);
+                    pack(kernels + k * s.O * p.depth, kernels_end, first, width, 0, p.depth, memory + (k * p.padded + first) * p.depth, s);
                 }
+#pragma omp for collapse(2) schedule(dynamic)
+            for (Int group = 0; group < p.groups; group++)
+                for (Int cut = 0; cut < p.cuts; cut++) {
+                    const Int b0 = group * s.B / p.groups, images = (group + 1) * s.B / p.groups - b0;
+                    const Int y0 = cut * s.oh / p.cuts, y1 = (cut + 1) * s.oh / p.cuts, blocks = parts((y1 - y0) * s.ow, p.R);
+                    for (Int b = 0; b < images; b++)
+                        for (Int c = 0; c < s.C; c++)
+                            unfold(x + ((b0 + b) * s.C + c) * s.H * s.W, x_end, rest + b * blocks * p.step + c * p.taps * p.R, y0, y1, p.R,
+                                   p.step, p.line, line, run, s);
+                    for (Int panel = 0; panel < p.panels; panel++) multiply(b0, images, y0, y1, panel, rest, nullptr, mixed, sums);
+                }
+        } else
+            for (Int part = 0; part < p.groups * p.cuts; part++) {
+                const Int group = part / p.cuts, cut = part % p.cuts;
+                const Int b0 = group * s.B / p.groups, images = (group + 1) * s.B / p.groups - b0;
+                const Int y0 = cut * s.oh / p.cuts, y1 = (cut + 1) * s.oh / p.cuts, blocks = parts((y1 - y0) * s.ow, p.R);
+                // two channels' blocks overlap where a register wrote too much: a thread has whole images, or all channels of a share
+#pragma omp for schedule(static)
+                for (Int b = 0; b < images; b++)
+                    for (Int c = 0; c < s.C; c++)
+                        unfold(x + ((b0 + b) * s.C + c) * s.H * s.W, x_end, memory + b * blocks * p.step + c * p.taps * p.R, y0, y1, p.R,
+                               p.step, p.line, line, run, s);
+#pragma omp for schedule(dynamic)
+                for (Int panel = 0; panel < p.panels; panel++) multiply(b0, images, y0, y1, panel, memory, rest, mixed, sums);
             }
     }
     std::free(memory);
@@ -319,90 +358,80 @@ static void compare(const float* tiles, Int length, const float* kernels, Int ap
 }
 
 // From the gradient of the outputs, those of the kernels (K, O, C, kh, kw) and of the weights pi (B, K); either may be null.
+// A thread takes a panel of channels in and R channels out: their kernels and gradients, (K, tap, R, width), stay in its cache.
 extern "C" int dynconv_backward(const float* x, const float* kernels, const float* pi, const float* grad, float* grad_kernels,
                                 float* grad_pi, const Int* sizes, int threads) {
     const Sizes s = *reinterpret_cast<const Sizes*>(sizes);
+    constexpr Int IMAGES = 8;
     const Int taps = s.kh * s.kw, padded = up(s.C, LANES), panels = parts(padded, WIDE), positions = s.oh * s.ow;
-    const Int R = parts(s.O, parts(s.O, MOST)), blocks = parts(s.O, R), one = blocks * R * padded * taps;  // numbers of a kernel here
-    const Int high = s.H + 2 * s.ph, across = s.W + 2 * s.pw, IMAGES = 8;
-    const Int image = high * across * padded, outputs = blocks * R * positions, own = IMAGES * MOST * WIDE + up(s.B * s.K * LANES, 16);
-    const Int sizes_of[] = {up(s.B * image + WIDE, 16), up(s.B * outputs + WIDE, 16), up(s.K * one, 16), up(s.K * one, 16), threads * own};
-    Int all = 0;
-    for (Int size : sizes_of) all += size;
-    float* memory = static_cast<float*>(std::aligned_alloc(64, all * 4));
+    Int cut = parts(s.O, MOST);
+    while (panels * cut % threads && panels * cut < 8 * threads && cut < s.O) cut++;  // work for all threads
+    const Int R = parts(s.O, cut), blocks = parts(s.O, R);
+    const Int high = s.H + 2 * s.ph, across = s.W + 2 * s.pw, image = high * across * padded, outputs = blocks * R * positions;
+    const Int most = taps * R * WIDE, dots_size = up(s.B * s.K * LANES, 16), own = IMAGES * R * WIDE + 2 * s.K * most + dots_size;
+    const Int last_size = up(s.B * image + WIDE, 16), blocked_size = up(s.B * outputs + WIDE, 16);
+    float* memory = static_cast<float*>(std::aligned_alloc(64, (last_size + blocked_size + threads * own) * 4));
     if (!memory) return 1;
-    float* last = memory;                // x: (image, padded row, padded column, channel)
-    float* blocked = last + sizes_of[0];  // grad: (image, block of R channels, position, R)
-    float* stack = blocked + sizes_of[1];  // kernels: (K, tap, panel of channels in, channel out, channels of the panel)
-    float* change = stack + sizes_of[2];   // their gradient, the same
-    float* tiles_of_all = change + sizes_of[3];
+    float *last = memory, *blocked = memory + last_size;  // x (image, padded row and column, channel); grad (image, block, position, R)
+    const float *x_end = x + s.B * s.C * s.H * s.W, *grad_end = grad + s.B * s.O * positions, *kernels_end = kernels + s.K * s.O * s.C * taps;
     const Routines run = routines<MOST>(R);
     if (grad_pi) std::memset(grad_pi, 0, s.B * s.K * 4);
 #pragma omp parallel num_threads(threads)
     {
-        float* tiles = tiles_of_all + omp_get_thread_num() * own;
-        float* dots = tiles + IMAGES * MOST * WIDE;
-        std::memset(dots, 0, s.B * s.K * LANES * 4);
-#pragma omp for nowait
+        float* tiles = blocked + blocked_size + omp_get_thread_num() * own;  // (image, R, width) of one tap
+        float *stack = tiles + IMAGES * R * WIDE, *change = stack + s.K * most, *dots = change + s.K * most;
+        std::memset(dots, 0, dots_size * 4);
+#pragma omp for
         for (Int b = 0; b < s.B; b++) {
-            const float *from = x + b * s.C * s.H * s.W, *from_end = x + s.B * s.C * s.H * s.W;
+            const float* from = x + b * s.C * s.H * s.W;
             float* to = last + b * image;
             std::memset(to, 0, image * 4);
-            if (s.ph == 0 && s.pw == 0) transpose(from, s.H * s.W, s.C, s.H * s.W, from_end, to, padded, padded, nullptr);
+            if (s.ph == 0 && s.pw == 0) transpose(from, s.H * s.W, s.C, s.H * s.W, x_end, to, padded, padded, nullptr);
             else
                 for (Int r = 0; r < s.H; r++)
-                    transpose(from + r * s.W, s.H * s.W, s.C, s.W, from_end, to + ((r + s.ph) * across + s.pw) * padded, padded, padded, nullptr);
+                    transpose(from + r * s.W, s.H * s.W, s.C, s.W, x_end, to + ((r + s.ph) * across + s.pw) * padded, padded, padded, nullptr);
             for (Int i = 0; i < blocks; i++) {
                 const Int real = std::min(R, s.O - i * R);
                 float* block = blocked + b * outputs + i * R * positions;
                 if (real < R) std::memset(block, 0, R * positions * 4);
-                transpose(grad + (b * s.O + i * R) * positions, positions, real, positions, grad + s.B * s.O * positions, block, R, real,
+                transpose(grad + (b * s.O + i * R) * positions, positions, real, positions, grad_end, block, R, real,
                           real == R ? block + R * positions : nullptr);
             }
         }
-#pragma omp for collapse(2)
-        for (Int k = 0; k < s.K; k++)
-            for (Int o = 0; o < blocks * R; o++)
-                for (Int p = 0; p < panels; p++) {
-                    const Int width = std::min<Int>(WIDE, padded - p * WIDE), place = k * one + p * WIDE * blocks * R + o * width;
-                    for (Int t = 0; t < taps; t++) {
-                        std::memset(change + place + t * padded * blocks * R, 0, width * 4);
-                        if (o >= s.O) std::memset(stack + place + t * padded * blocks * R, 0, width * 4);
+#pragma omp for collapse(2) schedule(dynamic)
+        for (Int panel = 0; panel < panels; panel++)
+            for (Int i = 0; i < blocks; i++) {
+                const Int width = std::min<Int>(WIDE, padded - panel * WIDE), real = std::min(width, s.C - panel * WIDE);
+                const Int length = R * width, apart = taps * length;
+                std::memset(change, 0, s.K * apart * 4);
+                for (Int k = 0; grad_pi && k < s.K; k++)
+                    for (Int r = 0; r < R; r++) {
+                        const Int o = i * R + r;
+                        float* to = stack + k * apart + r * width;
+                        for (Int t = 0; o >= s.O && t < taps; t++) std::memset(to + t * length, 0, width * 4);
+                        if (o < s.O)
+                            transpose(kernels + ((k * s.O + o) * s.C + panel * WIDE) * taps, taps, real, taps, kernels_end, to, length, width, nullptr);
                     }
-                    if (o < s.O && grad_pi)
-                        transpose(kernels + ((k * s.O + o) * s.C + p * WIDE) * taps, taps, std::min(width, s.C - p * WIDE), taps,
-                                  kernels + s.K * s.O * s.C * taps, stack + place, padded * blocks * R, width, nullptr);
-                }
-        const Int all_tiles = taps * panels * blocks, me = omp_get_thread_num(), team = omp_get_num_threads();
-        for (Int b0 = 0; b0 < s.B; b0 += IMAGES) {
-            const Int images = std::min(IMAGES, s.B - b0);
-            for (Int tile = me * all_tiles / team; tile < (me + 1) * all_tiles / team; tile++) {
-                const Int t = tile / blocks / panels, p = tile / blocks % panels, i = tile % blocks;
-                const Int width = std::min<Int>(WIDE, padded - p * WIDE), length = R * width;
-                const Int place = (t * padded + p * WIDE) * blocks * R + i * length;
-                const float* seen = last + (t / s.kw * s.dh * across + t % s.kw * s.dw) * padded + p * WIDE;
-                for (Int b = 0; b < images; b++)
-                    run.correlate[width / LANES - 1](seen + (b0 + b) * image, s.sh * across * padded, s.sw * padded,
-                                                     blocked + (b0 + b) * outputs + i * R * positions, s.oh, s.ow, tiles + b * length);
-                if (grad_kernels) gather(tiles, length, pi + b0 * s.K, s.K, change + place, one, images);
-                if (grad_pi) compare(tiles, length, stack + place, one, dots + b0 * s.K * LANES, s.K, images);
+                for (Int b0 = 0; b0 < s.B; b0 += IMAGES)
+                    for (Int t = 0; t < taps; t++) {
+                        const Int images = std::min(IMAGES, s.B - b0);
+                        const float* seen = last + b0 * image + (t / s.kw * s.dh * across + t % s.kw * s.dw) * padded + panel * WIDE;
+                        for (Int b = 0; b < images; b++)
+                            run.correlate[width / LANES - 1](seen + b * image, s.sh * across * padded, s.sw * padded,
+                                                             blocked + (b0 + b) * outputs + i * R * positions, s.oh, s.ow, tiles + b * length);
+                        if (grad_kernels) gather(tiles, length, pi + b0 * s.K, s.K, change + t * length, apart, images);
+                        if (grad_pi) compare(tiles, length, stack + t * length, apart, dots + b0 * s.K * LANES, s.K, images);
+                    }
+                for (Int k = 0; grad_kernels && k < s.K; k++)
+                    for (Int r = 0; r < R && i * R + r < s.O; r++) {
+                        float* to = grad_kernels + ((k * s.O + i * R + r) * s.C + panel * WIDE) * taps;
+                        transpose(change + k * apart + r * width, length, taps, real, change + s.K * most, to, taps, taps, to + real * taps);
+                    }
             }
-        }
         if (grad_pi)
 #pragma omp critical
-            for (Int i = 0; i < s.B * s.K; i++)
-                for (int j = 0; j < LANES; j++) grad_pi[i] += dots[i * LANES + j];
-#pragma omp barrier
-        if (grad_kernels)
-#pragma omp for collapse(2)
-            for (Int k = 0; k < s.K; k++)
-                for (Int o = 0; o < s.O; o++)
-                    for (Int p = 0; p < panels; p++) {
-                        const Int width = std::min<Int>(WIDE, padded - p * WIDE), real = std::min(width, s.C - p * WIDE);
-                        float* to = grad_kernels + ((k * s.O + o) * s.C + p * WIDE) * taps;
-                        transpose(change + k * one + p * WIDE * blocks * R + o * width, padded * blocks * R, taps, real, change + s.K * one,
-                                  to, taps, taps, to + real * taps);
-                    }
+            for (Int j = 0; j < s.B * s.K; j++)
+                for (int lane = 0; lane < LANES; lane++) grad_pi[j] += dots[j * LANES + lane];
     }
     std::free(memory);
     return 0;
