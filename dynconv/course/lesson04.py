@@ -49,6 +49,10 @@ SQUEEZE_EXCITE = Exercise(
             lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid((x.mean((2, 3)) @ w1.T + b1) @ w2.T + b2)),
             "The ReLU between the two layers is missing; without it they are one linear layer.",
         ),
+        "not transposed": Mistake(
+            lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid(torch.relu(x.mean((2, 3)) @ w1 + b1) @ w2 + b2)),
+            "The layers' weights are (out, in), as in nn.Linear: multiply with w1.T and w2.T.",
+        ),
         "two sigmoids": Mistake(
             lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid(torch.sigmoid(x.mean((2, 3)) @ w1.T + b1) @ w2.T + b2)),
             "There is a sigmoid after the first layer too. Between the layers stands a ReLU.",

@@ -80,6 +80,10 @@ ATTENTION = Exercise(
             lambda x, w1, w2, c, T: torch.softmax((torch.relu(x.sum((2, 3)) @ w1.T) @ w2.T + c) / T, 1),
             "The squeeze adds the pixels up; then larger images give larger logits. Take the mean.",
         ),
+        "maximum": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax((torch.relu(x.amax((2, 3)) @ w1.T) @ w2.T + c) / T, 1),
+            "The squeeze takes the largest pixel of each channel. The exercise asks for the mean.",
+        ),
         "no ReLU": Mistake(
             lambda x, w1, w2, c, T: torch.softmax((x.mean((2, 3)) @ w1.T @ w2.T + c) / T, 1),
             "The ReLU between the two layers is missing; without it they are one linear layer.",
@@ -139,6 +143,10 @@ DYNAMIC = Exercise(
         "biases summed": Mistake(
             lambda x, w, b, a, g: dynamic_conv(x, w, a, groups=g) + b.sum(0)[:, None, None],
             "The K biases are added up whole. Mix them with the same attention as the kernels.",
+        ),
+        "biases averaged": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, a, b.mean(0).expand_as(b), groups=g),
+            "The biases are averaged evenly. Mix them with the same attention as the kernels.",
         ),
         "groups forgotten": Mistake(
             lambda x, w, b, a, g: torch.cat(
