@@ -1,5 +1,7 @@
 """Every solution passes, every known wrong answer is told its own mistake."""
 
+import re
+
 import pytest
 
 from dynconv.course import EXERCISES, check
@@ -15,6 +17,8 @@ def test_solution_passes_and_mistakes_are_recognised(name):
         result = exercise.check(mistake.answer)
         assert not result.passed, label
         assert result.message == mistake.says, label
+        assert re.match(r"Case \d: .*(should|raises)", result.difference), label  # expected and got, beside the message
+        assert result.difference in repr(result)
 
 
 @pytest.mark.parametrize("name", EXERCISES)

@@ -22,13 +22,14 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Result:
-    """Whether an answer is right, and a sentence about it."""
+    """Whether an answer is right, a sentence about it, and its first difference: what was expected and what came."""
 
     passed: bool
     message: str
+    difference: str = ""
 
     def __repr__(self) -> str:
-        return ("✔ " if self.passed else "✘ ") + self.message
+        return ("✔ " if self.passed else "✘ ") + self.message + (f"\n  {self.difference}" if self.difference else "")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Exercise:
         ✔ Correct on 1 case.
         >>> double.check(lambda x: x * x)
         ✘ Not x².
+          Case 1: element [1] should be 2 but is 1.
         >>> double.check(lambda x: x + 1)
         ✘ Case 1: element [0] should be 0 but is 1.
 
@@ -66,10 +68,11 @@ class Exercise:
             difference = _difference(expected, got)
             if not difference:
                 continue
+            where = f"Case {number}: {difference}"
             for mistake in self.mistakes.values():
-                if not _difference(_run(mistake.answer, case), got):
-                    return Result(False, mistake.says)
-            return Result(False, f"Case {number}: {difference}")
+                if _agree(mistake.answer, attempt, cases):
+                    return Result(False, mistake.says, where)
+            return Result(False, where)
         return Result(True, f"Correct on {len(cases)} case{'s' if len(cases) > 1 else ''}.")
 
 
@@ -80,6 +83,11 @@ def _run(function: Callable, case: tuple):
         return error
 
 
+def _agree(one: Callable, other: Callable, cases: list[tuple]) -> bool:
+    """On every case: on a single one, two different mistakes may happen to give the same."""
+    return not any(_difference(_run(one, case), _run(other, case)) for case in cases)
+
+
 def _difference(expected, got) -> str:
     """One sentence on the first difference, empty if there is none."""
     if isinstance(expected, Exception) and isinstance(got, Exception):
@@ -87,7 +95,7 @@ def _difference(expected, got) -> str:
     if isinstance(got, Exception):
         return f"it raises {type(got).__name__}: {got}"
     if isinstance(expected, tuple):
-        if not isinstance(got, tuple) or len(got) != len(expected):
+        if not isinstance(got, tuple | list) or len(got) != len(expected):
             return f"should return {len(expected)} values but returns {_describe(got)}."
         parts = (_difference(e, g) for e, g in zip(expected, got, strict=True))
         return next((f"value {i}: {part}" for i, part in enumerate(parts, 1) if part), "")
@@ -107,4 +115,4 @@ def _difference(expected, got) -> str:
 def _describe(value) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    return f"{len(value)} values" if isinstance(value, tuple) else type(value).__name__
+    return f"{len(value)} values" if isinstance(value, tuple | list) else type(value).__name__

@@ -48,6 +48,14 @@ CONVOLVE = Exercise(
             lambda x, w, b: convolve(x, w, w[0].numel() * b),
             "The bias is inside the sum and is added once for every product. Add it once, after the sum.",
         ),
+        "bias along the columns": Mistake(
+            lambda x, w, b: convolve(x, w, 0 * b) + b,
+            "The bias runs along the columns: PyTorch lines up the last dimension. Use bias[o], or bias[:, None, None].",
+        ),
+        "products averaged": Mistake(
+            lambda x, w, b: convolve(x, w / w[0].numel(), b),
+            "The products of a patch are averaged. A convolution adds them up.",
+        ),
         "channels averaged": Mistake(
             lambda x, w, b: convolve(x, w / len(x), b),
             "The input channels' parts are averaged. A convolution adds them up.",
@@ -106,6 +114,10 @@ OUTPUT_SIZE = Exercise(
         "rounded up": Mistake(
             lambda n, k, p, s: -(-(n + 2 * p - k) // s) + 1,
             "The division rounds up. Where the last step does not fit, there is no place: round down, with //.",
+        ),
+        "kernel not divided": Mistake(
+            lambda n, k, p, s: (n + 2 * p) // s - k + 1,
+            "The kernel is taken off after the division. Take it off first: only the way that is left is walked in strides.",
         ),
         "not whole": Mistake(
             lambda n, k, p, s: (n + 2 * p - k) / s + 1,

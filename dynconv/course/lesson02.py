@@ -62,6 +62,20 @@ FOLD = Exercise(
             _folded_with(softmax_temperature, lambda b, w: b.sum(0)),
             "The kernels are mixed but the biases summed: biases are mixed with the same weights.",
         ),
+        "bias not mixed": Mistake(
+            _folded_with(softmax_temperature, lambda b, w: b),
+            "There are still K biases. One convolution has one bias for each output channel: mix them with the same weights.",
+        ),
+        "kernels summed": Mistake(
+            _folded_with(lambda z, T: torch.ones_like(z)), "Kernels and biases are summed without weights."
+        ),
+        "winner only": Mistake(
+            _folded_with(lambda z, T: torch.nn.functional.one_hot(z.argmax(), len(z)).to(z.dtype)),
+            "Only the kernel with the largest logit is left, the limit of T → 0; weigh all of them with the softmax.",
+        ),
+        "swapped": Mistake(
+            lambda w, b, z, T: fold(w, b, z, T)[::-1], "Kernel and bias are swapped: return the kernel first."
+        ),
         "plain mean": Mistake(
             _folded_with(lambda z, T: torch.full_like(z, 1 / len(z))),
             "This is the plain mean of the kernels, the limit of T → ∞; weigh them with the softmax.",
@@ -101,6 +115,18 @@ LOGIT_GRADIENT = Exercise(
         "plain mean": Mistake(
             lambda p, g, T: p * (g - g.mean()) / T,
             "The mean that is subtracted must be weighted with pi: sum(pi · g), not g.mean().",
+        ),
+        "diagonal only": Mistake(
+            lambda p, g, T: p * (1 - p) * g / T,
+            "Only dπ_k/dz_k is used. Logit k moves the other weights too: add g_j dπ_j/dz_k = -g_j π_j π_k / T for j ≠ k.",
+        ),
+        "weight forgotten": Mistake(
+            lambda p, g, T: (g - (p * g).sum()) / T,
+            "The factor pi in front is missing: a kernel with little weight moves its logit little.",
+        ),
+        "plain sum": Mistake(
+            lambda p, g, T: p * (g - g.sum()) / T,
+            "The sum that is subtracted must be weighted with pi: sum(pi · g), not g.sum().",
         ),
         "sign": Mistake(
             lambda p, g, T: -p * (g - (p * g).sum()) / T,

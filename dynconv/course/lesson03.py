@@ -45,6 +45,14 @@ KERNELS_IN_USE = Exercise(
             _weighted(lambda p: torch.exp(_entropy(p) / torch.log(torch.tensor(2.0)))),
             "The logarithm is to base 2 but the power is of e. Use the same base twice: log with exp.",
         ),
+        "powers of two": Mistake(
+            _weighted(lambda p: 2 ** _entropy(p)),
+            "The logarithm is natural but the power is of 2. Use the same base twice: log with exp.",
+        ),
+        "above zero": Mistake(
+            _weighted(lambda p: (p > 0).sum(1)),
+            "This counts the weights above zero, which for a softmax are all. The effective number goes by their sizes.",
+        ),
         "T multiplied": Mistake(
             _weighted(lambda p: _entropy(p).exp(), lambda z, T: torch.softmax(z * T, 1)),
             "The logits were multiplied by the temperature; divide by it.",

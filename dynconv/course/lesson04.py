@@ -49,6 +49,18 @@ SQUEEZE_EXCITE = Exercise(
             lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid((x.mean((2, 3)) @ w1.T + b1) @ w2.T + b2)),
             "The ReLU between the two layers is missing; without it they are one linear layer.",
         ),
+        "not transposed": Mistake(
+            lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid(torch.relu(x.mean((2, 3)) @ w1 + b1) @ w2 + b2)),
+            "The layers' weights are (out, in), as in nn.Linear: multiply with w1.T and w2.T.",
+        ),
+        "two sigmoids": Mistake(
+            lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid(torch.sigmoid(x.mean((2, 3)) @ w1.T + b1) @ w2.T + b2)),
+            "There is a sigmoid after the first layer too. Between the layers stands a ReLU.",
+        ),
+        "ReLU at the end": Mistake(
+            lambda x, w1, b1, w2, b2: _gated(x, torch.relu(_scores(x, w1, b1, w2, b2))),
+            "The gates go through a ReLU: they may exceed 1. The last step before multiplying is the sigmoid.",
+        ),
         "no bias": Mistake(
             lambda x, w1, b1, w2, b2: _gated(x, torch.sigmoid(_scores(x, w1, 0, w2, 0))),
             "The biases b1 and b2 are not used. Add b1 before the ReLU and b2 before the sigmoid.",
@@ -107,6 +119,10 @@ OWN_KERNELS = Exercise(
         "bias not scaled": Mistake(
             lambda w, b, g: (torch.einsum("bo,oikl->boikl", g, w), b.expand_as(g)),
             "The biases are not scaled. The gate multiplies all of the output, the bias with it.",
+        ),
+        "weight not scaled": Mistake(
+            lambda w, b, g: (w.expand(len(g), *w.shape), g * b),
+            "Only the biases are scaled: every image still has the layer's own kernel. Scale both.",
         ),
         "no batch": Mistake(
             lambda w, b, g: (torch.einsum("o,oikl->oikl", g.mean(0), w), g.mean(0) * b),

@@ -60,6 +60,30 @@ ATTENTION = Exercise(
             lambda x, w1, w2, c, T: torch.softmax(_scores(x, w1, w2) + c, 1),
             "The temperature is missing: softmax(logits / T).",
         ),
+        "T after the softmax": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax(_scores(x, w1, w2) + c, 1) / T,
+            "The temperature divides the softmax's result, so a row no longer sums to one. Divide the logits, before it.",
+        ),
+        "no softmax": Mistake(
+            lambda x, w1, w2, c, T: (_scores(x, w1, w2) + c) / T,
+            "These are the logits divided by T. The softmax over the kernels is missing.",
+        ),
+        "sigmoid": Mistake(
+            lambda x, w1, w2, c, T: torch.sigmoid((_scores(x, w1, w2) + c) / T),
+            "A sigmoid is Squeeze-and-Excitation's gate. Here the kernels compete: softmax, a row sums to one.",
+        ),
+        "offset forgotten": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax(_scores(x, w1, w2) / T, 1),
+            "The offset c is missing: add it to the logits, before they are divided by T.",
+        ),
+        "sum instead of mean": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax((torch.relu(x.sum((2, 3)) @ w1.T) @ w2.T + c) / T, 1),
+            "The squeeze adds the pixels up; then larger images give larger logits. Take the mean.",
+        ),
+        "maximum": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax((torch.relu(x.amax((2, 3)) @ w1.T) @ w2.T + c) / T, 1),
+            "The squeeze takes the largest pixel of each channel. The exercise asks for the mean.",
+        ),
         "no ReLU": Mistake(
             lambda x, w1, w2, c, T: torch.softmax((x.mean((2, 3)) @ w1.T @ w2.T + c) / T, 1),
             "The ReLU between the two layers is missing; without it they are one linear layer.",
@@ -99,6 +123,18 @@ DYNAMIC = Exercise(
             lambda x, w, b, a, g: dynamic_conv(x, w, a[:1].expand_as(a), b, groups=g),
             "Every image gets the first image's kernel. Use row b of the attention for image b.",
         ),
+        "attention ignored": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, torch.full_like(a, 1 / a.shape[1]), b, groups=g),
+            "The kernels are averaged evenly; the attention has no part in it. Weigh them with the image's row.",
+        ),
+        "winner only": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, torch.eye(a.shape[1])[a.argmax(1)], b, groups=g),
+            "Each image gets its strongest kernel alone. Mix all K of them with the row's weights.",
+        ),
+        "softmax again": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, torch.softmax(a, 1), b, groups=g),
+            "The attention goes through a softmax here, but it comes from one already: use it as it is.",
+        ),
         "bias not mixed": Mistake(
             lambda x, w, b, a, g: dynamic_conv(x, w, a, b[:1].expand_as(b), groups=g),
             "Only the first kernel's bias is used. Mix the biases with the same attention as the kernels.",
@@ -107,6 +143,10 @@ DYNAMIC = Exercise(
         "biases summed": Mistake(
             lambda x, w, b, a, g: dynamic_conv(x, w, a, groups=g) + b.sum(0)[:, None, None],
             "The K biases are added up whole. Mix them with the same attention as the kernels.",
+        ),
+        "biases averaged": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, a, b.mean(0).expand_as(b), groups=g),
+            "The biases are averaged evenly. Mix them with the same attention as the kernels.",
         ),
         "groups forgotten": Mistake(
             lambda x, w, b, a, g: torch.cat(
@@ -138,6 +178,22 @@ SCHEDULE = Exercise(
         "steps of 3": Mistake(
             lambda e, n: max(1.0, 34.0 - 3.0 * e),
             "This is 34, 31, 28 …: a fixed step, whatever the number of epochs. Start at 30 and arrive at 1 after annealing_epochs.",
+        ),
+        "one epoch early": Mistake(
+            lambda e, n: max(1.0, 30.0 - 29.0 * e / (n - 1)),
+            "This arrives at 1 one epoch early: divide by annealing_epochs itself.",
+        ),
+        "30 instead of 29": Mistake(
+            lambda e, n: max(1.0, 30.0 - 30.0 * e / n),
+            "This line aims at 0 and is cut off at 1 too early. From 30 to 1 is a way of 29.",
+        ),
+        "whole numbers": Mistake(
+            lambda e, n: max(1.0, 30 - 29 * e // n),
+            "// rounds: T goes down in whole numbers. Use / for a straight line.",
+        ),
+        "min for max": Mistake(
+            lambda e, n: min(1.0, 30.0 - 29.0 * e / n),
+            "min keeps T at 1 or below from the first epoch on. max(1, …) is never below 1.",
         ),
         "rising": Mistake(
             lambda e, n: min(30.0, 1.0 + 29.0 * e / n),

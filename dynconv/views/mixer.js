@@ -57,7 +57,7 @@ const render = ({ model, el }) => {
     cards.forEach((card, k) => {
       card.node.classList.toggle("dc-unused", k >= K); // dimmed, not removed: nothing on the page may jump
       card.logit.input.disabled = k >= K;
-      card.weight.textContent = k < K ? percent(state.weights[k]) : "unused";
+      card.weight.textContent = k < K ? percent(state.weights[k]) : "off";
     });
     share.draw(state.weights);
     mixed.draw(state.mixed, "viridis", low, high);
