@@ -40,6 +40,19 @@ def test_shape_and_first_difference_are_reported():
     assert "element [1, 2] should be" in check("05.attention", off_by_one_place).message
 
 
+def test_numbers_are_shown_in_the_digits_that_differ():
+    slightly_off = check("08.adalin", lambda *a: EXERCISES["08.adalin"].solution(*a) * 1.0002)
+    should, but = re.search(r"should be (\S+) but is (\S+)\.$", slightly_off.message).groups()
+    assert should != but
+    assert "should be 12960 but is 12961" in check("10.macs", lambda *a: EXERCISES["10.macs"].solution(*a) + 1).message
+
+
+def test_of_an_error_the_first_line_is_shown():
+    message = check("11.deviation", lambda function, x: function(0)).message  # torch lists signatures, a line each
+    assert message.startswith("Case 1: it raises TypeError: conv2d()")
+    assert "\n" not in message
+
+
 def test_unknown_exercise_and_no_function():
     with pytest.raises(ValueError, match=r"no exercise '02.unfold'; there are: 00.softmax, 01.convolve"):
         check("02.unfold", abs)

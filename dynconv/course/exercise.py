@@ -90,10 +90,9 @@ def _agree(one: Callable, other: Callable, cases: list[tuple]) -> bool:
 
 def _difference(expected, got) -> str:
     """One sentence on the first difference, empty if there is none."""
-    if isinstance(expected, Exception) and isinstance(got, Exception):
-        return "" if str(expected) == str(got) else f"it raises {type(got).__name__}: {got}"
     if isinstance(got, Exception):
-        return f"it raises {type(got).__name__}: {got}"
+        alike = isinstance(expected, Exception) and str(expected) == str(got)
+        return "" if alike else f"it raises {_first_line(got)}"
     if isinstance(expected, tuple):
         if not isinstance(got, tuple | list) or len(got) != len(expected):
             return f"should return {len(expected)} values but returns {_describe(got)}."
@@ -104,12 +103,27 @@ def _difference(expected, got) -> str:
     expected, got = torch.as_tensor(expected), torch.as_tensor(got)
     if expected.shape != got.shape:
         return f"the shape should be {tuple(expected.shape)} but is {tuple(got.shape)}."
-    wrong = ~torch.isclose(expected.double(), got.double(), rtol=1e-4, atol=1e-5)
+    rtol = 1e-4 if expected.is_floating_point() else 0.0  # whole numbers are right or wrong
+    wrong = ~torch.isclose(expected.double(), got.double(), rtol=rtol, atol=1e-5)
     if not wrong.any():
         return ""
     index = tuple(wrong.nonzero()[0].tolist())
     place = f"element {list(index)}" if index else "the value"
-    return f"{place} should be {expected[index].item():.4g} but is {got[index].item():.4g}."
+    return "{} should be {} but is {}.".format(place, *_told_apart(expected[index].item(), got[index].item()))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()  # torch lists every signature it knows on lines of their own
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def _told_apart(expected: float, got: float) -> tuple[str, str]:
+    """Both numbers in as few digits as show the difference; whole numbers in full."""
+    for digits in (4, 6, 9):
+        both = tuple(str(v) if isinstance(v, int) else f"{v:.{digits}g}" for v in (expected, got))
+        if both[0] != both[1]:
+            break
+    return both
 
 
 def _describe(value) -> str:

@@ -42,6 +42,22 @@ VARIATION = Exercise(
         "variance": Mistake(
             lambda a: a.var(dim=0, unbiased=False).max(), "That is the variance; the deviation is its square root."
         ),
+        "over kernels, divided by N - 1": Mistake(
+            lambda a: a.std(dim=1).max(),
+            "The deviation runs over dim 1, the kernels of one image (and divides by N - 1). Take dim 0, and divide by N.",
+        ),
+        "everything, divided by N - 1": Mistake(
+            lambda a: a.std(),
+            "Without a dim, std mixes all numbers, kernels with images (and divides by N - 1). Take dim 0, and divide by N.",
+        ),
+        "one for each kernel": Mistake(
+            lambda a: a.std(dim=0, unbiased=False),
+            "So far, so good: one number for each kernel. Now the largest of them.",
+        ),
+        "range": Mistake(
+            lambda a: (a.amax(0) - a.amin(0)).max(),
+            "That is the range, largest minus smallest, which one odd image decides. Take the standard deviation.",
+        ),
     },
 )
 
@@ -66,6 +82,13 @@ SHUFFLED = Exercise(
             lambda a: a.flip(0), "Turned upside down, the image in the middle keeps its own weights; nobody should."
         ),
         "unchanged": Mistake(lambda a: a.clone(), "Nothing was moved: every image has its own weights still."),
+        "last one keeps its own": Mistake(
+            lambda a: torch.cat([a[1:], a[-1:]]),
+            "The last image still has its own weights. It gets those of the first: go around.",
+        ),
+        "last one dropped": Mistake(
+            lambda a: a[1:], "One image too few: the last one gets nothing. It gets the weights of the first."
+        ),
         "all numbers rolled": Mistake(
             lambda a: a.roll(-1),
             "Without dims, roll moves single numbers through the flat tensor; whole rows have to move.",

@@ -52,6 +52,18 @@ CAM = Exercise(
             lambda f, w, k: normalize_map(cam(f, w, k)),
             "The map was stretched to 0 … 1. That is for pictures only; the logit is lost.",
         ),
+        "unweighted": Mistake(
+            lambda f, w, k: f.sum(1),
+            "The feature maps were added up as they are, so every class has the same map. First multiply each with its weight.",
+        ),
+        "over the width": Mistake(
+            lambda f, w, k: f * w[k],
+            "The weights (C,) met the last dimension, the width, and not the channels. Make them (C, 1, 1) first.",
+        ),
+        "not added up": Mistake(
+            lambda f, w, k: f * w[k][:, None, None],
+            "These are the weighted channels, each on its own. One step is left: add them up, over dim 1.",
+        ),
         "pooled": Mistake(
             lambda f, w, k: w[k] * f.mean((2, 3)),
             "These are the channels' contributions (B, C): the positions were averaged away. Keep them, add up the channels.",
@@ -69,8 +81,8 @@ def pointing_game(maps: Tensor, boxes: Tensor, size: int) -> float:
     return _hits(maps, boxes, size).float().mean().item()
 
 
-def _hits(maps, boxes, size, best=torch.argmax, offset=0.5, swap=False, scaled=True):
-    height, width = maps.shape[1:]
+def _hits(maps, boxes, size, best=torch.argmax, offset=0.5, swap=False, scaled=True, cells=None, last=torch.lt):
+    height, width = (cells, cells) if cells else maps.shape[1:]
     place = best(maps.flatten(1), 1)
     row, column = place // width + offset, place % width + offset  # in cells
     if scaled:
@@ -78,7 +90,7 @@ def _hits(maps, boxes, size, best=torch.argmax, offset=0.5, swap=False, scaled=T
     if swap:
         row, column = column, row
     top, left, bottom, right = boxes.T
-    return (row >= top) & (row < bottom) & (column >= left) & (column < right)
+    return (row >= top) & last(row, bottom) & (column >= left) & last(column, right)
 
 
 def _pointing_cases():
@@ -112,6 +124,26 @@ POINTING_GAME = Exercise(
         "corner of the cell": Mistake(
             _rate(offset=0.0),
             "The upper left corner of the brightest cell was tested. Its centre is half a cell further: add 0.5.",
+        ),
+        "numbers of the example": Mistake(
+            lambda maps, boxes, size: _rate(cells=10)(maps, boxes, 40),
+            "The example's 10 cells and 40 pixels are written in. Take them from `maps.shape` and `size`.",
+        ),
+        "ten cells": Mistake(
+            _rate(cells=10),
+            "The example's 10 cells are written in, and these maps have another size: `maps.shape[1:]`.",
+        ),
+        "forty pixels": Mistake(
+            lambda maps, boxes, size: _rate()(maps, boxes, 40),
+            "The example's 40 pixels are written in. An image may have another size: use `size`.",
+        ),
+        "lower edge inside": Mistake(
+            _rate(last=torch.le),
+            "A centre on the lower or right edge was counted as inside. The box ends before them: use `<` there.",
+        ),
+        "hits": Mistake(
+            lambda maps, boxes, size: _hits(maps, boxes, size).float(),
+            "So far, so good: hit or miss for each map. Now the share of hits, one number.",
         ),
         "darkest": Mistake(_rate(best=torch.argmin), "The darkest place was taken; it is the brightest that points."),
         "magnitude": Mistake(

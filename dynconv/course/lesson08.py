@@ -66,6 +66,11 @@ CAM_ATTENTION = Exercise(
             "The features were multiplied with w · pooled, which each image would have of its own. "
             "The pooled values go into the logits only; the features are multiplied with w alone.",
         ),
+        "pooled as weights": Mistake(
+            _changed(lambda f, a, m: (f.mean((2, 3)), f.amax((2, 3)))),
+            "The features were multiplied with what was pooled from them, much as Squeeze-and-Excitation does. "
+            "Here they are multiplied with the classifiers' weights, `average` and `maximum`.",
+        ),
         "no activation": Mistake(
             lambda f, a, m, v, b: (_attended(f, a, m, v, b, lambda y: y), _logits(f, a, m)),
             "The ReLU after the 1×1 convolution is missing.",
@@ -80,6 +85,18 @@ CAM_ATTENTION = Exercise(
                 torch.stack([f.mean((2, 3)) @ a, f.mean((2, 3)) @ m], dim=1),
             ),
             "Both logits are of the means; the second classifier sees the maximum of each channel.",
+        ),
+        "logits transposed": Mistake(
+            lambda f, a, m, v, b: (_attended(f, a, m, v, b), _logits(f, a, m).T),
+            "The logits are (2, B), a row for each classifier. Stack along dim 1: a row for each image, (B, 2).",
+        ),
+        "probabilities": Mistake(
+            lambda f, a, m, v, b: (_attended(f, a, m, v, b), _logits(f, a, m).sigmoid()),
+            "A sigmoid was put on the logits. The loss brings one of its own; return the logits as they are.",
+        ),
+        "other way round": Mistake(
+            lambda f, a, m, v, b: (_logits(f, a, m), _attended(f, a, m, v, b)),
+            "Both are there, in the wrong order: first the attended features, then the logits.",
         ),
         "logits added": Mistake(
             lambda f, a, m, v, b: (_attended(f, a, m, v, b), _logits(f, a, m).sum(1)),
@@ -96,7 +113,8 @@ def attention_loss(source: Tensor, target: Tensor) -> Tensor:
 
 def _loss_cases():
     generator = torch.Generator().manual_seed(9)
-    return [tuple(3 * torch.randn(2, batch, 2, generator=generator)) for batch in (3, 5)]
+    cases = [tuple(3 * torch.randn(2, batch, 2, generator=generator)) for batch in (3, 5)]
+    return [*cases, tuple(100 * scores for scores in cases[0])]  # the last so large that σ is 0 or 1 in float32
 
 
 ATTENTION_LOSS = Exercise(
@@ -118,6 +136,19 @@ ATTENTION_LOSS = Exercise(
         "squared error": Mistake(
             lambda s, t: (s - 1).square().mean() + t.square().mean(),
             "That is the squared error, which the discriminator's attention gets; the generator's gets cross entropy.",
+        ),
+        "logarithm of the sigmoid": Mistake(
+            lambda s, t: -(s.sigmoid().log().mean() + (1 - t.sigmoid()).log().mean()),
+            "Right for small logits; large ones give inf, for the sigmoid is rounded to 0 or 1 before its logarithm is taken. "
+            "`F.binary_cross_entropy_with_logits` takes both in one step.",
+        ),
+        "one label for both": Mistake(
+            lambda s, t: F.softplus(-s).mean() + F.softplus(-t).mean(),
+            "Both kinds were labelled 1. The target's label is 0: `torch.zeros_like(target)`.",
+        ),
+        "subtracted": Mistake(
+            lambda s, t: F.softplus(-s).mean() - F.softplus(t).mean(),
+            "One loss was subtracted from the other, so a wrong answer about the target would be rewarded. Add them.",
         ),
         "one mean": Mistake(
             lambda s, t: torch.cat([F.softplus(-s), F.softplus(t)]).mean(),
@@ -162,6 +193,11 @@ def _adalin_with(
     return answer
 
 
+def _blend(x, rho, gamma, beta):
+    both = rho * _normalised(x, (2, 3)) + (1 - rho) * _normalised(x, (1, 2, 3))
+    return gamma[..., None, None] * both + beta[..., None, None]
+
+
 ADALIN = Exercise(
     adalin,
     _adalin_cases,
@@ -185,6 +221,14 @@ ADALIN = Exercise(
         "layer norm over channels": Mistake(
             _adalin_with(layer=(1,)),
             "The layer norm's mean and variance are over channels at each position; take channels *and* positions together.",
+        ),
+        "layer norm over the batch": Mistake(
+            _adalin_with(layer=(0, 1, 2, 3)),
+            "The layer norm's mean and variance run over the batch, too, and images would mix. Take dims 1, 2 and 3.",
+        ),
+        "rho along the width": Mistake(
+            lambda x, rho, g, b: _blend(x, rho.clamp(0, 1), g, b),
+            "rho (C,) met the last dimension, the width, and not the channels. Make it (C, 1, 1) first.",
         ),
         "divided by n": Mistake(
             _adalin_with(unbiased=False),

@@ -65,6 +65,22 @@ HARD_GATE = Exercise(
             _gate(slope=lambda s, h, T: s * (1 - s)),
             "The chain rule through (z + noise) / T leaves a factor 1 / T, which is missing in the slope.",
         ),
+        "T multiplied in the slope": Mistake(
+            _gate(slope=lambda s, h, T: s * (1 - s) * T),
+            "The slope was multiplied by T. The chain rule through (z + noise) / T divides it by T.",
+        ),
+        "threshold of the score": Mistake(
+            _gate(value=lambda s: (s >= 0).float()),
+            "Everything is open: the soft gate is always above 0. 0 is the threshold of the score; that of the soft gate is 0.5.",
+        ),
+        "the other way round": Mistake(
+            lambda z, n, T: hard_gate(z, n, T)[::-1],
+            "Both are there, in the wrong order: first the gate, then the slope.",
+        ),
+        "noise forgotten in the gate": Mistake(
+            lambda z, n, T: ((z >= 0).to(z.dtype), hard_gate(z, n, T)[1]),
+            "The gate is open where z ≥ 0, without the noise: that is for inference. In training the noise decides, too.",
+        ),
         "T multiplied": Mistake(
             _gate(lambda z, n, T: torch.sigmoid((z + n) * T)),
             "z + noise was multiplied by the temperature; divide by it.",
@@ -117,6 +133,14 @@ DILATE = Exercise(
             lambda m: F.avg_pool2d(m, 3, stride=1, padding=1),
             "These are fractions, the mean of the neighbours. A position is computed or not: a maximum, not a mean.",
         ),
+        "two at least": Mistake(
+            lambda m: (_ones(m, 3, 3) > 1).to(m.dtype),
+            "Only where two or more of the nine are open. One is enough: count > 0.",
+        ),
+        "neighbours only": Mistake(
+            lambda m: (_ones(m, 3, 3) - m > 0).to(m.dtype),
+            "An open position with no open neighbour was left out. It is one of the nine places of its own kernel.",
+        ),
         "cross": Mistake(
             lambda m: torch.maximum(F.max_pool2d(m, (3, 1), 1, (1, 0)), F.max_pool2d(m, (1, 3), 1, (0, 1))),
             "The four corners are missing: a 3 × 3 kernel looks at all eight neighbours, not at a cross.",
@@ -159,6 +183,11 @@ def _price_cases():
     return [(torch.tensor(used), torch.tensor(total), *rest) for used, total, *rest in rows]
 
 
+def _loosened(strictness):
+    """The bounds for another p than the one of the text."""
+    return lambda p, t, e, m: _bounds(strictness(e / (0.33 * m)), t, e, m)
+
+
 def _price_with(bounds=None, overall=None, squared=torch.square, reduce=torch.mean):
     """The solution with other bounds, another overall term, another power or another sum over the blocks."""
 
@@ -179,6 +208,16 @@ def _bounds(strict, target, epoch, num_epochs):
 
 def _overall(used, total, target):
     return used.sum() / total.sum() - target
+
+
+def _outside(share, target, epoch, num_epochs):
+    upper, lower = _bounds(math.cos(min(epoch / (0.33 * num_epochs), 1) * math.pi / 2) ** 2, target, epoch, num_epochs)
+    return (share - upper).clamp_min(0) + (lower - share).clamp_min(0)
+
+
+def _pulled(share, target, epoch, num_epochs):
+    upper, lower = _bounds(math.cos(min(epoch / (0.33 * num_epochs), 1) * math.pi / 2) ** 2, target, epoch, num_epochs)
+    return (share - upper) ** 2 + (lower - share) ** 2
 
 
 PRICE = Exercise(
@@ -209,6 +248,18 @@ PRICE = Exercise(
             _price_with(bounds=lambda p, t, e, m: _bounds(math.cos(e / m * math.pi / 2) ** 2, t, e, m)),
             "The bounds open over the whole training. They are to be open after its first third: epoch / (0.33 · num_epochs).",
         ),
+        "cosine not squared": Mistake(
+            _price_with(bounds=_loosened(lambda part: math.cos(min(part, 1) * math.pi / 2))),
+            "p is the cosine itself; it is the cosine squared.",
+        ),
+        "cosine past the end": Mistake(
+            _price_with(bounds=_loosened(lambda part: math.cos(part * math.pi / 2) ** 2)),
+            "After the first third the cosine comes back, and the bounds close again. Stop at its end: min(…, 1).",
+        ),
+        "half pi forgotten": Mistake(
+            _price_with(bounds=_loosened(lambda part: math.cos(min(part, 1)) ** 2)),
+            "p never reaches 0: the cosine is 0 at π / 2. Multiply by it.",
+        ),
         "no lower bound": Mistake(
             _price_with(bounds=lambda p, t, e, m: (1 - p * (1 - t), 0.0)),
             "The lower bound is missing: a block that closes altogether at first is not called back.",
@@ -216,6 +267,14 @@ PRICE = Exercise(
         "not squared": Mistake(
             _price_with(squared=torch.abs),
             "The distances are not squared: far off must cost much more than a little off.",
+        ),
+        "blocks not squared": Mistake(
+            lambda u, n, t, e, m: _overall(u, n, t) ** 2 + _outside(u / n, t, e, m).mean(),
+            "What lies outside the bounds was not squared, block by block, before the mean.",
+        ),
+        "bounds as targets": Mistake(
+            lambda u, n, t, e, m: _overall(u, n, t) ** 2 + _pulled(u / n, t, e, m).mean(),
+            "Blocks between their bounds pay, too. They are free: cut the distances off at 0 with `clamp_min(0)`.",
         ),
         "summed over blocks": Mistake(
             _price_with(reduce=torch.sum),

@@ -46,6 +46,13 @@ def _back_in_the_wrong_order(x, kernels):
     return y.reshape(-1, x.shape[0], *y.shape[2:]).transpose(0, 1)
 
 
+def _kernels_in_the_wrong_order(x, kernels):
+    batch, channels, height, width = x.shape
+    stacked = x.reshape(1, batch * channels, height, width)
+    y = F.conv2d(stacked, kernels.transpose(0, 1).flatten(0, 1), padding=1, groups=batch)
+    return y.reshape(batch, -1, height, width)
+
+
 GROUPED = Exercise(
     grouped,
     _grouped_cases,
@@ -69,6 +76,11 @@ GROUPED = Exercise(
             _back_in_the_wrong_order,
             "The output channels went to the wrong images. Group b wrote channels b · O to b · O + O − 1: "
             "reshape to (B, O, H, W) without a transpose.",
+        ),
+        "kernels transposed": Mistake(
+            _kernels_in_the_wrong_order,
+            "The kernels are interleaved: those of image 1 come first, all O of them, then those of image 2. "
+            "`kernels.flatten(0, 1)` keeps that order.",
         ),
         "padding forgotten": Mistake(
             lambda x, kernels: torch.cat([F.conv2d(i[None], k) for i, k in zip(x, kernels, strict=True)]),
@@ -107,6 +119,33 @@ MACS = Exercise(
         "K convolutions": Mistake(
             _changed(convolution=lambda *s: float(s[-1])),
             "The convolution is counted K times. The kernels are mixed first; then each image is convolved once.",
+        ),
+        "one image convolved": Mistake(
+            _changed(convolution=lambda b, *_: 1 / b),
+            "The convolutions of one image are counted. There are B images: times batch.",
+        ),
+        "one image": Mistake(
+            _changed(lambda b, *_: 1 / b, lambda b, *_: 1 / b),
+            "This is for one image, twice. All B images are convolved, and each has a kernel mixed for it: times batch.",
+        ),
+        "other way round": Mistake(
+            lambda *s: macs(*s).flip(0), "Both are right, in the wrong order: first the convolutions, then the mixing."
+        ),
+        "output channels forgotten": Mistake(
+            _changed(lambda *s: 1 / s[2], lambda *s: 1 / s[2]),
+            "That is one output channel. Each of them has numbers of its own: times out.",
+        ),
+        "K forgotten": Mistake(
+            _changed(mixing=lambda *s: 1 / s[6]),
+            "The mixing is counted as one multiply-add for each of a kernel's numbers. It takes K of them, one a kernel.",
+        ),
+        "added up": Mistake(
+            lambda *s: macs(*s).sum(),
+            "Both were added up. Return them as a tensor of two: the convolutions, the mixing.",
+        ),
+        "not a tensor": Mistake(
+            lambda *s: tuple(macs(*s).tolist()),
+            "The two numbers are right; put them into a tensor: `torch.tensor([…, …])`.",
         ),
         "kernel side": Mistake(
             _changed(convolution=lambda *s: 1 / s[5], mixing=lambda *s: 1 / s[5]),

@@ -17,9 +17,15 @@ def deviation(function, x):
 
 def _cases():
     generator = torch.Generator().manual_seed(0)
-    x, (weight, bias) = torch.randn(3, 2, 8, 8, generator=generator), nn.Conv2d(2, 3, 3).parameters()
-    convolution = _Conv(weight.detach(), 1 + bias.detach().abs())
-    return [(lambda v: convolution(v) * v.std((1, 2, 3), keepdim=True), x), (convolution, x), (torch.relu, x)]
+    x, weight = (torch.randn(shape, generator=generator) for shape in ((3, 2, 8, 8), (3, 2, 3, 3)))
+    convolution = _Conv(weight / 4, 1 + torch.rand(3, generator=generator))
+    functions = [
+        lambda v: convolution(v) * v.std((1, 2, 3), keepdim=True),
+        convolution,
+        torch.relu,
+        lambda v: -v.square(),  # deviates downwards only
+    ]
+    return [(function, x) for function in functions]
 
 
 class _Conv:
@@ -46,6 +52,15 @@ DEVIATION = Exercise(
         "no absolute value": Mistake(
             lambda f, x: (f(2 * x) - 2 * f(x) + f(torch.zeros_like(x))).max(),
             "Large negative values count too: take the absolute value before the maximum.",
+        ),
+        "added": Mistake(_of(2, 1), "2 f(x) was added; subtract it, so that nothing is left of what is linear."),
+        "no maximum": Mistake(
+            lambda f, x: (f(2 * x) - 2 * f(x) + f(torch.zeros_like(x))).abs(),
+            "These are the deviations at every place. Now the largest of them, one number.",
+        ),
+        "sum": Mistake(
+            lambda f, x: (f(2 * x) - 2 * f(x) + f(torch.zeros_like(x))).abs().sum(),
+            "The deviations were added up; one place that deviates is enough, so take the largest.",
         ),
         "mean": Mistake(
             lambda f, x: (f(2 * x) - 2 * f(x) + f(torch.zeros_like(x))).abs().mean(),
