@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..native import library
 from .cases import CASES, MORE_CASES, roads
 from .measure import interleaved, peak_memory
 from .networks import NETWORKS, steps
@@ -59,7 +60,8 @@ def _machine(args) -> dict:
     cpu = platform.processor() or platform.machine()
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"{cpu}, {os.cpu_count()} cores"
     versions = {"torch": torch.__version__, "Python": platform.python_version(), "threads": torch.get_num_threads()}
-    return {"device": device, **versions, "dtype": args.dtype, "K": args.num_kernels}
+    built = "built" if library() else "not built: python -m dynconv.native"
+    return {"device": device, **versions, "dtype": args.dtype, "K": args.num_kernels, "native": built}
 
 
 def _case(case, args, backward: bool) -> dict:
