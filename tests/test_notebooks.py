@@ -43,7 +43,7 @@ def code_cells(lesson):
 
 
 def test_lessons_are_there():
-    assert {p.stem for p in LESSONS} >= {"02_softmax_mixing", "05_dynamic_convolution"}
+    assert [p.stem[:2] for p in LESSONS] == [f"{n:02}" for n in range(12)]
 
 
 def test_cells_are_short(lesson, is_lesson):
@@ -51,6 +51,23 @@ def test_cells_are_short(lesson, is_lesson):
     assert (35 if is_lesson else 15) <= len(lesson.cells) <= 60
     assert max(lengths) <= 12
     assert statistics.median(lengths) <= 5
+
+
+def words(prose):
+    """How many a reader cannot skip: folded answers, formulas, tables, headings and addresses do not count."""
+    for aside in (r"<details>.*?</details>", r"\$\$.*?\$\$", r"(?m)^[|#].*$", r"\]\([^)]*\)"):
+        prose = re.sub(aside, "", prose, flags=re.DOTALL if "?" in aside else 0)
+    return len([word for word in prose.split() if re.search(r"\w", word)])
+
+
+def test_prose_between_code_is_short(lesson):
+    prose = ""
+    for cell in lesson.cells:
+        if cell.cell_type == "markdown":
+            prose += "\n" + cell.source
+        else:
+            assert words(prose) <= 80, f"{words(prose)} words before: {cell.source.splitlines()[0]}"
+            prose = ""
 
 
 def test_anatomy(lesson, is_lesson):
