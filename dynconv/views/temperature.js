@@ -1,8 +1,8 @@
 // Temperature bench: the stages of a softmax, the gradients that come back through it, and both over all T.
 
 import {
-  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, listOf, number, percent, signedBar,
-  slider, softmax, svg, widget,
+  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, listOf, number, percent, say, sheet,
+  signedBar, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
 // pure: every stage, from the logits and the two numbers that scale them
@@ -32,24 +32,24 @@ const chart = (count, label) => {
     return node;
   };
   const lines = Array.from({ length: count }, (_, k) => svg("polyline", { class: `dc-curve dc-curve${k % 8}` }));
-  const now = svg("line", { class: "dc-now", x1: 0, x2: 0, y1: 0, y2: height });
-  const zero = svg("line", { class: "dc-guide", x1: 0, x2: width, y1: 0, y2: 0 });
+  const now = svg("line", { class: "dc-now", y1: 0, y2: height });
+  const zero = svg("line", { class: "dc-guide", x1: 0, x2: width });
   const top = text(-5, 8, "end"), bottom = text(-5, height, "end");
   const ticks = [0.1, 1, 10, 100].map((T, i) => text((i * width) / 3, height + 15, "middle", T));
-  const size = { viewBox: `-42 -6 ${width + 56} ${height + 26}`, class: "dc-chart", role: "img" };
-  const node = svg("svg", size, zero, ...lines, now, top, bottom, ...ticks);
+  const node = sheet([-42, -6, width + 56, height + 26], { class: "dc-chart", role: "img" }, zero, ...lines, now, top, bottom, ...ticks);
   const draw = (all, low, high) => { // all: K values for each of the temperatures
     const y = (v) => ((high - v) / (high - low)) * height, step = width / (all.length - 1);
     lines.forEach((line, k) => {
       line.setAttribute("points", all.map((v, i) => `${(i * step).toFixed(1)},${y(v[k]).toFixed(1)}`).join(" "));
     });
-    zero.setAttribute("transform", `translate(0 ${y(0)})`);
-    top.textContent = compact(high);
-    bottom.textContent = compact(low);
+    for (const end of ["y1", "y2"]) zero.setAttribute(end, y(0));
+    say(top, compact(high));
+    say(bottom, compact(low));
     node.setAttribute("aria-label", `${label} over T = 0.1 to 100, between ${compact(low)} and ${compact(high)}`);
   };
   const mark = (temperature) => {
-    now.setAttribute("transform", `translate(${Math.max(0, Math.min(1, (Math.log10(temperature) + 1) / 3)) * width})`);
+    const x = Math.max(0, Math.min(1, (Math.log10(temperature) + 1) / 3)) * width;
+    for (const end of ["x1", "x2"]) now.setAttribute(end, x);
   };
   return { node, draw, mark };
 };
@@ -63,7 +63,7 @@ const signedBars = (count, label) => {
   const node = element("div", { class: "dc-bars", role: "img" }, ...tracks.map((track, k) =>
     element("div", { class: "dc-bar" }, track.node, texts[k])));
   const draw = (values, full) => {
-    values.forEach((value, k) => { tracks[k].draw(value, full); texts[k].textContent = shown(value); });
+    values.forEach((value, k) => { tracks[k].draw(value, full); say(texts[k], shown(value)); });
     node.setAttribute("aria-label", `${label}: ${values.map((v, k) => `kernel ${k + 1} ${shown(v)}`).join(", ")}`);
   };
   return { node, draw };
