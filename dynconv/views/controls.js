@@ -47,7 +47,7 @@ export const slider = ({ label, min, max, step, value, log = false, show = numbe
   const shown = element("output", { for: id });
   let exact; // a value set from outside stays what it was set to: the thumb only stands on the nearest step
   const read = () => exact ?? from(Number(input.value));
-  const tell = () => { shown.textContent = show(read()); input.setAttribute("aria-valuetext", `${label} ${show(read())}`); };
+  const tell = () => { say(shown, show(read())); input.setAttribute("aria-valuetext", `${label} ${show(read())}`); };
   const set = (v) => { exact = v; input.value = to(v); tell(); };
   input.addEventListener("input", () => { exact = undefined; tell(); changed?.(read()); });
   input.addEventListener("change", () => settled?.(read()));

@@ -2,7 +2,7 @@
 
 import {
   bars, captioned, conv2d, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, largestDifference, listOf,
-  mix, number, percent, picture, range, slider, softmax, temperatureAndK, widget,
+  mix, number, percent, picture, range, say, slider, softmax, temperatureAndK, widget,
 } from "./toolkit.js";
 
 // pure: everything the pictures show, from the photo, the kernels and the state of the controls
@@ -57,7 +57,7 @@ const render = ({ model, el }) => {
     cards.forEach((card, k) => {
       card.node.classList.toggle("dc-unused", k >= K); // dimmed, not removed: nothing on the page may jump
       card.logit.input.disabled = k >= K;
-      card.weight.textContent = k < K ? percent(state.weights[k]) : "unused";
+      say(card.weight, k < K ? percent(state.weights[k]) : "unused");
     });
     share.draw(state.weights);
     mixed.draw(state.mixed, "viridis", low, high);

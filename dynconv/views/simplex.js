@@ -136,6 +136,7 @@ const render = ({ model, el }) => {
   const now = () => ({ names, image: names.indexOf(chosen.get()), temperature: temperature.get(), free });
   const current = () => simplexState(data, now());
 
+  let seen; // whose photo is drawn
   const draw = () => {
     const state = current(), { image: b } = now(), [x, y] = place(state.weights);
     dots.forEach((dot, i) => {
@@ -147,7 +148,8 @@ const render = ({ model, el }) => {
     const told = { cx: x.toFixed(2), cy: y.toFixed(2), "aria-label": `attention of ${names[b]}`,
       "aria-valuenow": Math.round(100 * Math.max(...state.weights)), "aria-valuetext": listed(state.weights) };
     for (const [name, value] of Object.entries(told)) hand.setAttribute(name, value);
-    original.draw(images[b], "grey", ...range(images[b]));
+    if (b !== seen) original.draw(images[b], "grey", ...range(images[b]));
+    seen = b;
     kernel.drawSigned(state.kernel);
     feature.draw(state.map, "viridis", low, high);
     return sentence(state, now());
