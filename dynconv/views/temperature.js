@@ -1,7 +1,7 @@
 // Temperature bench: the stages of a softmax, the gradients that come back through it, and both over all T.
 
 import {
-  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, listOf, number, percent, say, sheet,
+  bars, captioned, effectiveNumber, element, fixed, indexOfMax, instrument, kernelMark, listOf, number, percent, say, sheet,
   signedBar, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
@@ -21,7 +21,9 @@ const TEMPERATURES = Array.from({ length: 61 }, (_, i) => 10 ** (i / 20 - 1));
 export const overTemperatures = (data, controls) =>
   TEMPERATURES.map((temperature) => temperatureState(data, { ...controls, temperature }));
 
-const compact = (v) => (Math.abs(v) >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
+const realMinus = (text) => text.replace(/^-/, "−");
+
+const compact = (v) => realMinus(Math.abs(v) >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
 
 // One curve a kernel over T = 0.1 … 100, and a line where T is now.
 const chart = (count, label) => {
@@ -54,7 +56,7 @@ const chart = (count, label) => {
   return { node, draw, mark };
 };
 
-const shown = (v) => (v !== 0 && Math.abs(v) < 0.005 ? v.toExponential(0) : v.toFixed(Math.abs(v) < 100 ? 2 : 0));
+const shown = (v) => realMinus(v !== 0 && Math.abs(v) < 0.005 ? v.toExponential(0) : v.toFixed(Math.abs(v) < 100 ? 2 : 0));
 
 // One bar a kernel, to the right or to the left of zero; `full` is the length of half a track.
 const signedBars = (count, label) => {
@@ -94,7 +96,7 @@ const render = ({ model, el }) => {
   const temperature = slider({ label: "temperature T", value: model.get("temperature"), ...log });
   const scale = slider({ label: "scale of the logits s", value: model.get("scale"), ...log });
   const logits = names.map((_, k) => slider({
-    label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => v.toFixed(1),
+    label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => fixed(v, 1),
     changed: () => redraw(), settled: () => store(),
   }));
   const divided = signedBars(count, "s z / T"), gradient = signedBars(count, "gradient of the logits");
