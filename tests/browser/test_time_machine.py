@@ -113,7 +113,7 @@ def test_every_run_says_what_was_recorded(chromium, tmp_path):
             shown = column.locator(".dc-stack").evaluate_all(SHOWN)
             for parts, shares in zip(shown, recording("restoration")["runs"][name][-1]["attention"], strict=True):
                 ends = torch.tensor(shares).cumsum(0)
-                expected = torch.stack([ends - torch.tensor(shares), ends], 1)  # one share begins where the last one ends
+                expected = torch.stack([ends - torch.tensor(shares), ends], 1)  # each begins where the last one ends
                 torch.testing.assert_close(torch.tensor(parts), expected, atol=1e-4, rtol=0)
             now = ", now at T = 1.0," if name == "T = 30 → 1" else ""
             assert f"{name}{now} effectively uses {run['effective'].mean():.1f} of 4 kernels" in said
