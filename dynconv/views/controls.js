@@ -20,6 +20,14 @@ export const element = (tag, attributes = {}, ...children) => fill(document.crea
 export const svg = (tag, attributes = {}, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
+// The SVG of a chart, its inside from (x, y) on. A sheet that nobody sees, with a margin for thick lines, keeps the size of what
+// is painted when lines move: a change of it would make the browser sort all layers of the page anew.
+export const sheet = ([x, y, width, height], attributes, ...children) => {
+  const paper = { x: x - 0.04 * width, y: y - 0.04 * height, width: 1.08 * width, height: 1.08 * height, fill: "transparent" };
+  return svg("svg", { viewBox: `${x} ${y} ${width} ${height}`, ...attributes },
+    svg("rect", paper), ...children);
+};
+
 // Words and classes written only where they change: the browser lays out again whatever is written.
 export const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
 export const dress = (node, className) => { if (node.className !== className) node.className = className; };
@@ -39,7 +47,7 @@ export const slider = ({ label, min, max, step, value, log = false, show = numbe
   const shown = element("output", { for: id });
   let exact; // a value set from outside stays what it was set to: the thumb only stands on the nearest step
   const read = () => exact ?? from(Number(input.value));
-  const tell = () => { shown.textContent = show(read()); input.setAttribute("aria-valuetext", `${label} ${show(read())}`); };
+  const tell = () => { say(shown, show(read())); input.setAttribute("aria-valuetext", `${label} ${show(read())}`); };
   const set = (v) => { exact = v; input.value = to(v); tell(); };
   input.addEventListener("input", () => { exact = undefined; tell(); changed?.(read()); });
   input.addEventListener("change", () => settled?.(read()));

@@ -1,6 +1,6 @@
 // Cost: bars of multiply-adds, parameters and memory, dynamic beside static.
 
-import { element, instrument, number, slider, widget } from "./toolkit.js";
+import { element, instrument, number, say, showParts, slider, widget } from "./toolkit.js";
 
 // pure: the numbers of one C → C convolution; the same as cost_state in Python
 export const costState = ({ channels, size, kernel_size: k, num_kernels: K, batch: B }) => {
@@ -28,8 +28,8 @@ const bar = (name, parts) => {
   const pieces = parts.map((part) => element("span", { class: `dc-cost-${part}` })), text = element("span", { class: "dc-cost-text" });
   const node = element("div", { class: "dc-cost-row" }, element("span", {}, name), element("span", { class: "dc-cost-track" }, ...pieces), text);
   const draw = (values, largest, words) => {
-    values.forEach((v, i) => { pieces[i].style.width = `${(100 * v) / largest}%`; });
-    text.textContent = words;
+    showParts(pieces, values.map((v) => v / largest));
+    say(text, words);
   };
   return { node, draw };
 };

@@ -102,17 +102,22 @@ const render = ({ model, el }) => {
   const list = channelList(data, model.get("rank"), changed);
   const rows = names.map((name, b) => imageRow(data, name, b));
 
+  let drawn, normalizedRange; // the channel whose own maps are shown, and one scale for all images and every rho
+  const drawChannel = (channel) => {
+    if (channel === drawn) return;
+    drawn = channel;
+    normalizedRange = rangeOfAll([0, 1].flatMap((end) => branches.map(({ layer }, i) => adalin(data, i, channel, end, layer))));
+    const singles = names.map((_, i) => mapOf(data, i, channel)), singleRange = rangeOfAll(singles);
+    rows.forEach((row, i) => row.single.draw(singles[i], "viridis", ...singleRange));
+  };
   const draw = () => {
     const channel = strongest[list.get() - 1], b = names.indexOf(image.get());
     const at = { blend: blend.get(), channel, rho: rho.get() };
     const states = featureAttentionState(data, at);
-    const ends = [0, 1].flatMap((end) => branches.map(({ layer }, i) => adalin(data, i, channel, end, layer)));
-    const normalizedRange = rangeOfAll(ends); // one scale for all images and every rho
-    const singles = names.map((_, i) => mapOf(data, i, channel)), singleRange = rangeOfAll(singles);
+    drawChannel(channel);
     rows.forEach((row, i) => {
       row.node.classList.toggle("dc-picked", i === b);
       row.heatmap.draw(states[i].heatmap, "viridis", ...heatRange);
-      row.single.draw(singles[i], "viridis", ...singleRange);
       row.normalized.draw(states[i].normalized, "viridis", ...normalizedRange);
     });
     return sentence(channel, b, states, at);

@@ -1,7 +1,7 @@
 // Spatial gates: where each block computes for an image, what that needs around it, and what it saves.
 
 import {
-  captioned, choice, decode, element, instrument, number, percent, photograph, picture, showPart, slider, sum, widget,
+  captioned, choice, decode, element, instrument, number, percent, photograph, picture, say, showPart, slider, sum, widget,
 } from "./toolkit.js";
 
 // pure: the logit that keeps a share of all positions open; null stands for "as trained"
@@ -72,8 +72,8 @@ const costBar = (title) => {
     element("span", { class: "dc-track", "aria-hidden": "true" }, fill), text);
   const draw = (used, total) => {
     showPart(fill, 0, used / total);
-    text.textContent = `${amount(used)} of ${amount(total)} multiply-adds: ${percent(used / total)} spent, `
-      + `${amount(total - used)} or ${percent(1 - used / total)} saved`;
+    say(text, `${amount(used)} of ${amount(total)} multiply-adds: ${percent(used / total)} spent, `
+      + `${amount(total - used)} or ${percent(1 - used / total)} saved`);
   };
   return { node, draw };
 };

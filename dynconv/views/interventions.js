@@ -2,7 +2,7 @@
 
 import {
   bars, captioned, choice, decode, element, fixed, indexOfMax, instrument, percent, photograph, picture, radios, range,
-  showPart, signedBar, slider, sum, widget,
+  say, showPart, signedBar, slider, sum, widget,
 } from "./toolkit.js";
 
 // pure: which recorded run an image is in. The modes come first (0 is "as trained"), then "with the weights of image j".
@@ -62,7 +62,7 @@ const modeTable = ({ modes, losses, targets }, value, changed) => {
     if (losses) texts.push(lossText(loss));
     if (targets) texts.push(`${correct} of ${targets.length}`);
     showPart(fill, 0, Math.min(1, change));
-    cells.forEach((one, i) => { one.textContent = texts[i]; });
+    cells.forEach((one, i) => say(one, texts[i]));
   });
   return { ...control, node, draw };
 };
@@ -96,7 +96,7 @@ const logitBars = (classes, target, strongest, label) => {
   const draw = (logits) => {
     rows.forEach(({ bar, value, node: row }, k) => {
       bar.draw(logits[k], strongest);
-      value.textContent = fixed(logits[k], 1);
+      say(value, fixed(logits[k], 1));
       row.classList.toggle("dc-best", k === indexOfMax(logits));
     });
     node.setAttribute("aria-label", `${label}: largest is ${classes[indexOfMax(logits)]}`);
@@ -128,8 +128,8 @@ const imageRow = (data, name, b) => {
     views.forEach((view, l) => { view.node.style.visibility = l === layer ? "" : "hidden"; });
     views[layer].draw(weights(layer, runs[b], strength));
     output.draw(blend(data.outputs, data.size, count, runs[b], b, strength));
-    what.textContent = words;
-    text.textContent = `changed by ${percent(changes[b])}`;
+    say(what, words);
+    say(text, `changed by ${percent(changes[b])}`);
   };
   return { node, draw };
 };

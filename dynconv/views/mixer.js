@@ -1,8 +1,8 @@
 // Mixer: K convolutions of one photo, their softmax-weighted sum, and the one folded kernel that does the same.
 
 import {
-  bars, captioned, conv2d, decode, effectiveNumber, element, indexOfMax, instrument, kernelMark, largestDifference, listOf,
-  mix, number, percent, picture, range, slider, softmax, temperatureAndK, widget,
+  bars, captioned, conv2d, decode, effectiveNumber, element, fixed, indexOfMax, instrument, kernelMark, largestDifference, listOf,
+  mix, number, percent, picture, range, say, slider, softmax, temperatureAndK, widget,
 } from "./toolkit.js";
 
 // pure: everything the pictures show, from the photo, the kernels and the state of the controls
@@ -32,7 +32,7 @@ const render = ({ model, el }) => {
   const { temperature, numKernels } = temperatureAndK(model, count, () => redraw(), () => store());
   const cards = names.map((name, k) => {
     const logit = slider({
-      label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => v.toFixed(1),
+      label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => fixed(v, 1),
       changed: () => redraw(), settled: () => store(),
     });
     const kernel = picture(size, size, `kernel ${k + 1}, ${name}`, "dc-kernel");
@@ -57,7 +57,7 @@ const render = ({ model, el }) => {
     cards.forEach((card, k) => {
       card.node.classList.toggle("dc-unused", k >= K); // dimmed, not removed: nothing on the page may jump
       card.logit.input.disabled = k >= K;
-      card.weight.textContent = k < K ? percent(state.weights[k]) : "off";
+      say(card.weight, k < K ? percent(state.weights[k]) : "off");
     });
     share.draw(state.weights);
     mixed.draw(state.mixed, "viridis", low, high);

@@ -49,8 +49,19 @@ export const photograph = ([height, width], label, className = "") => {
 
 export const captioned = (node, ...caption) => element("figure", { class: "dc-figure" }, node, element("figcaption", {}, ...caption));
 
-// A bar of full width shown from `from` to `to`, shares of it: clipped, for nothing is laid out again when it moves.
-export const showPart = (bar, from, to) => { bar.style.clipPath = `inset(0 ${100 * (1 - to)}% 0 ${100 * from}%)`; };
+// A bar of full width shown from `from` to `to`, shares of it. Its background alone moves: that is painted again and no more,
+// while a width is laid out again and a clip makes the browser sort all layers of the page anew.
+export const showPart = (bar, from, to) => {
+  const length = to - from;
+  bar.style.backgroundSize = `${100 * length}% 100%`;
+  bar.style.backgroundPosition = `${length < 1 ? (100 * from) / (1 - length) : 0}%`;
+};
+
+// Bars that lie on one another, shown one after the other: `shares` of their common width.
+export const showParts = (bars, shares) => shares.reduce((from, share, i) => {
+  showPart(bars[i], from, from + share);
+  return from + share;
+}, 0);
 
 // One bar a kernel; the number stands beside it.
 export const bars = (count, label) => {

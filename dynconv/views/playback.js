@@ -1,6 +1,6 @@
 // Playing back a training run: the scrubber and its button, the loss curve, attention by class, the K kernels.
 
-import { button, captioned, effectiveNumber, element, kernelMark, percent, picture, slider, svg } from "./toolkit.js";
+import { button, captioned, effectiveNumber, element, kernelMark, percent, picture, say, sheet, showParts, slider, svg } from "./toolkit.js";
 
 // pure: which record shows this epoch: the last one that is not later
 export const recordAt = (records, epoch) => records.reduce((found, record, i) => (record.epoch <= epoch ? i : found), 0);
@@ -31,7 +31,7 @@ export const lossChart = (references, last, label) => {
   const guides = references.map(() => svg("line", { class: "dc-guide", x1: 0, x2: width }));
   const labels = references.map(([name]) => text(width, 0, "end", name));
   const top = text(-5, 9, "end"), bottom = text(-5, height, "end");
-  const node = svg("svg", { viewBox: `-40 -6 ${width + 52} ${height + 26}`, class: "dc-chart", role: "img" });
+  const node = sheet([-40, -6, width + 52, height + 26], { class: "dc-chart", role: "img" });
   const lowest = Math.min(...references.map(([, v]) => v));
   const ticks = [text(0, height + 14, "middle", "0"), text(width, height + 14, "middle", last)];
   node.append(...guides, ...labels, line, now, dot, top, bottom, ...ticks);
@@ -71,8 +71,8 @@ export const stacks = (classes, K) => {
   const draw = (record) => {
     const effective = effectiveKernels(record);
     rows.forEach(({ parts, bar, count }, c) => {
-      parts.forEach((part, k) => { part.style.width = `${100 * record.attention[c][k]}%`; });
-      count.textContent = effective[c].toFixed(1);
+      showParts(parts, record.attention[c]);
+      say(count, effective[c].toFixed(1));
       const shares = record.attention[c].map((w, k) => `kernel ${k + 1} ${percent(w)}`).join(", ");
       bar.setAttribute("aria-label", `attention for ${classes[c]}: ${shares}; ${effective[c].toFixed(1)} kernels effectively`);
     });

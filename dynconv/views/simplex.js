@@ -1,8 +1,8 @@
 // Simplex map: attention over three kernels as a place in a triangle. T pulls the dots; the chosen one can be dragged.
 
 import {
-  captioned, decode, effectiveNumber, element, instrument, kernelMark, mix, number, percent, picture, radios, range, slider,
-  softmax, sum, svg, widget,
+  captioned, decode, effectiveNumber, element, instrument, kernelMark, mix, number, percent, picture, radios, range, sheet,
+  slider, softmax, sum, svg, widget,
 } from "./toolkit.js";
 
 const WIDTH = 300, HEIGHT = WIDTH * Math.sqrt(3) / 2;
@@ -113,12 +113,15 @@ const render = ({ model, el }) => {
     return svg("polyline", { points: points.join(" "), class: "dc-trace-path" });
   });
   const dots = names.map((name, i) => {
-    const dot = svg("g", { class: "dc-dot" }, svg("circle", { r: 9 }), svg("text", { "text-anchor": "middle", y: 4 }, letter(i)));
-    dot.addEventListener("click", () => { chosen.set(name); another(); });
-    return dot;
+    const disc = svg("circle", { r: 9 }), text = svg("text", { "text-anchor": "middle", dy: 4 }, letter(i));
+    const node = svg("g", { class: "dc-dot" }, disc, text);
+    node.addEventListener("click", () => { chosen.set(name); another(); });
+    const move = (x, y) => [[disc, "cx", x], [disc, "cy", y], [text, "x", x], [text, "y", y]].forEach(([part, axis, v]) =>
+      part.setAttribute(axis, v.toFixed(2))); // no transform: with one the browser sorts all layers of the page anew
+    return { node, move };
   });
-  const map = svg("svg", { viewBox: `-16 -16 ${WIDTH + 32} ${HEIGHT + 32}`, class: "dc-simplex" },
-    svg("polygon", { points: CORNERS.map((c) => c.join(",")).join(" "), class: "dc-edge" }), ...traces, ...dots);
+  const map = sheet([-16, -16, WIDTH + 32, HEIGHT + 32], { class: "dc-simplex" },
+    svg("polygon", { points: CORNERS.map((c) => c.join(",")).join(" "), class: "dc-edge" }), ...traces, ...dots.map((dot) => dot.node));
   const move = (x, y) => { free = weightsAt(x, y); redraw(); };
   const hand = handle(map, () => place(current().weights), move, () => store());
   map.append(hand);
@@ -133,19 +136,20 @@ const render = ({ model, el }) => {
   const now = () => ({ names, image: names.indexOf(chosen.get()), temperature: temperature.get(), free });
   const current = () => simplexState(data, now());
 
+  let seen; // whose photo is drawn
   const draw = () => {
     const state = current(), { image: b } = now(), [x, y] = place(state.weights);
     dots.forEach((dot, i) => {
-      const [left, top] = i === b ? [x, y] : place(state.attention[i]);
-      dot.setAttribute("transform", `translate(${left.toFixed(2)} ${top.toFixed(2)})`);
-      dot.classList.toggle("dc-chosen", i === b);
+      dot.move(...(i === b ? [x, y] : place(state.attention[i])));
+      dot.node.classList.toggle("dc-chosen", i === b);
       traces[i].classList.toggle("dc-chosen", i === b);
     });
-    map.insertBefore(dots[b], hand); // above the others
+    if (hand.previousSibling !== dots[b].node) map.insertBefore(dots[b].node, hand); // above the others
     const told = { cx: x.toFixed(2), cy: y.toFixed(2), "aria-label": `attention of ${names[b]}`,
       "aria-valuenow": Math.round(100 * Math.max(...state.weights)), "aria-valuetext": listed(state.weights) };
     for (const [name, value] of Object.entries(told)) hand.setAttribute(name, value);
-    original.draw(images[b], "grey", ...range(images[b]));
+    if (b !== seen) original.draw(images[b], "grey", ...range(images[b]));
+    seen = b;
     kernel.drawSigned(state.kernel);
     feature.draw(state.map, "viridis", low, high);
     return sentence(state, now());

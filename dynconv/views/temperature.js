@@ -1,8 +1,8 @@
 // Temperature bench: the stages of a softmax, the gradients that come back through it, and both over all T.
 
 import {
-  bars, captioned, effectiveNumber, element, indexOfMax, instrument, kernelMark, listOf, number, percent, signedBar,
-  slider, softmax, svg, widget,
+  bars, captioned, effectiveNumber, element, fixed, indexOfMax, instrument, kernelMark, listOf, number, percent, say, sheet,
+  signedBar, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
 // pure: every stage, from the logits and the two numbers that scale them
@@ -21,7 +21,9 @@ const TEMPERATURES = Array.from({ length: 61 }, (_, i) => 10 ** (i / 20 - 1));
 export const overTemperatures = (data, controls) =>
   TEMPERATURES.map((temperature) => temperatureState(data, { ...controls, temperature }));
 
-const compact = (v) => (Math.abs(v) >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
+const realMinus = (text) => text.replace(/^-/, "−");
+
+const compact = (v) => realMinus(Math.abs(v) >= 100 ? v.toFixed(0) : String(Number(v.toPrecision(2))));
 
 // One curve a kernel over T = 0.1 … 100, and a line where T is now.
 const chart = (count, label) => {
@@ -32,29 +34,29 @@ const chart = (count, label) => {
     return node;
   };
   const lines = Array.from({ length: count }, (_, k) => svg("polyline", { class: `dc-curve dc-curve${k % 8}` }));
-  const now = svg("line", { class: "dc-now", x1: 0, x2: 0, y1: 0, y2: height });
-  const zero = svg("line", { class: "dc-guide", x1: 0, x2: width, y1: 0, y2: 0 });
+  const now = svg("line", { class: "dc-now", y1: 0, y2: height });
+  const zero = svg("line", { class: "dc-guide", x1: 0, x2: width });
   const top = text(-5, 8, "end"), bottom = text(-5, height, "end");
   const ticks = [0.1, 1, 10, 100].map((T, i) => text((i * width) / 3, height + 15, "middle", T));
-  const size = { viewBox: `-42 -6 ${width + 56} ${height + 26}`, class: "dc-chart", role: "img" };
-  const node = svg("svg", size, zero, ...lines, now, top, bottom, ...ticks);
+  const node = sheet([-42, -6, width + 56, height + 26], { class: "dc-chart", role: "img" }, zero, ...lines, now, top, bottom, ...ticks);
   const draw = (all, low, high) => { // all: K values for each of the temperatures
     const y = (v) => ((high - v) / (high - low)) * height, step = width / (all.length - 1);
     lines.forEach((line, k) => {
       line.setAttribute("points", all.map((v, i) => `${(i * step).toFixed(1)},${y(v[k]).toFixed(1)}`).join(" "));
     });
-    zero.setAttribute("transform", `translate(0 ${y(0)})`);
-    top.textContent = compact(high);
-    bottom.textContent = compact(low);
+    for (const end of ["y1", "y2"]) zero.setAttribute(end, y(0));
+    say(top, compact(high));
+    say(bottom, compact(low));
     node.setAttribute("aria-label", `${label} over T = 0.1 to 100, between ${compact(low)} and ${compact(high)}`);
   };
   const mark = (temperature) => {
-    now.setAttribute("transform", `translate(${Math.max(0, Math.min(1, (Math.log10(temperature) + 1) / 3)) * width})`);
+    const x = Math.max(0, Math.min(1, (Math.log10(temperature) + 1) / 3)) * width;
+    for (const end of ["x1", "x2"]) now.setAttribute(end, x);
   };
   return { node, draw, mark };
 };
 
-const shown = (v) => (v !== 0 && Math.abs(v) < 0.005 ? v.toExponential(0) : v.toFixed(Math.abs(v) < 100 ? 2 : 0));
+const shown = (v) => realMinus(v !== 0 && Math.abs(v) < 0.005 ? v.toExponential(0) : v.toFixed(Math.abs(v) < 100 ? 2 : 0));
 
 // One bar a kernel, to the right or to the left of zero; `full` is the length of half a track.
 const signedBars = (count, label) => {
@@ -63,7 +65,7 @@ const signedBars = (count, label) => {
   const node = element("div", { class: "dc-bars", role: "img" }, ...tracks.map((track, k) =>
     element("div", { class: "dc-bar" }, track.node, texts[k])));
   const draw = (values, full) => {
-    values.forEach((value, k) => { tracks[k].draw(value, full); texts[k].textContent = shown(value); });
+    values.forEach((value, k) => { tracks[k].draw(value, full); say(texts[k], shown(value)); });
     node.setAttribute("aria-label", `${label}: ${values.map((v, k) => `kernel ${k + 1} ${shown(v)}`).join(", ")}`);
   };
   return { node, draw };
@@ -94,7 +96,7 @@ const render = ({ model, el }) => {
   const temperature = slider({ label: "temperature T", value: model.get("temperature"), ...log });
   const scale = slider({ label: "scale of the logits s", value: model.get("scale"), ...log });
   const logits = names.map((_, k) => slider({
-    label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => v.toFixed(1),
+    label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, value: model.get("logits")[k], show: (v) => fixed(v, 1),
     changed: () => redraw(), settled: () => store(),
   }));
   const divided = signedBars(count, "s z / T"), gradient = signedBars(count, "gradient of the logits");

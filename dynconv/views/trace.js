@@ -2,7 +2,7 @@
 
 import {
   bars, captioned, decode, dress, element, fixed, indexOfMax, instrument, kernelMark, mix, number, percent, photograph, picture,
-  range, say, slider, softmax, svg, widget,
+  range, say, sheet, slider, softmax, svg, widget,
 } from "./toolkit.js";
 
 const SHOWN = 3; // input channels side by side
@@ -70,7 +70,7 @@ const framed = (canvas, [height, width], [[top, bottom], [left, right]] = [[0, 0
   const high = height + top + bottom, wide = width + left + right, share = (v, all) => `${(100 * v) / all}%`;
   canvas.style.cssText = `left: ${share(left, wide)}; top: ${share(top, high)}; width: ${share(width, wide)}; `
     + `height: ${share(height, high)}`;
-  const overlay = svg("svg", { viewBox: `${-left} ${-top} ${wide} ${high}`, "aria-hidden": "true", preserveAspectRatio: "none" });
+  const overlay = sheet([-left, -top, wide, high], { "aria-hidden": "true", preserveAspectRatio: "none" });
   const lines = ["dc-frame-dark", "dc-frame-bright"].map((name) => svg("path", { class: name }));
   const dots = svg("path", { class: "dc-taps" });
   overlay.append(...lines, dots);

@@ -1,6 +1,6 @@
 // Wiring: the frame of every instrument, and what it says when something is wrong.
 
-import { button, element } from "./controls.js";
+import { button, element, say } from "./controls.js";
 import { linkInWords, readLink, stateLink } from "./links.js";
 
 // What went wrong, and in words what would be seen: never an empty place.
@@ -50,7 +50,7 @@ const copier = (hash) => {
   };
   // in a frame (Colab) the address is the frame's and leads nowhere
   const buttons = window === window.parent ? [button("Copy link to this state", copy)] : [];
-  return { node: element("div", { class: "dc-share" }, ...buttons, note), say: (text) => { note.textContent = text; } };
+  return { node: element("div", { class: "dc-share" }, ...buttons, note), say: (text) => say(note, text) };
 };
 
 // What every instrument has: the frame, experiments, reset, the spoken sentence, the link to its state, and the kernel's
@@ -64,13 +64,13 @@ export const instrument = ({ model, el, controls, body, draw }) => {
   const share = copier(() => stateLink(name, current()));
   const show = () => { // at once: browsers send one input event a frame
     try {
-      sentence.textContent = draw();
+      say(sentence, draw());
     } catch (error) {
       console.error(error);
       sentence.textContent = apology(error, model.get("alt"));
     }
   };
-  const redraw = () => { share.say(""); show(); };
+  const redraw = () => { show(); share.say(""); };
   const store = () => { // the kernel hears of a value when the hand lets go: nothing queues up while a slider moves
     for (const [trait, value] of Object.entries(current())) model.set(trait, value);
     model.save_changes();

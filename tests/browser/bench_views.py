@@ -64,7 +64,7 @@ Word()
 ADDED = {"00_start_here": WORD, "02_softmax_mixing": USUAL, "11_the_verdict": SLOWED}  # cells at the end of lessons
 # Counts what a reader sees change below `root`: strokes on canvases, words, lengths, pictures; not the controls themselves.
 WATCH = """root => {
-  const seen = { strokes: 0, keys: [], updates: [], frames: 0, blanks: 0, shift: 0, on: false };
+  const seen = { strokes: 0, keys: [], values: 0, updates: [], frames: 0, blanks: 0, shift: 0, on: false };
   window.__seen = seen;
   const own = (node) => (node.nodeType === 1 ? node : node.parentElement)?.closest('.dc-slider, .widget-readout, .widget-slider');
   const observer = new MutationObserver((all) => { if (all.some((m) => !own(m.target))) seen.strokes++; });
@@ -77,6 +77,7 @@ WATCH = """root => {
     };
     CanvasRenderingContext2D.prototype[name].__plain = original;
   }
+  root.addEventListener('input', () => seen.values++, true);
   document.addEventListener('keydown', () => seen.keys.push(performance.now()), true);
   new PerformanceObserver((list) => { for (const e of list.getEntries()) if (!e.hadRecentInput) seen.shift += e.value; })
     .observe({ type: 'layout-shift', buffered: false });
@@ -94,7 +95,7 @@ WATCH = """root => {
     requestAnimationFrame(frame);
   };
   // frames are counted from the move on: a page at rest draws none, and a loop that never rests would delay the answer
-  seen.start = () => { Object.assign(seen, { keys: [], updates: [], on: true }); before = seen.strokes; requestAnimationFrame(frame); };
+  seen.start = () => { Object.assign(seen, { keys: [], values: 0, updates: [], on: true }); before = seen.strokes; requestAnimationFrame(frame); };
   seen.stop = () => { seen.on = false; };
 }"""
 
@@ -117,9 +118,9 @@ def main(argv: list[str] | None = None) -> int:
         wanted = tuple(args.lessons) or ("",)
         print(_machine(browser), end="\n\n")
         print(
-            "| lesson | instrument | slider | median ms | p95 ms | moves/s | updates/s | still changing ms | blank frames | layout shift |"
+            "| lesson | instrument | slider | median ms | p95 ms | moves/s | values/s | updates/s | still changing ms | blank frames | layout shift |"
         )
-        print("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: |")
+        print("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |")
         rows = [row for name in names if name.startswith(wanted) for row in _lesson(browser, lab, name)]
         browser.close()
         lab.close()
@@ -181,8 +182,9 @@ def _measure(page, root, slider) -> dict:
         "median": round(statistics.median(took), 1),
         "p95": round(ordered[int(0.95 * len(ordered))], 1),
         "moves_per_s": round(drag[0], 1),
-        "updates_per_s": round(drag[1], 1),
-        "tail": round(drag[2]),
+        "values_per_s": round(drag[1], 1) or "",  # ipywidgets' slider is not a native one
+        "updates_per_s": round(drag[2], 1),
+        "tail": round(drag[3]),
         "blank_frames": seen["blanks"],
         "layout_shift": round(seen["shift"], 3),
     }
@@ -208,8 +210,8 @@ def _keys(page, slider) -> list[float]:
     return took
 
 
-def _drag(page, slider) -> tuple[float, float, float]:
-    """Moves and updates a second while the hand drags to and fro, and milliseconds until all is still after it lets go."""
+def _drag(page, slider) -> tuple[float, float, float, float]:
+    """Moves, new values and updates a second while the hand drags to and fro; milliseconds until all is still after it."""
     left, right, middle, value = (
         slider.evaluate("""e => { const b = (e.closest('.noUi-base') ?? e).getBoundingClientRect();
         const v = e.tagName === 'INPUT' ? (e.value - e.min) / (e.max - e.min) : 0.5;
@@ -225,12 +227,12 @@ def _drag(page, slider) -> tuple[float, float, float]:
         page.mouse.move(left if (moves // STEPS) % 2 else right, middle, steps=STEPS)
         moves += STEPS
     page.mouse.up()
-    released = page.evaluate("performance.now()")
+    released, values = page.evaluate("[performance.now(), window.__seen.values]")
     page.wait_for_timeout(1500)
     updates = page.evaluate("window.__seen.updates")
     page.evaluate("window.__seen.stop()")
     during = [moment for moment in updates if moment <= released]
-    return moves / passed, len(during) / passed, max([0.0, *(moment - released for moment in updates)])
+    return moves / passed, values / passed, len(during) / passed, max([0.0, *(moment - released for moment in updates)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from instruments import check_everyday_use, opened
 from lab import FINGERPRINT
 
 from dynconv.views import Mixer
@@ -29,3 +30,13 @@ def test_a_page_from_a_file_is_alive(chromium, tmp_path):
     assert tab.evaluate("model.get('temperature')") == 0.5
     assert not errors
     context.close()
+
+
+@pytest.mark.parametrize("width", [340, 390, 1000])
+def test_nothing_in_the_mixer_jumps(chromium, tmp_path, width):
+    torch.manual_seed(0)
+    kernels = {f"horizontal edges {i}": torch.randn(5, 5) for i in range(4)}
+    mixer = Mixer(torch.rand(24, 24), kernels, logits=[2.0, 1.0, 0.0, -1.0])
+    with opened(chromium, tmp_path, mixer, viewport={"width": width, "height": 900}) as (tab, root):
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        check_everyday_use(tab, root)

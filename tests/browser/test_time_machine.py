@@ -18,6 +18,12 @@ NUMBERS = """
     return { best, shown: shown.map((s) => ({ ...s, record: { ...s.record, kernels: s.record.kernels.map((k) => Array.from(k)) } })) };
   });"""
 
+# from where to where each part of a stacked bar is painted, as shares of its width
+SHOWN = """all => all.map((stack) => [...stack.children].map((part) => {
+  const [length, at] = [part.style.backgroundSize, part.style.backgroundPosition].map((text) => parseFloat(text) / 100);
+  return [at * (1 - length), at * (1 - length) + length];
+}))"""
+
 
 def a_run(epochs=4, num_kernels=3, size=3, first=0, seed=0, **more):
     random = torch.Generator().manual_seed(seed)
@@ -104,10 +110,11 @@ def test_every_run_says_what_was_recorded(chromium, tmp_path):
             assert f"test loss {run['test_loss']:.4f} · training" in column.locator(".dc-readout").inner_text()
             counts = [f"{v:.1f}" for v in run["effective"].tolist()]
             assert column.locator(".dc-effective").all_inner_texts() == counts
-            widths = column.locator(".dc-stack").evaluate_all(
-                "all => all.map((e) => e.lastChild.getBoundingClientRect().right - e.getBoundingClientRect().right)"
-            )
-            assert max(map(abs, widths)) < 1  # the shares fill the bar
+            shown = column.locator(".dc-stack").evaluate_all(SHOWN)
+            for parts, shares in zip(shown, recording("restoration")["runs"][name][-1]["attention"], strict=True):
+                ends = torch.tensor(shares).cumsum(0)
+                expected = torch.stack([ends - torch.tensor(shares), ends], 1)  # each begins where the last one ends
+                torch.testing.assert_close(torch.tensor(parts), expected, atol=1e-4, rtol=0)
             now = ", now at T = 1.0," if name == "T = 30 → 1" else ""
             assert f"{name}{now} effectively uses {run['effective'].mean():.1f} of 4 kernels" in said
 
