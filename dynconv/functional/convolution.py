@@ -20,7 +20,7 @@ __all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image"
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
-# where one road overtakes another, measured: python run.py bench --all
+# where one road overtakes another, measured: python run.py bench --all (NATIVE_IMAGES where gradients are wanted)
 NATIVE_IMAGES, NATIVE_POSITIONS, MANY_WEIGHTS = 4, 256, 4096
 
 
@@ -186,13 +186,15 @@ def conv_per_image(
 
 
 def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = ()) -> str:
-    """Name the road ``method="auto"`` takes: from shapes, from the device, and from what is built."""
+    """Name the road ``method="auto"`` takes: from shapes and device, from what is built, and whether gradients are wanted."""
     if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
         return "unfold" if _pointwise(weight) else "outputs"
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
     positions = x.shape[2:].numel() // math.prod(stride)  # of the output
-    if x.shape[0] >= NATIVE_IMAGES and positions <= NATIVE_POSITIONS and fits(x, weight) and native.fits(x, weight):
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    small = positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if learns else 1)
+    if small and fits(x, weight) and native.fits(x, weight):
         return "native"
     method = _choose_per_image(x, weight)
     return "tiled" if method == "unfold" and fits(x, weight) and tiled.pays(x, weight) else method

@@ -223,15 +223,15 @@ struct Plan {
     Int taps, depth, padded, panels, slice, cuts, rows, R, blocks, groups, some, step, patches, line, own;
     bool shared;
     Plan(const Sizes& s, Int threads) {
-        constexpr Int IMAGES = 8, TOGETHER = 1 << 20, ALONE = 1 << 17, SLICE = 256, LARGE = 1 << 22;
+        constexpr Int IMAGES = 8, SLICE = 256, ALONE = 1 << 17, TOGETHER = 1 << 20, LARGE = 1 << 22;  // numbers
         taps = s.kh * s.kw, depth = s.C * taps, padded = up(s.O, LANES), panels = parts(padded, WIDE);
         slice = std::max<Int>(1, SLICE / taps) * taps;
-        const Int all = depth * s.oh * s.ow;
-        cuts = all <= ALONE ? 1 : parts(s.oh, std::max<Int>(1, std::max<Int>(ALONE, 64 * depth) / (depth * s.ow)));
+        shared = panels >= 2 * threads && (s.K * padded * depth > LARGE || s.B < 2 * threads);
+        const Int budget = shared ? 4 * TOGETHER : std::max<Int>(ALONE, 64 * depth), all = depth * s.oh * s.ow;
+        cuts = all <= budget ? 1 : parts(s.oh, std::max<Int>(1, budget / (depth * s.ow)));
         rows = parts(s.oh, cuts);
         R = parts(rows * s.ow, parts(rows * s.ow, MOST)), blocks = parts(rows * s.ow, R);
         const Int most = cuts > 1 ? 1 : std::max<Int>(1, std::min(IMAGES, TOGETHER / (depth * rows * s.ow)));
-        shared = panels >= 2 * threads && (s.K * padded * depth > LARGE || s.B * cuts < 2 * threads);
         groups = shared ? parts(s.B, most) : std::min(s.B, up(parts(s.B, most), threads));
         some = parts(s.B, groups);
         step = R * depth + LANES, patches = up(some * blocks * step + WIDE, 16);
