@@ -62,8 +62,8 @@ def roads(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backwar
     present where timm is installed. All are given the attention: what computes it is the same for all of them.
 
     Example:
-        >>> sorted(roads(Case(2, 4, 4, 8), 4, "cpu", torch.float32, False))[:3]
-        ['auto', 'grouped', 'one grouped convolution']
+        >>> sorted(roads(Case(2, 4, 4, 8), 4, "cpu", torch.float32, False))[:4]
+        ['auto', 'grouped', 'native', 'one grouped convolution']
 
     Args:
         case: the shape.
