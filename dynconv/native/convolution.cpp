@@ -220,7 +220,7 @@ static void unfold(const float* from, const float* end, float* to, Int y0, Int y
 // depth is taken in slices. Either the stack is packed once and each thread has groups of its own; or, where the stack is large or
 // the images are few, all threads share a group, each has panels of its own, and packs what it needs when it needs it.
 struct Plan {
-    Int taps, depth, padded, panels, slice, cuts, rows, R, blocks, groups, some, step, patches, line, own;
+    Int taps, depth, padded, panels, slice, cuts, rows, R, blocks, groups, some, step, patches, line, lines, sums, own;
     bool shared;
     Plan(const Sizes& s, Int threads) {
         constexpr Int IMAGES = 8, SLICE = 256, ALONE = 1 << 17, TOGETHER = 1 << 20, LARGE = 1 << 22;  // numbers
@@ -237,7 +237,8 @@ struct Plan {
         step = R * depth + LANES, patches = up(some * blocks * step + WIDE, 16);
         line = up(blocks * R + s.ow + WIDE, 16);
         const Int plane = (s.H + 2 * s.ph) * (s.W + 2 * s.pw) + (s.ow + 2 * LANES) * s.sw;
-        own = up(taps * line + plane, 16) + some * slice * WIDE + up(some * blocks * R * WIDE + LANES * WIDE, 16);
+        lines = up(taps * line + plane, 16), sums = up(some * blocks * R * WIDE + LANES * WIDE, 16);
+        own = lines + some * slice * WIDE + sums;  // a thread's
         own += shared ? s.K * slice * WIDE : patches;
     }
 };
@@ -274,9 +275,9 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
 #pragma omp parallel num_threads(threads)
     {
         float* line = memory + common + omp_get_thread_num() * p.own;  // what each tap sees, then a channel with its padding
-        float* mixed = line + up(p.taps * p.line + (s.H + 2 * s.ph) * (s.W + 2 * s.pw) + (s.ow + 2 * LANES) * s.sw, 16);
+        float* mixed = line + p.lines;
         float* sums = mixed + p.some * p.slice * WIDE;  // (image, position, channels of a panel)
-        float* rest = sums + up(p.some * p.blocks * p.R * WIDE + LANES * WIDE, 16);
+        float* rest = sums + p.sums;  // patches, or the slices that are packed when they are needed
         std::memset(line, 0, (mixed - line) * 4);
         if (!p.shared) {
 #pragma omp for collapse(2)
@@ -301,7 +302,7 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
                 const Int group = part / p.cuts, cut = part % p.cuts;
                 const Int b0 = group * s.B / p.groups, images = (group + 1) * s.B / p.groups - b0;
                 const Int y0 = cut * s.oh / p.cuts, y1 = (cut + 1) * s.oh / p.cuts, blocks = parts((y1 - y0) * s.ow, p.R);
-                // two channels' blocks overlap where a register wrote too much: a thread has whole images, or all channels of a share
+                // what a register writes too much falls into the same image's next channel: a thread has whole images
 #pragma omp for schedule(static)
                 for (Int b = 0; b < images; b++)
                     for (Int c = 0; c < s.C; c++)
