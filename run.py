@@ -159,8 +159,11 @@ def links(args, rest):
 
 def set_up(extras, cpu=False):
     """Make .venv hold this checkout and `extras`; do nothing when it does already."""
-    sources = {"pyproject": ROOT / "pyproject.toml", "native": ROOT / "dynconv" / "native" / "convolution.cpp"}
-    wanted = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sources.items()}
+    native = sorted(path for kind in ("cpp", "h") for path in (ROOT / "dynconv" / "native").glob(f"*.{kind}"))
+    sources = {"pyproject": [ROOT / "pyproject.toml"], "native": native}
+    wanted = {
+        name: hashlib.sha256(b"".join(p.read_bytes() for p in paths)).hexdigest() for name, paths in sources.items()
+    }
     wanted["root"] = str(ROOT)
     done = read_stamp()
     installed = done.pop("extras", [])

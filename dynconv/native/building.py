@@ -1,4 +1,4 @@
-"""From convolution.cpp to a library for exactly this machine, kept in the user's cache."""
+"""From the C++ files beside this one to a library for exactly this machine, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 __all__ = ["build", "library"]
 
-SOURCE = Path(__file__).with_name("convolution.cpp")
+SOURCES = sorted([*Path(__file__).parent.glob("*.cpp"), *Path(__file__).parent.glob("*.h")])
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 COMPILERS = "c++", "g++", "clang++"
 
@@ -63,9 +63,9 @@ def library() -> ctypes.CDLL | None:
 
 @functools.cache
 def _place() -> Path:
-    """Where the library for this source and this processor belongs: a home folder may be shared by several machines."""
+    """Where the library for these sources and this processor belongs: a home folder may be shared by several machines."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynconv"
-    made_of = SOURCE.read_bytes() + " ".join(FLAGS).encode() + _processor().encode()
+    made_of = b"".join(path.read_bytes() for path in SOURCES) + " ".join((*FLAGS, _processor())).encode()
     return cache / f"convolution-{hashlib.sha256(made_of).hexdigest()[:16]}.so"
 
 
@@ -91,7 +91,11 @@ def _compile(to: Path) -> None:
             f"no C++ compiler was found ({', '.join(COMPILERS)}); on Debian or Ubuntu: apt-get install g++"
         )
     try:
-        done = subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(to)], capture_output=True, text=True)
+        done = subprocess.run(
+            [compiler, *FLAGS, *(str(p) for p in SOURCES if p.suffix == ".cpp"), "-o", str(to)],
+            capture_output=True,
+            text=True,
+        )
     except OSError as error:
         raise RuntimeError(f"the C++ compiler {compiler} could not be started: {error}") from error
     if done.returncode:

@@ -38,13 +38,22 @@ def backward(
     """From the gradient of the outputs (B, O, H', W') those of the three inputs, each where it is needed."""
     x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
     grad_x = _grad_input(x, weight, attention, grad, stride, padding, dilation) if needed[0] else None
-    grad_weight = torch.empty_like(weight) if needed[1] else None
-    grad_attention = torch.empty_like(attention) if needed[2] else None
-    if needed[1] or needed[2]:
-        sizes = (*x.shape, weight.shape[1], weight.shape[0], *weight.shape[3:], *stride, *padding, *dilation)
-        tensors = x, weight, attention, grad, grad_weight, grad_attention
-        _call("dynconv_backward", tensors, (*sizes, *grad.shape[2:], 0, 0, 0))
-    return grad_x, grad_weight, grad_attention
+    if not (needed[1] or needed[2]):
+        return grad_x, None, None
+    if x.shape[0] == 1:  # the gradient of the one kernel there is, in the direction of each of the K and along each
+        change, _ = _grad_kernels(
+            x, weight[:1], attention.new_ones(1, 1), grad, stride, padding, dilation, (True, False)
+        )
+        grad_weight = attention.reshape(-1, 1, 1, 1, 1) * change if needed[1] else None
+        return grad_x, grad_weight, (weight.flatten(1) @ change.flatten())[None] if needed[2] else None
+    return grad_x, *_grad_kernels(x, weight, attention, grad, stride, padding, dilation, needed[1:])
+
+
+def _grad_kernels(x, weight, attention, grad, stride, padding, dilation, needed):
+    found = [torch.empty_like(t) if want else None for t, want in zip((weight, attention), needed, strict=True)]
+    sizes = (*x.shape, weight.shape[1], weight.shape[0], *weight.shape[3:], *stride, *padding, *dilation)
+    _call("dynconv_backward", (x, weight, attention, grad, *found), (*sizes, *grad.shape[2:], 0, 0, 0))
+    return found
 
 
 def _grad_input(x, weight, attention, grad, stride, padding, dilation):

@@ -13,7 +13,7 @@ from dynconv import DynamicConv2d, native
 from dynconv.functional import dynamic_conv
 from dynconv.native import building
 
-CASES = settings(max_examples=60, deadline=None, derandomize=True)
+CASES = settings(max_examples=100, deadline=None, derandomize=True)
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
@@ -28,13 +28,18 @@ def library():
 
 @st.composite
 def geometries(draw):
-    """A random dynamic convolution, scaled so that outputs are about 1."""
+    """A random dynamic convolution, half of them for Winograd's products, scaled so that outputs are about 1."""
     batch, num_kernels = draw(st.integers(1, 20)), draw(st.integers(1, 9))
     channels, out = draw(st.integers(1, 40)), draw(st.integers(1, 70))
-    kernel = [draw(st.integers(1, 5)) for _ in range(2)]
+    tiles = draw(st.booleans())
+    kernel = [3, 3] if tiles else [draw(st.integers(1, 5)) for _ in range(2)]
     options = {
         name: tuple(draw(st.integers(least, most)) for _ in range(2))
-        for name, least, most in (("stride", 1, 3), ("padding", 0, 5), ("dilation", 1, 2))
+        for name, least, most in (
+            ("stride", 1, 1 if tiles else 3),
+            ("padding", 0, 5),
+            ("dilation", 1, 1 if tiles else 2),
+        )
     }
     sizes = [draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 20)) for d, k, p in zip(options["dilation"], kernel, options["padding"], strict=True)]  # fmt: skip
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
@@ -63,6 +68,27 @@ def agrees(geometry):
 @given(geometries())
 def test_output_and_gradients_are_the_definitions(geometry):
     agrees(geometry)
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize(
+    ("batch", "channels", "out", "size"),
+    [
+        (1, 20, 16, (61, 40)),
+        (2, 150, 140, (8, 9)),
+        (9, 300, 34, (5, 7)),
+        (1, 130, 160, (20, 20)),
+        (3, 40, 80, (70, 69)),
+        (40, 36, 300, (6, 5)),
+    ],
+    ids=str,
+)
+def test_however_the_work_is_cut(batch, channels, out, size, kernel):
+    """One image or many, one slice of channels or several, cuts of rows, panels to a thread or images to a thread."""
+    generator = torch.Generator().manual_seed(batch)
+    shapes = (batch, channels, *size), (5, out, channels, kernel, kernel), (batch, 5), (5, out)
+    x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    agrees((x, weight / weight[0, 0].numel() ** 0.5, attention / 5**0.5, bias, {"padding": kernel // 2}))
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are x86-64's instruction sets")

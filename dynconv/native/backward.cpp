@@ -1,0 +1,161 @@
+// The gradients of the K kernels and of their weights, from that of the outputs. (The gradient of the input is a convolution:
+// forward.cpp.) Each thread owns tiles of the kernels' gradient; the gradient of one image's kernel exists a tile at a time. Where
+// the forward pass multiplies what winograd.h makes of kernels and images, so does this, and goes back at the end.
+
+#include "images.h"
+#include "winograd.h"
+
+// tile (R, M x LANES) = over the positions of an image: x (M x LANES of its channels at the place a tap sees), g (R channels)
+template <int M, int R>
+static void correlate(const float* x, Int row, Int column, const float* g, Int step, Int high, Int wide, float* tile) {
+    vec a[R][M] = {};
+    for (Int i = 0; i < high; i++, x += row) {
+        const float* at = x;
+        for (Int j = 0; j < wide; j++, at += column, g += step) {
+            vec v[M];
+#pragma GCC unroll 2
+            for (int m = 0; m < M; m++) v[m] = load(at + m * LANES);
+#pragma GCC unroll 16
+            for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+                for (int m = 0; m < M; m++) a[r][m] += v[m] * g[r];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 2
+        for (int m = 0; m < M; m++) store(tile + (r * M + m) * LANES, a[r][m]);
+}
+
+typedef void (*Correlate)(const float*, Int, Int, const float*, Int, Int, Int, float*);
+template <int... R>
+static Correlate pick(Int M, Int rows, std::integer_sequence<int, R...>) {
+    static constexpr Correlate all[2][MOST] = {{correlate<1, R + 1>...}, {correlate<2, R + 1>...}};
+    return all[M - 1][rows - 1];
+}
+
+// sums (K, length) += over some images: its weight times its tile
+template <int N>
+static void gather_some(const float* tiles, Int length, const float* pi, Int K, float* sums, Int apart, Int images) {
+    for (Int i = 0; i < length; i += LANES) {
+        vec a[N];
+        for (int k = 0; k < N; k++) a[k] = load(sums + k * apart + i);
+        for (Int b = 0; b < images; b++) {
+            const vec t = load(tiles + b * length + i);
+            for (int k = 0; k < N; k++) a[k] += t * pi[b * K + k];
+        }
+        for (int k = 0; k < N; k++) store(sums + k * apart + i, a[k]);
+    }
+}
+static void gather(const float* tiles, Int length, const float* pi, Int K, float* sums, Int apart, Int images) {
+    for (Int k = 0; k < K; k += 4) {
+        const auto some = K - k >= 4 ? gather_some<4> : K - k == 3 ? gather_some<3> : K - k == 2 ? gather_some<2> : gather_some<1>;
+        some(tiles, length, pi + k, K, sums + k * apart, apart, images);
+    }
+}
+
+// dots (image, K, LANES) += the products of its tile with the K kernels' tiles
+template <int N>
+static void compare_some(const float* tiles, Int length, const float* kernels, Int apart, float* dots, Int K, Int images) {
+    for (Int b = 0; b < images; b++) {
+        vec a[N];
+        for (int k = 0; k < N; k++) a[k] = load(dots + (b * K + k) * LANES);
+        for (Int i = 0; i < length; i += LANES) {
+            const vec t = load(tiles + b * length + i);
+            for (int k = 0; k < N; k++) a[k] += t * load(kernels + k * apart + i);
+        }
+        for (int k = 0; k < N; k++) store(dots + (b * K + k) * LANES, a[k]);
+    }
+}
+static void compare(const float* tiles, Int length, const float* kernels, Int apart, float* dots, Int K, Int images) {
+    for (Int k = 0; k < K; k += 4) {
+        const auto some = K - k >= 4 ? compare_some<4> : K - k == 3 ? compare_some<3> : K - k == 2 ? compare_some<2> : compare_some<1>;
+        some(tiles, length, kernels + k * apart, apart, dots + k * LANES, K, images);
+    }
+}
+
+// Either of grad_kernels (K, O, C, kh, kw) and grad_pi (B, K) may be null.
+extern "C" int dynconv_backward(const float* x, const float* kernels, const float* pi, const float* grad, float* grad_kernels,
+                                float* grad_pi, const Int* sizes, int threads) {
+    const Sizes s = *reinterpret_cast<const Sizes*>(sizes);
+    constexpr Int IMAGES = 8, TOGETHER = 1 << 22;  // numbers
+    const bool winograd = has_tiles(s);
+    const Int taps = s.kh * s.kw, steps = winograd ? 16 : taps, padded = up(s.C, LANES), panels = parts(padded, WIDE);
+    Int blocks = parts(s.O, MOST);
+    while (panels * blocks % threads && panels * blocks < 8 * threads && blocks < s.O) blocks++;  // work for all threads
+    const Int lines = winograd ? parts(s.oh, 2) : s.oh, units = winograd ? parts(s.ow, 2) : s.ow;
+    const Int high = winograd ? 2 * lines + 2 : s.H + 2 * s.ph, across = winograd ? 2 * units + 2 : s.W + 2 * s.pw;
+    const Picture in(s.C, s.H, s.W, s.ph, s.pw, across), out(s.O, s.oh, s.ow, 0, 0, winograd ? 2 * units : s.ow);
+    const Int last_x = high * across * in.row, last_grad = (winograd ? 2 * lines : s.oh) * out.across * out.row;
+    const Int seen_x = winograd ? 16 * lines * units * in.row : last_x, seen_grad = winograd ? 16 * lines * units * out.row : last_grad;
+    const Int some = std::min(s.B, std::max<Int>(1, TOGETHER / (seen_x + seen_grad)));  // images at a time
+    const Int most = MOST * WIDE, kernel = steps * most + LANES, dots_size = up(s.B * s.K * LANES, 16);
+    const Int room = taps * WIDE + LANES, own = up(std::max(winograd ? std::max(last_x, last_grad) : 0, IMAGES * most + 2 * s.K * kernel + 2 * room), 16);
+    const Int common = up(some * (seen_x + seen_grad), 16);
+    const Memory all_memory = allocate(common + threads * (own + dots_size));
+    if (!all_memory) return 1;
+    float *memory = all_memory.get(), *pixels = memory, *gradients = memory + some * seen_x;
+    const float *x_end = x + s.B * s.C * s.H * s.W, *grad_end = grad + s.B * s.O * s.oh * s.ow, *kernels_end = kernels + s.K * s.O * s.C * taps;
+    if (grad_pi) std::memset(grad_pi, 0, s.B * s.K * 4);
+#pragma omp parallel num_threads(threads)
+    {
+        float *dots = memory + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
+        float *tile = last, *stack = tile + IMAGES * most, *change = stack + s.K * kernel;  // tile: (image, R, width) of one step
+        float *taps_now = change + s.K * kernel, *line = taps_now + room;
+        std::memset(dots, 0, dots_size * 4);
+        for (Int start = 0; start < s.B; start += some) {
+            const Int stop = std::min(s.B, start + some);
+#pragma omp for
+            for (Int b = start; b < stop; b++) {
+                float *to_x = pixels + (b - start) * seen_x, *to_grad = gradients + (b - start) * seen_grad;
+                channels_last(x + b * s.C * s.H * s.W, x_end, 0, high, winograd ? last : to_x, in);
+                if (winograd) tiles(last, to_x, lines, units, in, transform_input);
+                channels_last(grad + b * s.O * s.oh * s.ow, grad_end, 0, winograd ? 2 * lines : s.oh, winograd ? last : to_grad, out);
+                if (winograd) tiles(last, to_grad, lines, units, out, transform_gradient);
+            }
+#pragma omp for collapse(2) schedule(dynamic)
+            for (Int panel = 0; panel < panels; panel++)
+                for (Int i = 0; i < blocks; i++) {
+                    const Int first = i * s.O / blocks, R = (i + 1) * s.O / blocks - first;
+                    const Int width = std::min<Int>(WIDE, padded - panel * WIDE), real = std::min(width, s.C - panel * WIDE);
+                    const Int length = R * width, apart = steps * length + LANES;
+                    const auto run = pick(width / LANES, R, std::make_integer_sequence<int, MOST>());
+                    const auto place = [&](Int k, Int r) { return ((k * s.O + first + r) * s.C + panel * WIDE) * taps; };
+                    std::memset(change, 0, s.K * apart * 4);
+                    for (Int k = 0; grad_pi && k < s.K; k++)
+                        for (Int r = 0; r < R; r++) {
+                            float* to = stack + k * apart + r * width;
+                            transpose(kernels + place(k, r), taps, real, taps, kernels_end, winograd ? taps_now : to, winograd ? width : length,
+                                      width, nullptr);
+                            for (Int m = 0; winograd && m < width; m += LANES) transform_kernel(taps_now + m, width, to + m, length);
+                        }
+                    for (Int b0 = start; b0 < stop; b0 += IMAGES)
+                        for (Int f = 0; f < steps; f++) {
+                            const Int images = std::min(IMAGES, stop - b0), all = lines * units;
+                            for (Int b = 0; b < images; b++) {
+                                const float *seen = pixels + (b0 - start + b) * seen_x + panel * WIDE, *g = gradients + (b0 - start + b) * seen_grad + first;
+                                if (winograd) run(seen + f * all * in.row, 0, in.row, g + f * all * out.row, out.row, 1, all, tile + b * length);
+                                else run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row, s.sw * in.row, g,
+                                         out.row, s.oh, s.ow, tile + b * length);
+                            }
+                            if (grad_kernels) gather(tile, length, pi + b0 * s.K, s.K, change + f * length, apart, images);
+                            if (grad_pi) compare(tile, length, stack + f * length, apart, dots + b0 * s.K * LANES, s.K, images);
+                        }
+                    for (Int k = 0; grad_kernels && k < s.K; k++)
+                        for (Int r = 0; r < R; r++) {
+                            const float* from = change + k * apart + r * width;
+                            for (Int m = 0; winograd && m < width; m += LANES) transform_back(from + m, length, taps_now + m, width);
+                            float* to = start ? line : grad_kernels + place(k, r);
+                            transpose(winograd ? taps_now : from, winograd ? width : length, taps, real, change + s.K * kernel + room, to, taps,
+                                      taps, to + real * taps);
+                            for (Int j = 0; start && j < real * taps; j++) grad_kernels[place(k, r) + j] += line[j];
+                        }
+                }
+        }
+        if (grad_pi)
+#pragma omp critical
+            for (Int j = 0; j < s.B * s.K; j++)
+                for (int lane = 0; lane < LANES; lane++) grad_pi[j] += dots[j * LANES + lane];
+    }
+    return 0;
+}
