@@ -21,7 +21,7 @@ CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 # where one road overtakes another, measured: python run.py bench --all (NATIVE_IMAGES where gradients are wanted)
-NATIVE_IMAGES, NATIVE_POSITIONS, MANY_WEIGHTS = 4, 256, 4096
+NATIVE_IMAGES, NATIVE_POSITIONS, NATIVE_CHANNELS, FEW_CHANNELS, MANY_WEIGHTS = 4, 256, 16, 4, 4096
 
 
 def conv(
@@ -118,7 +118,7 @@ def dynamic_conv(
     x, padding = _pad(x, weight.shape[3:], stride, padding, dilation, padding_mode)
     _check_size(x, weight.shape[3:], padding, dilation)
     if method == "auto":
-        method = choose_method(x, weight, stride)
+        method = choose_method(x, weight, stride, dilation)
     if method not in METHODS:
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
     if method in ENGINES:
@@ -185,7 +185,7 @@ def conv_per_image(
     return PER_IMAGE[method](x, kernel, bias, stride, padding, dilation, groups)
 
 
-def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = ()) -> str:
+def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = (), dilation: Sequence[int] = ()) -> str:
     """Name the road ``method="auto"`` takes: from shapes and device, from what is built, and whether gradients are wanted."""
     if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
         return "unfold" if _pointwise(weight) else "outputs"
@@ -194,18 +194,22 @@ def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = ()) -> str:
     positions = x.shape[2:].numel() // math.prod(stride)  # of the output
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     small = positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if learns else 1)
-    if small and fits(x, weight) and native.fits(x, weight):
+    tiles = weight.shape[3:] == (3, 3) and all(step == 1 for step in (*stride, *dilation))  # four outputs for 16 products
+    many = min(weight.shape[1:3]) >= NATIVE_CHANNELS
+    if (small or tiles) and many and fits(x, weight) and native.fits(x, weight):
         return "native"
     method = _choose_per_image(x, weight)
     return "tiled" if method == "unfold" and fits(x, weight) and tiled.pays(x, weight) else method
 
 
 def _choose_per_image(x: Tensor, kernel: Tensor) -> str:
-    """ "unfold" where patches cost nothing or, on a CPU, where a large kernel sees few positions; else "grouped"."""
+    """ "unfold" where patches cost little or, on a CPU, where a large kernel sees few positions; else "grouped"."""
     if torch.compiler.is_exporting() or x.shape[0] == 0:
         return "unfold"
-    few_positions = x.device.type == "cpu" and kernel[0].numel() >= MANY_WEIGHTS * x.shape[2:].numel()
-    return "unfold" if x.shape[0] > 1 and (_pointwise(kernel) or few_positions) else "grouped"
+    cpu = x.device.type == "cpu"
+    few_positions = cpu and kernel[0].numel() >= MANY_WEIGHTS * x.shape[2:].numel()
+    few_channels = cpu and x.shape[1] == kernel.shape[2] <= FEW_CHANNELS
+    return "unfold" if x.shape[0] > 1 and (_pointwise(kernel) or few_positions or few_channels) else "grouped"
 
 
 def _pointwise(weight):

@@ -1,6 +1,9 @@
 // The gradients of the K kernels and of their weights, from that of the outputs. (The gradient of the input is a convolution:
 // forward.cpp.) Each thread owns tiles of the kernels' gradient; the gradient of one image's kernel exists a tile at a time. Where
-// the forward pass multiplies what winograd.h makes of kernels and images, so does this, and goes back at the end.
+// the forward pass multiplies what winograd.h makes of kernels and images, so does this, and goes back at the end. A large image is cut
+// into pieces, each as good as an image with the same weights.
+
+#include <vector>
 
 #include "images.h"
 #include "winograd.h"
@@ -78,19 +81,25 @@ static void compare(const float* tiles, Int length, const float* kernels, Int ap
 extern "C" int dynconv_backward(const float* x, const float* kernels, const float* pi, const float* grad, float* grad_kernels,
                                 float* grad_pi, const Int* sizes, int threads) {
     const Sizes s = *reinterpret_cast<const Sizes*>(sizes);
-    constexpr Int IMAGES = 8, TOGETHER = 1 << 22;  // numbers
+    constexpr Int FEW = 8, ALONE = 1 << 18, TOGETHER = 1 << 22;  // pieces; numbers
     const bool winograd = has_tiles(s);
     const Int taps = s.kh * s.kw, steps = winograd ? 16 : taps, padded = up(s.C, LANES), panels = parts(padded, WIDE);
     Int blocks = parts(s.O, MOST);
     while (panels * blocks % threads && panels * blocks < 8 * threads && blocks < s.O) blocks++;  // work for all threads
     const Int lines = winograd ? parts(s.oh, 2) : s.oh, units = winograd ? parts(s.ow, 2) : s.ow;
-    const Int high = winograd ? 2 * lines + 2 : s.H + 2 * s.ph, across = winograd ? 2 * units + 2 : s.W + 2 * s.pw;
+    const Int across = winograd ? 2 * units + 2 : s.W + 2 * s.pw;
     const Picture in(s.C, s.H, s.W, s.ph, s.pw, across), out(s.O, s.oh, s.ow, 0, 0, winograd ? 2 * units : s.ow);
-    const Int last_x = high * across * in.row, last_grad = (winograd ? 2 * lines : s.oh) * out.across * out.row;
-    const Int seen_x = winograd ? 16 * lines * units * in.row : last_x, seen_grad = winograd ? 16 * lines * units * out.row : last_grad;
-    const Int some = std::min(s.B, std::max<Int>(1, TOGETHER / (seen_x + seen_grad)));  // images at a time
-    const Int most = MOST * WIDE, kernel = steps * most + LANES, dots_size = up(s.B * s.K * LANES, 16);
-    const Int room = taps * WIDE + LANES, own = up(std::max(winograd ? std::max(last_x, last_grad) : 0, IMAGES * most + 2 * s.K * kernel + 2 * room), 16);
+    const auto high = [&](Int lines) { return winograd ? 2 * lines + 2 : (lines - 1) * s.sh + (s.kh - 1) * s.dh + 1; };  // pixels
+    const auto outputs = [&](Int lines) { return winograd ? 2 * lines : lines; };
+    const Int line = (winograd ? 16 * units : s.sh * across) * in.row + (winograd ? 16 * units : s.ow) * out.row;
+    const Int cuts = std::min(lines, std::max(parts(lines * line, ALONE), parts(threads, s.B))), rows = parts(lines, cuts), pieces = s.B * cuts;
+    const Int last_x = high(rows) * across * in.row, last_grad = outputs(rows) * out.across * out.row;
+    const Int seen_x = winograd ? 16 * rows * units * in.row : last_x, seen_grad = winograd ? 16 * rows * units * out.row : last_grad;
+    const Int some = std::min(pieces, std::max<Int>(1, TOGETHER / (seen_x + seen_grad)));  // pieces at a time
+    std::vector<float> weights(pieces * s.K);
+    for (Int j = 0; j < pieces * s.K; j++) weights[j] = pi[j / s.K / cuts * s.K + j % s.K];
+    const Int most = MOST * WIDE, kernel = steps * most + LANES, dots_size = up(pieces * s.K * LANES, 16);
+    const Int room = taps * WIDE + LANES, own = up(std::max(winograd ? std::max(last_x, last_grad) : 0, FEW * most + 2 * s.K * kernel + 2 * room), 16);
     const Int common = up(some * (seen_x + seen_grad), 16);
     const Memory all_memory = allocate(common + threads * (own + dots_size));
     if (!all_memory) return 1;
@@ -100,18 +109,19 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
 #pragma omp parallel num_threads(threads)
     {
         float *dots = memory + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
-        float *tile = last, *stack = tile + IMAGES * most, *change = stack + s.K * kernel;  // tile: (image, R, width) of one step
+        float *tile = last, *stack = tile + FEW * most, *change = stack + s.K * kernel;  // tile: (piece, R, width) of one step
         float *taps_now = change + s.K * kernel, *line = taps_now + room;
         std::memset(dots, 0, dots_size * 4);
-        for (Int start = 0; start < s.B; start += some) {
-            const Int stop = std::min(s.B, start + some);
+        for (Int start = 0; start < pieces; start += some) {
+            const Int stop = std::min(pieces, start + some);
 #pragma omp for
-            for (Int b = start; b < stop; b++) {
-                float *to_x = pixels + (b - start) * seen_x, *to_grad = gradients + (b - start) * seen_grad;
-                channels_last(x + b * s.C * s.H * s.W, x_end, 0, high, winograd ? last : to_x, in);
-                if (winograd) tiles(last, to_x, lines, units, in, transform_input);
-                channels_last(grad + b * s.O * s.oh * s.ow, grad_end, 0, winograd ? 2 * lines : s.oh, winograd ? last : to_grad, out);
-                if (winograd) tiles(last, to_grad, lines, units, out, transform_gradient);
+            for (Int piece = start; piece < stop; piece++) {
+                const Int b = piece / cuts, y0 = piece % cuts * lines / cuts, here = (piece % cuts + 1) * lines / cuts - y0;
+                float *to_x = pixels + (piece - start) * seen_x, *to_grad = gradients + (piece - start) * seen_grad;
+                channels_last(x + b * s.C * s.H * s.W, x_end, winograd ? 2 * y0 : y0 * s.sh, high(here), winograd ? last : to_x, in);
+                if (winograd) tiles(last, to_x, here, units, in, transform_input);
+                channels_last(grad + b * s.O * s.oh * s.ow, grad_end, outputs(y0), outputs(here), winograd ? last : to_grad, out);
+                if (winograd) tiles(last, to_grad, here, units, out, transform_gradient);
             }
 #pragma omp for collapse(2) schedule(dynamic)
             for (Int panel = 0; panel < panels; panel++)
@@ -129,17 +139,19 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                                       width, nullptr);
                             for (Int m = 0; winograd && m < width; m += LANES) transform_kernel(taps_now + m, width, to + m, length);
                         }
-                    for (Int b0 = start; b0 < stop; b0 += IMAGES)
+                    for (Int p0 = start; p0 < stop; p0 += FEW)
                         for (Int f = 0; f < steps; f++) {
-                            const Int images = std::min(IMAGES, stop - b0), all = lines * units;
-                            for (Int b = 0; b < images; b++) {
-                                const float *seen = pixels + (b0 - start + b) * seen_x + panel * WIDE, *g = gradients + (b0 - start + b) * seen_grad + first;
-                                if (winograd) run(seen + f * all * in.row, 0, in.row, g + f * all * out.row, out.row, 1, all, tile + b * length);
+                            const Int few = std::min(FEW, stop - p0);
+                            for (Int p = 0; p < few; p++) {
+                                const float* seen = pixels + (p0 - start + p) * seen_x + panel * WIDE;
+                                const float* g = gradients + (p0 - start + p) * seen_grad + first;
+                                const Int cut = (p0 + p) % cuts, here = (cut + 1) * lines / cuts - cut * lines / cuts, all = here * units;
+                                if (winograd) run(seen + f * all * in.row, 0, in.row, g + f * all * out.row, out.row, 1, all, tile + p * length);
                                 else run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row, s.sw * in.row, g,
-                                         out.row, s.oh, s.ow, tile + b * length);
+                                         out.row, here, s.ow, tile + p * length);
                             }
-                            if (grad_kernels) gather(tile, length, pi + b0 * s.K, s.K, change + f * length, apart, images);
-                            if (grad_pi) compare(tile, length, stack + f * length, apart, dots + b0 * s.K * LANES, s.K, images);
+                            if (grad_kernels) gather(tile, length, weights.data() + p0 * s.K, s.K, change + f * length, apart, few);
+                            if (grad_pi) compare(tile, length, stack + f * length, apart, dots + p0 * s.K * LANES, s.K, few);
                         }
                     for (Int k = 0; grad_kernels && k < s.K; k++)
                         for (Int r = 0; r < R; r++) {
@@ -154,8 +166,8 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
         }
         if (grad_pi)
 #pragma omp critical
-            for (Int j = 0; j < s.B * s.K; j++)
-                for (int lane = 0; lane < LANES; lane++) grad_pi[j] += dots[j * LANES + lane];
+            for (Int j = 0; j < pieces * s.K; j++)
+                for (int lane = 0; lane < LANES; lane++) grad_pi[j / s.K / cuts * s.K + j % s.K] += dots[j * LANES + lane];
     }
     return 0;
 }

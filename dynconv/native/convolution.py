@@ -61,9 +61,14 @@ def _grad_input(x, weight, attention, grad, stride, padding, dilation):
     turned = [gap * (size - 1) - p for size, p, gap in zip(kernel, padding, dilation, strict=True)]
     if all(step == 1 for step in stride) and min(turned) >= 0:
         # the same convolution with the channels exchanged and the taps read from the last
-        grad_x, taps = torch.empty_like(x), kernel.numel()
+        grad_x, taps = x.new_empty(x.shape), kernel.numel()
         sizes = (*grad.shape, x.shape[1], weight.shape[0], *kernel, 1, 1, *turned, *dilation, *x.shape[2:])
         _call("dynconv_forward", (grad, weight, attention, grad_x), (*sizes, taps, x.shape[1] * taps, 1))
+        return grad_x
+    if kernel.numel() == 1 and not any(padding):  # the pixels between are not seen
+        seen = x[:, :, :: stride[0], :: stride[1]]
+        grad_x = torch.zeros_like(x)
+        grad_x[:, :, :: stride[0], :: stride[1]] = _grad_input(seen, weight, attention, grad, (1, 1), padding, dilation)
         return grad_x
     batch = x.shape[0]
     mixed = (attention @ weight.flatten(1)).view(-1, *weight.shape[2:])  # (B·O, C, kh, kw)

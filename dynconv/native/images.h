@@ -4,11 +4,12 @@
 
 #include "registers.h"
 
-// C channels of H x W pixels; `across` pixels in a row with its padding; `row` numbers a pixel: its channels, zeros, and as many again
-// as a register has, so that neighbouring pixels do not fall into the same few places of the cache
+// C channels of H x W pixels; `across` pixels in a row with its padding; `row` numbers a pixel: its channels, and zeros up to an odd
+// number of registers, so that neighbouring pixels do not fall into the same few places of the cache
 struct Picture {
     Int C, H, W, ph, pw, across, row;
-    Picture(Int C, Int H, Int W, Int ph, Int pw, Int across) : C(C), H(H), W(W), ph(ph), pw(pw), across(across), row(up(C, LANES) + LANES) {}
+    Picture(Int C, Int H, Int W, Int ph, Int pw, Int across)
+        : C(C), H(H), W(W), ph(ph), pw(pw), across(across), row((parts(C, LANES) | 1) * LANES) {}
 };
 
 // (high, across, row) from the padded row `top` on; `end` is that of all images
@@ -38,6 +39,6 @@ template <class Transform>
 static inline void tiles(const float* last, float* to, Int lines, Int units, const Picture& s, Transform transform) {
     const Int all = lines * units;
     for (Int t = 0; t < all; t++)
-        for (Int c = 0; c + LANES < s.row; c += LANES)
+        for (Int c = 0; c < s.C; c += LANES)
             transform(last + (t / units * 2 * s.across + t % units * 2) * s.row + c, s.across * s.row, s.row, to + t * s.row + c, all * s.row);
 }

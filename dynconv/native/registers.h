@@ -57,7 +57,11 @@ static inline void transpose(vec* t) {
 // they end before from_end, and written where they fit the `room` of a row, or before to_end into places written later.
 static void transpose(const float* from, Int across, Int rows, Int columns, const float* from_end, float* to, Int along, Int room,
                       const float* to_end) {
-    for (Int r = 0; r < rows; r += LANES)
+    if (across == 1 && columns == 1) {  // a column that lies in one piece
+        std::memcpy(to, from, rows * 4);
+        for (Int r = rows; r < std::min(room, up(rows, LANES)); r++) to[r] = 0;
+    } else if (along == 1 && rows == 1) std::memcpy(to, from, columns * 4);
+    else for (Int r = 0; r < rows; r += LANES)
         for (Int c = 0; c < columns; c += LANES) {
             const Int high = std::min<Int>(LANES, rows - r), wide = std::min<Int>(LANES, columns - c);
             vec t[LANES] = {};

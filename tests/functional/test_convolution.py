@@ -87,7 +87,8 @@ def test_a_few_images_at_a_time_is_all_at_once(method, monkeypatch):
     ("batch", "kernel", "size", "method", "built"),
     [
         (1, 3, 8, "grouped", "native"),
-        (8, 3, 56, "grouped", "grouped"),
+        (8, 3, 56, "grouped", "native"),
+        (8, 5, 56, "grouped", "grouped"),
         (8, 3, 4, "tiled", "native"),
         (8, 3, 14, "grouped", "native"),
         (8, 1, 56, "unfold", "unfold"),
@@ -102,9 +103,13 @@ def test_the_road_that_auto_takes(batch, kernel, size, method, built, monkeypatc
         monkeypatch.setattr("dynconv.native.convolution.library", lambda found=library: found)
         assert choose_method(x, weight) == expected
         assert choose_method(x.double(), weight.double()) == method
-        learned = weight.requires_grad_()  # a gradient of few images' kernels is dear
-        assert choose_method(x, learned) == (expected if batch >= 4 else method)
+        learned = weight.requires_grad_()  # a gradient of few images' kernels is dear, but by tiles
+        assert choose_method(x, learned) == (expected if batch >= 4 or kernel == 3 else method)
         weight.requires_grad_(False)
+        for step in ((2, 2), ()), ((), (2, 2)):  # then there are no tiles
+            assert choose_method(x, weight, *step) == (expected if size <= 16 or kernel == 1 else method)
+        few = x[:, :3], weight[:, :, :3]
+        assert choose_method(*few) == ("outputs" if batch == 0 else "unfold" if batch > 1 else "grouped")
 
 
 @CASES
