@@ -1,7 +1,7 @@
 // The gradients of the K kernels and of their weights, from that of the outputs. (The gradient of the input is a convolution:
-// forward.cpp.) Each thread owns tiles of the kernels' gradient; the gradient of one image's kernel exists a tile at a time. Where
-// the forward pass multiplies what winograd.h makes of kernels and images, so does this, and goes back at the end. A large image is cut
-// into pieces, each as good as an image with the same weights.
+// forward.cpp.) Each thread owns blocks of the kernels' gradient; the gradient of one image's kernel exists a block at a time.
+// Where the forward pass multiplies what winograd.h makes of kernels and images, so does this, and goes back at the end. A large
+// image is cut into pieces, each as good as an image with the same weights.
 
 #include <vector>
 
@@ -92,23 +92,26 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
     const auto high = [&](Int lines) { return winograd ? 2 * lines + 2 : (lines - 1) * s.sh + (s.kh - 1) * s.dh + 1; };  // pixels
     const auto outputs = [&](Int lines) { return winograd ? 2 * lines : lines; };
     const Int line = (winograd ? 16 * units : s.sh * across) * in.row + (winograd ? 16 * units : s.ow) * out.row;
-    const Int cuts = std::min(lines, std::max(parts(lines * line, ALONE), parts(threads, s.B))), rows = parts(lines, cuts), pieces = s.B * cuts;
+    const Int cuts = std::min(lines, std::max(parts(lines * line, ALONE), parts(threads, s.B)));
+    const Int rows = parts(lines, cuts), pieces = s.B * cuts;
     const Int last_x = high(rows) * across * in.row, last_grad = outputs(rows) * out.across * out.row;
-    const Int seen_x = winograd ? 16 * rows * units * in.row : last_x, seen_grad = winograd ? 16 * rows * units * out.row : last_grad;
+    const Int seen_x = winograd ? 16 * rows * units * in.row : last_x;
+    const Int seen_grad = winograd ? 16 * rows * units * out.row : last_grad;
     const Int some = std::min(pieces, std::max<Int>(1, TOGETHER / (seen_x + seen_grad)));  // pieces at a time
     std::vector<float> weights(pieces * s.K);
     for (Int j = 0; j < pieces * s.K; j++) weights[j] = pi[j / s.K / cuts * s.K + j % s.K];
     const Int most = MOST * WIDE, kernel = steps * most + LANES, dots_size = up(pieces * s.K * LANES, 16);
-    const Int room = taps * WIDE + LANES, own = up(std::max(winograd ? std::max(last_x, last_grad) : 0, FEW * most + 2 * s.K * kernel + 2 * room), 16);
-    const Int common = up(some * (seen_x + seen_grad), 16);
-    const Memory all_memory = allocate(common + threads * (own + dots_size));
-    if (!all_memory) return 1;
-    float *memory = all_memory.get(), *pixels = memory, *gradients = memory + some * seen_x;
-    const float *x_end = x + s.B * s.C * s.H * s.W, *grad_end = grad + s.B * s.O * s.oh * s.ow, *kernels_end = kernels + s.K * s.O * s.C * taps;
+    const Int room = taps * WIDE + LANES, now = FEW * most + 2 * s.K * kernel + 2 * room;
+    const Int own = up(winograd ? std::max({last_x, last_grad, now}) : now, 16), common = up(some * (seen_x + seen_grad), 16);
+    const Memory memory = allocate(common + threads * (own + dots_size));
+    if (!memory) return 1;
+    float *pixels = memory.get(), *gradients = pixels + some * seen_x;
+    const float *x_end = x + s.B * s.C * s.H * s.W, *grad_end = grad + s.B * s.O * s.oh * s.ow;
+    const float* kernels_end = kernels + s.K * s.O * s.C * taps;
     if (grad_pi) std::memset(grad_pi, 0, s.B * s.K * 4);
 #pragma omp parallel num_threads(threads)
     {
-        float *dots = memory + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
+        float *dots = memory.get() + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
         float *tile = last, *stack = tile + FEW * most, *change = stack + s.K * kernel;  // tile: (piece, R, width) of one step
         float *taps_now = change + s.K * kernel, *line = taps_now + room;
         std::memset(dots, 0, dots_size * 4);
@@ -135,9 +138,10 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                     for (Int k = 0; grad_pi && k < s.K; k++)
                         for (Int r = 0; r < R; r++) {
                             float* to = stack + k * apart + r * width;
-                            transpose(kernels + place(k, r), taps, real, taps, kernels_end, winograd ? taps_now : to, winograd ? width : length,
-                                      width, nullptr);
-                            for (Int m = 0; winograd && m < width; m += LANES) transform_kernel(taps_now + m, width, to + m, length);
+                            transpose(kernels + place(k, r), taps, real, taps, kernels_end, winograd ? taps_now : to,
+                                      winograd ? width : length, width, nullptr);
+                            for (Int m = 0; winograd && m < width; m += LANES)
+                                transform_kernel(taps_now + m, width, to + m, length);
                         }
                     for (Int p0 = start; p0 < stop; p0 += FEW)
                         for (Int f = 0; f < steps; f++) {
@@ -145,10 +149,13 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                             for (Int p = 0; p < few; p++) {
                                 const float* seen = pixels + (p0 - start + p) * seen_x + panel * WIDE;
                                 const float* g = gradients + (p0 - start + p) * seen_grad + first;
-                                const Int cut = (p0 + p) % cuts, here = (cut + 1) * lines / cuts - cut * lines / cuts, all = here * units;
-                                if (winograd) run(seen + f * all * in.row, 0, in.row, g + f * all * out.row, out.row, 1, all, tile + p * length);
-                                else run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row, s.sw * in.row, g,
-                                         out.row, here, s.ow, tile + p * length);
+                                const Int cut = (p0 + p) % cuts, here = (cut + 1) * lines / cuts - cut * lines / cuts;
+                                if (winograd)
+                                    run(seen + f * here * units * in.row, 0, in.row, g + f * here * units * out.row, out.row, 1,
+                                        here * units, tile + p * length);
+                                else
+                                    run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row,
+                                        s.sw * in.row, g, out.row, here, s.ow, tile + p * length);
                             }
                             if (grad_kernels) gather(tile, length, weights.data() + p0 * s.K, s.K, change + f * length, apart, few);
                             if (grad_pi) compare(tile, length, stack + f * length, apart, dots + p0 * s.K * LANES, s.K, few);
@@ -156,10 +163,11 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                     for (Int k = 0; grad_kernels && k < s.K; k++)
                         for (Int r = 0; r < R; r++) {
                             const float* from = change + k * apart + r * width;
-                            for (Int m = 0; winograd && m < width; m += LANES) transform_back(from + m, length, taps_now + m, width);
+                            for (Int m = 0; winograd && m < width; m += LANES)
+                                transform_back(from + m, length, taps_now + m, width);
                             float* to = start ? line : grad_kernels + place(k, r);
-                            transpose(winograd ? taps_now : from, winograd ? width : length, taps, real, change + s.K * kernel + room, to, taps,
-                                      taps, to + real * taps);
+                            transpose(winograd ? taps_now : from, winograd ? width : length, taps, real, change + s.K * kernel + room,
+                                      to, taps, taps, to + real * taps);
                             for (Int j = 0; start && j < real * taps; j++) grad_kernels[place(k, r) + j] += line[j];
                         }
                 }

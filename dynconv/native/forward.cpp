@@ -1,11 +1,12 @@
-// Dynamic convolution on a CPU, in which the kernels that are mixed for an image never leave the cache; read with its kernels turned
-// round it is also the gradient of the input. Plain C++ with the vector types of GCC and Clang, and OpenMP; float32; one group.
+// Dynamic convolution on a CPU, in which the kernels that are mixed for an image never leave the cache; read with its kernels
+// turned round it is also the gradient of the input. Plain C++ with the vector types of GCC and Clang, and OpenMP; float32; one
+// group. Called by convolution.py.
 //
 // The K kernels are packed once, output channels last. For a few images at a time a slice of their kernels is mixed into a little
 // memory that is used again, and multiplied in registers with what it sees of each image, whose channels lie last, too (Goto and
-// van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008, https://doi.org/10.1145/1356052.1356053, with the mixing as
-// a part of its packing). What a kernel sees are pixels, one product a tap; or, for 3 x 3 kernels at stride 1, Winograd's sums of
-// them: winograd.h.
+// van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008, https://doi.org/10.1145/1356052.1356053, with the mixing
+// as a part of its packing). What a kernel sees are pixels, one product a tap; or, for 3 x 3 kernels at stride 1, Winograd's sums
+// of them: winograd.h.
 
 #include <vector>
 
@@ -53,7 +54,8 @@ static Multiply pick(Int M, Int rows) { return pick(M, rows, std::make_integer_s
 
 // For each of some images: out (length) = sum over K of its weight times a packed slice, four kernels at a time
 template <int N>
-static void mix_some(const float* packed, Int apart, const float* pi, Int K, float* out, Int step, Int length, Int images, bool add) {
+static void mix_some(const float* packed, Int apart, const float* pi, Int K, float* out, Int step, Int length, Int images,
+                     bool add) {
     for (Int i = 0; i < length; i += LANES) {
         vec w[N];
         for (int k = 0; k < N; k++) w[k] = load(packed + k * apart + i);
@@ -72,10 +74,10 @@ static void mix(const float* packed, Int apart, const float* pi, Int K, float* o
     }
 }
 
-// How the work is cut. A line is a row of outputs, or of 2 x 2 outputs: its units. At most `some` images (a group) and `rows` lines (a
-// cut) are seen at a time, and `few` images mixed for at a time. A kernel is 16 steps, or one step of as many segments as it has taps;
-// input channels are taken in slices. Either the stack is packed once and each thread has groups of its own; or, where the stack is
-// large or the images are few, all threads share a group, and each packs the panels that it multiplies.
+// How the work is cut. A line is a row of outputs, or of 2 x 2 outputs: its units. At most `some` images (a group) and `rows` lines
+// (a cut) are seen at a time, and `few` images mixed for at a time. A kernel is 16 steps, or one step of as many segments as it
+// has taps; input channels are taken in slices. Either the stack is packed once and each thread has groups of its own; or, where
+// the stack is large or the images are few, all threads share a group, and each packs the panels that it multiplies.
 struct Plan {
     bool winograd, shared;
     Int taps, steps, segments, padded, panels, slice, panel, lines, units, across, row, cuts, rows, groups, some, few;
@@ -120,7 +122,8 @@ static void pack(const float* kernel, const float* end, Int panel, float* scratc
             if (!s.turned) transpose(from + (c0 + c) * s.in, s.out, real, some * p.taps, end, scratch, width, width, nullptr);
             else  // the last tap first
                 for (Int i = 0; i < some; i++)
-                    transpose(from + (c0 + c + i) * s.in, s.out, real, p.taps, end, scratch + (i * p.taps + p.taps - 1) * width, -width, width, nullptr);
+                    transpose(from + (c0 + c + i) * s.in, s.out, real, p.taps, end, scratch + (i * p.taps + p.taps - 1) * width,
+                              -width, width, nullptr);
             for (Int i = 0; i < some; i++)
                 for (Int m = 0; m < width; m += LANES) {
                     const float* taps = scratch + i * p.taps * width + m;
@@ -172,7 +175,7 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
         if (p.winograd) tiles(last, seen, y1 - y0, p.units, picture, transform_input);
     };
     // the sums of one image, for a slice of its mixed kernel that begins at channel c0: step f
-    const auto multiply_all = [&](const float* mixed, const float* seen, float* sums, Int lines, Int c0, Int here, Int f, Int width) {
+    const auto sum = [&](const float* mixed, const float* seen, float* sums, Int lines, Int c0, Int here, Int f, Int width) {
         const Int runs = p.winograd ? 1 : lines, units = p.winograd ? lines * p.units : p.units;  // what is one row of sums
         const Int blocks = parts(units, MOST), gap = p.winograd ? p.row : s.sw * p.row;
         for (Int i = 0; i < runs; i++)
@@ -192,18 +195,22 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
                 vec out[4];
                 transform_output(sums + t * width + m, all * width, out);
                 for (int i = 0; i < 4; i++)
-                    if (r + i / 2 < high && q + i % 2 < s.ow) store(flat + ((r + i / 2) * s.ow + q + i % 2) * width + m, out[i]);
+                    if (r + i / 2 < high && q + i % 2 < s.ow)
+                        store(flat + ((r + i / 2) * s.ow + q + i % 2) * width + m, out[i]);
             }
     };
     // one panel of the outputs of some images
-    const auto compute = [&](Int b0, Int images, Int y0, Int y1, Int panel, const float* packed, Int apart, const float* seen, float* mixed) {
+    const auto compute = [&](Int b0, Int images, Int y0, Int y1, Int panel, const float* packed, Int apart, const float* seen,
+                             float* mixed) {
         const Int first = panel * WIDE, width = std::min<Int>(WIDE, p.padded - first), lines = y1 - y0;
         float *sums = mixed + p.few * p.mixed, *flat = sums + p.few * p.sums;
         for (Int c0 = 0; c0 < s.C; c0 += p.slice)
             for (Int f = 0; f < p.steps; f++) {
                 const Int here = std::min(p.slice, s.C - c0);
-                mix(packed + p.place(c0, width) + f * p.run(here, width), apart, pi + b0 * s.K, s.K, mixed, p.mixed, p.segments * here * width, images);
-                for (Int b = 0; b < images; b++) multiply_all(mixed + b * p.mixed, seen + b * p.seen, sums + b * p.sums, lines, c0, here, f, width);
+                mix(packed + p.place(c0, width) + f * p.run(here, width), apart, pi + b0 * s.K, s.K, mixed, p.mixed,
+                    p.segments * here * width, images);
+                for (Int b = 0; b < images; b++)
+                    sum(mixed + b * p.mixed, seen + b * p.seen, sums + b * p.sums, lines, c0, here, f, width);
             }
         const Int top = p.winograd ? 2 * y0 : y0, high = std::min(p.winograd ? 2 * y1 : y1, s.oh) - top;
         for (Int b = 0; b < images; b++) {
@@ -245,9 +252,11 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
                 for (Int b = 0; b < images; b++) look(b0 + b, y0, y1, last, memory.get() + b * p.seen);
 #pragma omp for schedule(dynamic)
                 for (Int panel = 0; panel < p.panels; panel++) {
-                    for (Int k = 0; k < s.K; k++) pack(kernels + k * numbers, kernels_end, panel, scratch, rest + k * p.panel, s, p);
+                    for (Int k = 0; k < s.K; k++)
+                        pack(kernels + k * numbers, kernels_end, panel, scratch, rest + k * p.panel, s, p);
                     for (Int b = 0; b < images; b += p.few)
-                        compute(b0 + b, std::min(p.few, images - b), y0, y1, panel, rest, p.panel, memory.get() + b * p.seen, mixed);
+                        compute(b0 + b, std::min(p.few, images - b), y0, y1, panel, rest, p.panel, memory.get() + b * p.seen,
+                                mixed);
                 }
             }
     }

@@ -4,8 +4,8 @@
 
 #include "registers.h"
 
-// C channels of H x W pixels; `across` pixels in a row with its padding; `row` numbers a pixel: its channels, and zeros up to an odd
-// number of registers, so that neighbouring pixels do not fall into the same few places of the cache
+// C channels of H x W pixels; `across` pixels in a row with its padding; `row` numbers a pixel: its channels, and what makes an odd
+// number of registers of them, so that neighbouring pixels do not fall into the same few places of the cache
 struct Picture {
     Int C, H, W, ph, pw, across, row;
     Picture(Int C, Int H, Int W, Int ph, Int pw, Int across)
@@ -34,11 +34,12 @@ static inline void channels_last(const float* image, const float* end, Int top, 
         }
 }
 
-// (16, tile, row): what a transform makes of every 2 x 2 outputs, `units` in a line
+// (16, tile, row): what a transform makes of the pixels of every 2 x 2 outputs, `units` of them in a line
 template <class Transform>
 static inline void tiles(const float* last, float* to, Int lines, Int units, const Picture& s, Transform transform) {
     const Int all = lines * units;
     for (Int t = 0; t < all; t++)
         for (Int c = 0; c < s.C; c += LANES)
-            transform(last + (t / units * 2 * s.across + t % units * 2) * s.row + c, s.across * s.row, s.row, to + t * s.row + c, all * s.row);
+            transform(last + (t / units * 2 * s.across + t % units * 2) * s.row + c, s.across * s.row, s.row, to + t * s.row + c,
+                      all * s.row);
 }

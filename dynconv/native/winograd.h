@@ -1,7 +1,7 @@
-// Minimal filtering F(2 x 2, 3 x 3): four outputs of a 3 x 3 kernel for 16 products instead of 36 (Winograd, Arithmetic Complexity of
-// Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, https://arxiv.org/abs/1509.09308).
-// Outputs = A^T [(G g G^T) . (B^T d B)] A. All three are linear, so kernels may be mixed after G as well as before. Each function
-// treats one channel per lane.
+// Minimal filtering F(2 x 2, 3 x 3): four outputs of a 3 x 3 kernel for 16 products instead of 36 (Winograd, Arithmetic Complexity
+// of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, https://arxiv.org/abs/1509.09308).
+// Outputs = A^T [(G g G^T) . (B^T d B)] A. All are linear, so kernels may be mixed after G as well as before, and gradients go back
+// by the same matrices, turned. Each function treats one channel per lane.
 
 #pragma once
 
@@ -16,7 +16,8 @@ static inline bool has_tiles(const Sizes& s) {
 static inline void transform_kernel(const float* g, Int step, float* out, Int apart) {
     vec rows[4][3];
     for (int j = 0; j < 3; j++) {
-        const vec a = load(g + j * step), b = load(g + (3 + j) * step), c = load(g + (6 + j) * step), sum = (a + c) * 0.5f, half = b * 0.5f;
+        const vec a = load(g + j * step), b = load(g + (3 + j) * step), c = load(g + (6 + j) * step);
+        const vec sum = (a + c) * 0.5f, half = b * 0.5f;
         rows[0][j] = a, rows[1][j] = sum + half, rows[2][j] = sum - half, rows[3][j] = c;
     }
     for (int i = 0; i < 4; i++, out += 4 * apart) {
