@@ -85,7 +85,7 @@ def _print_cases(rows: list[dict], title: str) -> None:
     print("| --- | " + "--: | " * (len(names) + 2))
     for row in rows:
         static = row["seconds"]["static"]
-        ratios = " | ".join(f"{row['seconds'][name] / static:.2f}" for name in names)
+        ratios = " | ".join(f"{row['seconds'][name] / static:.2f}" if name in row["seconds"] else "–" for name in names)
         print(f"| {row['case']} | {1e3 * static:.2f} | {ratios} | {_memory_ratio(row['peak_bytes'], 'auto')} |")
     means = [
         statistics.geometric_mean(r["seconds"][name] / r["seconds"]["static"] for r in rows if name in r["seconds"])

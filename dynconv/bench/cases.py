@@ -59,7 +59,8 @@ def roads(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backwar
     """Name → call without arguments, all on the same tensors: nn.Conv2d's function, every method, and two peers.
 
     "one grouped convolution" is what most public implementations do; "timm" is timm's CondConv2d with the same kernels,
-    present where timm is installed. All are given the attention: what computes it is the same for all of them.
+    present where timm is installed; "one kernel, native" is the static convolution by the C++ of "native", so that what
+    mixing costs can be told from what that C++ saves. All are given the attention: what computes it is the same for all.
 
     Example:
         >>> sorted(roads(Case(2, 4, 4, 8), 4, "cpu", torch.float32, False))[:4]
@@ -91,6 +92,11 @@ def roads(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backwar
     made_by = {"static": call(lambda: F.conv2d(x, kernel, **geometry), (x, kernel))}
     for method in ("auto", *METHODS):
         made_by[method] = call(lambda m=method: dynamic_conv(x, weight, attention, **geometry, method=m), every)
+    if case.groups == 1:
+        only, ones = kernel.detach()[None].clone().requires_grad_(backward), x.new_ones(case.batch, 1)
+        made_by["one kernel, native"] = call(
+            lambda: dynamic_conv(x, only, ones, **geometry, method="native"), (x, only)
+        )
     made_by["one grouped convolution"] = call(lambda: _one_grouped(x, weight, attention, geometry), every)
     layer = _timm(case, num_kernels, geometry)
     if layer is not None:

@@ -17,9 +17,16 @@ from dynconv.bench.networks import steps
 @pytest.mark.parametrize("backward", [False, True])
 def test_every_road_computes_the_same(case, backward):
     functions = dict(roads(case, 4, "cpu", torch.float64, backward))
-    expected = functions.pop("one grouped convolution")()
-    del functions["static"]  # one kernel for all
-    assert "timm" in functions
+    static, expected = (
+        functions.pop("static")(),
+        functions.pop("one grouped convolution")(),
+    )  # one kernel for all; all mixed
+    if case.groups == 1:
+        single = functions.pop("one kernel, native")()
+        both = ((single, static),) if not backward else ((single[0], static[0]), (single[1][0], static[1]))
+        for ours, theirs in both:
+            torch.testing.assert_close(ours, theirs)
+    assert "timm" in functions and not any("one" in name for name in functions)
     for name, function in functions.items():
         got = [g.reshape(e.shape) for g, e in zip(function(), expected, strict=True)] if backward else function()
         torch.testing.assert_close(got, list(expected) if backward else expected, msg=name)
