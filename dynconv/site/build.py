@@ -19,6 +19,8 @@ from .mathml import with_mathml
 __all__ = ["index_page", "lesson_page", "title_of"]
 
 STYLE = (Path(__file__).parent / "site.css").read_text(encoding="utf-8")
+PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
+GAP = re.compile(r"\S {2,}(?=\S)")  # between the columns of a printed table
 
 
 def title_of(notebook: nbformat.NotebookNode) -> str:
@@ -50,6 +52,7 @@ def lesson_page(notebook: nbformat.NotebookNode, fragments: Mapping[str, str], f
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
     body = _with_images(body, folder).replace("<pre>", '<pre tabindex="0">')  # long lines scroll, by keyboard too
+    body = PRINTED.sub(_without_wrapping, body)
     for place, fragment in fragments.items():
         body = body.replace(f'<div data-instrument="{place}"></div>', fragment)
     return _document(title_of(notebook), f'<nav><a href="index.html">All lessons</a></nav>\n{body}')
@@ -78,6 +81,13 @@ def _with_images(body: str, folder: Path) -> str:
         return f'src="data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"'
 
     return re.sub(r'src="(images/[\w.-]+)"', inside, body)
+
+
+def _without_wrapping(found: re.Match) -> str:
+    # on a phone printed sentences wrap; a table of three columns or more would fall to pieces
+    lines = html.unescape(found[2]).strip("\n").split("\n")
+    table = 2 * sum(len(GAP.findall(line)) > 1 for line in lines) > len(lines)
+    return (' class="table"' if table else "") + found[0]
 
 
 def _as_page_links(markdown: str) -> str:

@@ -80,7 +80,7 @@ const sentence = ({ attention, weights }, { names, image, temperature, free }) =
   const name = names[image], others = names.length - 1, T = number(temperature);
   const apart = attention.map((pi) => distance(pi, weights));
   const close = apart.filter((d, i) => i !== image && d < 0.05).length; // dots may lie on top of each other: say so
-  const company = others ? ` ${close} of the other ${others} within 5 % of it.` : "";
+  const company = others ? ` Within 5 % of it: ${close || "none"} of the other ${others}.` : "";
   if (free.length) {
     return `You gave ${name} ${listed(weights)}: ${percent(apart[image])} of the weight is elsewhere than the layer puts it at `
       + `T = ${T}.${company}`;

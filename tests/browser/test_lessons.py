@@ -273,7 +273,9 @@ def test_the_page_without_a_kernel_shows_the_same(lesson, page, chromium, artifa
     assert not serious_violations(tab, runOnly=["color-contrast"])
     tab.screenshot(path=artifacts / f"{lesson.name[:2]}-page-dark.png")
     tab.set_viewport_size({"width": 390, "height": 844})
+    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.evaluate("[...document.querySelectorAll('.dc-controls')].every((e) => e.scrollWidth <= e.clientWidth)")
     tab.screenshot(path=artifacts / f"{lesson.name[:2]}-page-phone.png")
     context.close()
     assert not errors

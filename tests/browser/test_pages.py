@@ -1,10 +1,12 @@
 """Instruments as pages of their own: opened from a file, with no kernel and no network, they answer as in JupyterLab."""
 
+import nbformat
 import pytest
 import torch
-from instruments import check_everyday_use, opened
+from instruments import check_everyday_use, opened, seen
 from lab import FINGERPRINT
 
+from dynconv.site.build import lesson_page
 from dynconv.views import Mixer
 from dynconv.views.page import page
 
@@ -29,6 +31,36 @@ def test_a_page_from_a_file_is_alive(chromium, tmp_path):
     assert root.evaluate(FINGERPRINT) == before
     assert tab.evaluate("model.get('temperature')") == 0.5
     assert not errors
+    context.close()
+
+
+def test_a_finger_has_room(chromium, tmp_path):
+    mixer = Mixer(torch.rand(24, 24), {"copy": torch.eye(3), "other": torch.ones(3, 3)})
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with opened(chromium, tmp_path, mixer, **phone) as (tab, root):
+        controls = root.locator("input, select, button")
+        assert min(controls.evaluate_all("all => all.map((e) => e.getBoundingClientRect().height)")) >= 24  # WCAG 2.5.8
+        slider = root.get_by_label("temperature T")
+        before, box = seen(root), slider.bounding_box()
+        tab.touchscreen.tap(box["x"] + 0.9 * box["width"], box["y"] + 2)  # near its upper edge
+        assert seen(root) != before
+
+
+def test_printed_sentences_wrap_on_a_phone_and_tables_scroll(chromium, tmp_path):
+    sentence, table = "a long printed line " * 5, "\n".join(["name      one      two" + 9 * "      more"] * 3)
+    cells = [nbformat.v4.new_markdown_cell("# 42 · A lesson\n\n`" + 60 * "long" + "`", id="a")]
+    for number, text in enumerate((sentence, table)):
+        cells.append(
+            nbformat.v4.new_code_cell("print", outputs=[nbformat.v4.new_output("stream", text=text)], id=f"c{number}")
+        )
+    path = tmp_path / "lesson.html"
+    path.write_text(lesson_page(nbformat.v4.new_notebook(cells=cells), {}, tmp_path), encoding="utf-8")
+    context = chromium.new_context(offline=True, viewport={"width": 390, "height": 844})
+    tab = context.new_page()
+    tab.goto(path.as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    scrolls = "[...document.querySelectorAll('.output pre')].map((e) => e.scrollWidth > e.clientWidth)"
+    assert tab.evaluate(scrolls) == [False, True]
     context.close()
 
 

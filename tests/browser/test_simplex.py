@@ -130,7 +130,7 @@ def test_a_click_on_a_dot_chooses_its_image(chromium, tmp_path):
 def test_the_sentence_counts_dots_that_lie_together(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (_, root):
         root.get_by_label("temperature T").press("End")  # all in the middle
-        assert root.locator(".dc-summary").inner_text().endswith("1 of the other 1 within 5 % of it.")
+        assert root.locator(".dc-summary").inner_text().endswith("Within 5 % of it: 1 of the other 1.")
 
 
 @pytest.mark.parametrize("width", [380, 1000])
