@@ -125,6 +125,10 @@ def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel=""
         axis.plot(positions, values, label=name, **style)
     if log_x:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")  # 0.1 and 10, not powers of ten
+        if len(x) <= 10:
+            axis.set_xticks(x)
+            axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
