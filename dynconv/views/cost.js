@@ -83,7 +83,8 @@ const render = ({ model, el }) => {
     rows.parameters.draw([c.parameters], parameters, compared(c.parameters, c.static_parameters));
     rows.images.draw([c.images], memory, short(c.images));
     rows.mixed_kernels.draw([c.mixed_kernels], memory, compared(c.mixed_kernels, c.images));
-    return `${sizes.batch} images of ${sizes.size} × ${sizes.size}, ${sizes.channels} channels, K = ${sizes.num_kernels}: mixing adds `
+    const images = sizes.batch === 1 ? "1 image" : `${sizes.batch} images`;
+    return `${images} of ${sizes.size} × ${sizes.size}, ${sizes.channels} channels, K = ${sizes.num_kernels}: mixing adds `
       + `${number((100 * c.mixing) / c.static)} % and the gate ${number((100 * c.gate) / c.static)} % to the static convolution's `
       + `multiply-adds, ${times(ratio)} times in all. A kernel for each image takes ${times(c.mixed_kernels / c.images)} times the `
       + "memory of the images.";

@@ -65,8 +65,8 @@ const render = ({ model, el }) => {
     folded.draw(state.folded, "viridis", low, high);
     const best = indexOfMax(state.weights);
     return `At T = ${number(temperature.get())}, kernel ${best + 1} (${names[best]}) gets ${percent(state.weights[best])}; `
-      + `${number(effectiveNumber(state.weights))} of ${K} kernels are effectively in use. Sum of ${K} convolutions and one folded `
-      + `convolution differ by at most ${state.difference.toExponential(0)}.`;
+      + `${number(effectiveNumber(state.weights))} of ${K} kernels are effectively in use. Sum of ${K} convolution${K > 1 ? "s" : ""} and one `
+      + `folded convolution differ by at most ${state.difference.toExponential(0)}.`;
   };
   const { redraw, store, remove } = instrument({
     model, el, draw,
