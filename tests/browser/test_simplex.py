@@ -108,7 +108,8 @@ def test_dragging_with_a_finger(chromium, tmp_path):
     phone = {"has_touch": True, "viewport": {"width": 380, "height": 500}}
     with opened(chromium, tmp_path, a_view(), **phone) as (tab, root):
         hand = root.locator(".dc-hand")
-        hand.evaluate("e => e.scrollIntoView({ block: 'center' })")  # well inside: focus at the very edge scrolls by a pixel
+        # well inside: focus at the very edge scrolls by a pixel
+        hand.evaluate("e => e.scrollIntoView({ block: 'center' })")
         triangle, scrolled = root.locator(".dc-edge").bounding_box(), tab.evaluate("scrollY")
         top = triangle["x"] + triangle["width"] / 2, triangle["y"] - 5
         drag_a_finger(tab, middle(hand), top)
