@@ -14,9 +14,10 @@ from dynconv.site.execute import NOTEBOOKS, WIDGET, execute
 LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
 BOOTSTRAP = """from importlib.util import find_spec
 
-if not find_spec("dynconv"):  # Colab, Kaggle: their torch, numpy and ipywidgets stay as they are
+# Colab, Kaggle: their torch, numpy and ipywidgets stay as they are; a folder that is only called dynconv has no origin
+if not getattr(find_spec("dynconv"), "origin", None):
     %pip install --quiet --no-deps git+{address}
-assert find_spec("dynconv"), "dynconv could not be installed (no network?): pip says above what it tried"
+assert getattr(find_spec("dynconv"), "origin", None), "dynconv could not be installed (no network?): see pip above"
 from dynconv.course import ready
 
 ready()"""

