@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from ..schedule import TemperatureSchedule
 from ..surgery import parameter_groups, temperatures
 from .checkpoint import load_checkpoint, save_checkpoint
+from .same_run import check_same_run
 
 __all__ = ["OPTIMIZERS", "fit"]
 
@@ -88,9 +90,9 @@ def fit(
         and what ``evaluate`` gave; with several processes only the main one evaluates.
 
     Raises:
-        ValueError: inputs and targets differ in number, a number is out of range, the optimizer is unknown, or the checkpoint
-            in ``folder`` belongs to a run with other settings or of another network; FloatingPointError: the loss is no
-            longer a finite number. What was kept is from before that.
+        ValueError: inputs and targets differ in number, a number is out of range, the optimizer is unknown, or ``last.pt`` in
+            ``folder`` is something else or belongs to a run with other settings or of another network (the model is then as
+            it was); FloatingPointError: the loss is no longer a finite number. What was kept is from before that.
     """
     if len(inputs) != len(targets) or not len(inputs):
         raise ValueError(f"inputs and targets must be equally many and not empty, got {len(inputs)} and {len(targets)}")
@@ -130,7 +132,8 @@ class _Run:
         self.model, self.settings, self.accelerator = model, settings, accelerator
         self.rank, self.world, self.is_main = 0, 1, True
         self.history: list[dict] = []
-        steps = settings["epochs"] * math.ceil(settings["images"] / settings["batch_size"])
+        self.steps_an_epoch = math.ceil(settings["images"] / settings["batch_size"])
+        steps = settings["epochs"] * self.steps_an_epoch
         groups = parameter_groups(model, settings["weight_decay"])
         self.trained = model
         if accelerator is not None:
@@ -224,18 +227,22 @@ class _Run:
         path = None if folder is None else Path(folder, "last.pt")
         if path is None or not path.exists():
             return
-        state = load_checkpoint(path)
-        for name, value in self.settings.items():
-            found = state.get("settings", {}).get(name)
-            if found != value:
-                raise ValueError(f"{path} belongs to a run with {name}={found}, not {value}: give another folder")
+        state, before = load_checkpoint(path), copy.deepcopy(self.state())
         try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:  # torch lists every name that is missing, too many, or of another size
-            raise ValueError(f"{path} belongs to a run of another network: give another folder") from error
+            check_same_run(state, before, self.steps_an_epoch)
+            self.load(state)
+        except Exception as error:
+            self.load(before)  # torch takes over what it can before it complains
+            reason = error if isinstance(error, ValueError) else f"is not the checkpoint of a run ({error!r})"
+            raise ValueError(f"{path} {reason}: give another folder") from error
+
+    def load(self, state: dict) -> None:
+        """Take over what :meth:`state` gave."""
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for schedule, values in zip(self.schedules, state["schedules"], strict=True):
             schedule.load_state_dict(values)
-        if "scaler" in state:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        scaler = getattr(self.accelerator, "scaler", None)
+        if scaler is not None and "scaler" in state:
+            scaler.load_state_dict(state["scaler"])
         self.history = state["history"]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dynconv import DynamicConv2d, StaticMixConv2d
-from dynconv.train import attention_by_class, fit, load_checkpoint
+from dynconv.train import attention_by_class, fit, load_checkpoint, save_checkpoint
 
 
 def test_fit_learns_and_repeats_itself():
@@ -97,6 +97,86 @@ def test_a_folder_of_another_network_is_refused(tmp_path):
     list(fit(a_net(), x, y, epochs=1, folder=tmp_path, progress=False))
     with pytest.raises(ValueError, match=r"last.pt belongs to a run of another network: give another folder"):
         list(fit(nn.Conv2d(1, 1, 3), x, y, epochs=1, folder=tmp_path, progress=False))
+
+
+def places(value, path=()):
+    """Every path of keys into nested dicts and lists, but not into the optimiser's own memory."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, entry in inside:
+        if (*path, key) != ("optimizer", "state"):
+            yield (*path, key)
+            yield from places(entry, (*path, key))
+
+
+def changed(state, path, new):
+    """A copy of `state` with another value there, or with none."""
+    state = at = copy.deepcopy(state)
+    for key in path[:-1]:
+        at = at[key]
+    if new == "nothing":
+        del at[path[-1]]
+    else:
+        at[path[-1]] = new
+    return state
+
+
+def a_stopped_run(folder, **options):
+    x, y = a_problem()
+    options |= {"epochs": 4, "batch_size": 16, "anneal": (30, 1, 0.5), "progress": False}
+    options |= {"evaluate": lambda m: {"test_loss": nn.functional.mse_loss(m(x), y).item()}}
+    for record in fit(a_net(), x, y, folder=folder, **options):
+        if record["epoch"] == 1:
+            break
+    return load_checkpoint(folder / "last.pt"), lambda net: fit(net, x, y, folder=folder, **options)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s["model"], r"'model' must be a dict, got None; it holds '0.weight'"),
+        (lambda s: torch.ones(2), r"is not the checkpoint of a run but a Tensor"),
+        (
+            lambda s: {"model": s["model"], "record": {}},
+            r"'optimizer' must be a dict, got None; it holds 'model', 'record'",
+        ),
+        (lambda s: s | {"schedules": []}, r"\['schedules'\] must have 2 entries, got 0"),
+        (lambda s: s | {"history": s["history"][:1]}, r"after 0 epochs its schedules are at steps \[3, 3\]"),
+        (lambda s: s | {"history": ["a", "b"]}, r"is not the checkpoint of a run \(AttributeError"),
+        (lambda s: changed(s, ("history", 1, "test_loss"), "low"), r"test_loss must be a number, got 'low'"),
+        (
+            lambda s: changed(s, ("model", "4.weight"), torch.ones(3)),
+            r"\['4.weight'\] must be \(1, 4, 1, 1\), got \(3,\)",
+        ),
+        (lambda s: changed(s, ("optimizer", "param_groups", 0, "lr"), "x"), r"\[0\]\['lr'\] must be a float, got 'x'"),
+        (lambda s: changed(s, ("optimizer", "state"), 3), r"\['state'\] must be a dict, got 3"),
+    ],
+)
+def test_what_is_well_formed_but_no_run_is_refused_and_nothing_is_loaded(tmp_path, change, message):
+    state, go_on = a_stopped_run(tmp_path)
+    save_checkpoint(tmp_path / "last.pt", change(state))
+    net = a_net()
+    with pytest.raises(ValueError, match=rf"last\.pt .*{message}.*: give another folder"):
+        next(go_on(net))
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), a_net().state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_changed_checkpoint_is_refused_whole_or_gone_on_from(tmp_path, optimizer):
+    """Every entry replaced by every kind of value, one by one; what torch keeps in its optimiser's memory is its own."""
+    state, go_on = a_stopped_run(tmp_path, optimizer=optimizer)
+    fresh, outcomes = a_net().state_dict(), {"refused": 0, "read": 0}
+    for path in places(state):
+        for new in ("nothing", None, "x", -1, 2.5, [], {}, torch.zeros(7)):
+            save_checkpoint(tmp_path / "last.pt", changed(state, path, new))
+            net, said = a_net(), None
+            try:
+                next(go_on(net))
+            except ValueError as error:
+                said = str(error)
+            outcomes["refused" if said else "read"] += 1
+            assert not said or str(tmp_path / "last.pt") in said
+            assert not said or all(torch.equal(value, fresh[name]) for name, value in net.state_dict().items()), path
+    assert min(outcomes.values()) > 100, outcomes
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_kept(tmp_path):
