@@ -125,7 +125,7 @@ def colab(args, rest):
 
 
 def oldest(args, rest):
-    """Run the tests on the oldest versions that pyproject.toml admits (asks the package index; about 6 GB)."""
+    """Run the tests on the oldest versions that pyproject.toml admits (asks the package index; about 7 GB)."""
     set_up(["test"], args.cpu)
     return call([PYTHON, ROOT / "tests" / "oldest.py", *rest])
 
