@@ -45,7 +45,9 @@ def main(argv=None):
         ("pictures", pictures),
         ("links", links),
     ):
-        sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
+        words = {"help": function.__doc__.splitlines()[0], "description": function.__doc__}
+        # --help after these two is the tool's, which has more to say
+        sub = commands.add_parser(name, **words, add_help=function not in (evidence, bench))
         sub.add_argument("--cpu", action="store_true", help="install the small CPU-only torch where there is one")
         sub.set_defaults(function=function)
         if name == "lab":

@@ -27,6 +27,18 @@ def run(*command, **options):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8", **options)
 
 
+def asked(monkeypatch, *arguments):
+    """The command that run.py would call once everything is set up."""
+    spec = importlib.util.spec_from_file_location("run_py", ROOT / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    said = []
+    monkeypatch.setattr(module, "set_up", lambda *_: None)
+    monkeypatch.setattr(module, "call", said.extend)
+    module.main(list(arguments))
+    return [str(word) for word in said]
+
+
 def test_conda_brings_python_and_pip_and_pip_brings_the_checkout(project):
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
@@ -81,10 +93,18 @@ def test_run_alone_lists_its_commands():
         "bench",
         "bench-views",
         "colab",
+        "oldest",
         "pictures",
         "links",
     ):
         assert re.search(rf"^\s+{command}\s", shown, re.MULTILINE), shown
+
+
+@pytest.mark.parametrize("tool", ["evidence", "bench"])
+def test_help_after_a_tool_is_the_tools(monkeypatch, tool):
+    command = asked(monkeypatch, tool, "--help")[1:]
+    assert command == ["-m", f"dynconv.{tool}", "--help"]
+    assert re.match(rf"usage: .*dynconv\.{tool} \[-h\]", run(sys.executable, *command).stdout)
 
 
 def test_run_refuses_what_it_does_not_know():
@@ -121,14 +141,8 @@ def test_the_address_stands_in_one_place_and_is_stamped_from_there(project, tmp_
 
 def test_the_lab_listens_on_this_machine_only_and_asks_for_its_key(monkeypatch):
     """The command of `run.py lab` for real, without the set-up."""
-    spec = importlib.util.spec_from_file_location("run_py", ROOT / "run.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    said = []
-    monkeypatch.setattr(module, "set_up", lambda *_: None)
-    monkeypatch.setattr(module, "call", said.extend)
-    module.main(["lab", "05", "--no-browser", "--port", str(free_port())])
-    command = [sys.executable, *map(str, said[1:])]
+    said = asked(monkeypatch, "lab", "05", "--no-browser", "--port", str(free_port()))
+    command = [sys.executable, *said[1:]]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, encoding="utf-8") as server:
         try:
             address = next(found[0] for line in server.stderr if (found := re.search(r"http://\S+token=\w+", line)))
