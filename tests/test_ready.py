@@ -93,6 +93,12 @@ def test_a_version_that_does_not_work_is_named(monkeypatch):
         ready()
 
 
+def test_the_running_kernel_is_good_enough(capsys, monkeypatch):
+    monkeypatch.setattr(module, "_needed", lambda: [Requirement("ipykernel>=99")])
+    ready()
+    assert "data files are as shipped" in capsys.readouterr().out
+
+
 def test_what_is_missing_is_installed_and_everything_else_held(capsys, monkeypatch):
     asked, there = [], set()
 

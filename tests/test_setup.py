@@ -19,6 +19,7 @@ import pytest
 import yaml
 from hatchling.build import build_wheel
 from lab import free_port
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -53,6 +54,16 @@ def test_dependencies_are_ranges_that_colab_can_meet(project):
     assert "ipywidgets>=7.7.1,<9" in required
     assert "anywidget>=0.9.21" in required
     assert not [r for r in required if "==" in r]
+
+
+def test_no_kernel_that_loses_messages(project):
+    """ipykernel 7.0 to 7.3 forget to say that a cell has ended, one of some hundred: the next one then waits for ever."""
+    (kernel,) = [Requirement(r) for r in project["project"]["dependencies"] if r.startswith("ipykernel")]
+    assert list(kernel.specifier.filter(("6.17.1", "6.31.0", "7.0.1", "7.1.0", "7.2.0", "7.3.0", "7.4.0"))) == [
+        "6.17.1",  # Colab's
+        "6.31.0",
+        "7.4.0",
+    ]
 
 
 def test_everything_imported_is_declared(project):

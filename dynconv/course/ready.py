@@ -18,7 +18,7 @@ from ..data import shipped
 
 __all__ = ["ready"]
 
-SERVER_SIDE = {"jupyterlab"}  # a notebook that runs has its server already, and Colab's is not JupyterLab
+THERE = {"jupyterlab", "ipykernel"}  # a notebook that runs has its server and its kernel; Colab's is not JupyterLab
 UPDATE = (
     "make a new environment for it (python run.py lab in a copy of the repository), or update it and restart the kernel"
 )
@@ -42,11 +42,14 @@ def ready() -> None:
         OSError: a data file is missing or damaged, and how to restore it.
     """
     needed = _needed()
-    missing = [r for r in needed if not _found(r.name) and r.name not in SERVER_SIDE]
+    missing = [r for r in needed if not _found(r.name) and r.name not in THERE]
     if missing:
         _install(missing)
     for requirement in needed:
-        _check_version(requirement)
+        if (
+            requirement.name != "ipykernel"
+        ):  # the kernel that speaks here cannot be another; a new environment gets a good one
+            _check_version(requirement)
     widgets = _allow_widgets()
     files = [f"{folder}{name}" for folder in ("", "recordings/") for name in shipped.checksums(folder.rstrip("/"))]
     for name in files:
