@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from .. import native
+
 __all__ = ["interleaved", "peak_memory"]
 
 
@@ -63,8 +65,9 @@ def peak_memory(function: Callable[[], object], device: str = "cpu") -> float | 
         before = torch.cuda.memory_allocated()
         function()
         return torch.cuda.max_memory_allocated() - before
+    native.release()  # what is free goes back first
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is free goes back first
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return None

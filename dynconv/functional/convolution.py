@@ -194,7 +194,8 @@ def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = (), dilatio
     positions = x.shape[2:].numel() // math.prod(stride)  # of the output
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     small = positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if learns else 1)
-    tiles = weight.shape[3:] == (3, 3) and all(step == 1 for step in (*stride, *dilation))  # four outputs for 16 products
+    one = all(step == 1 for step in (*stride, *dilation))
+    tiles = one and weight.shape[3:] == (3, 3)  # four outputs for 16 products, not 36
     many = min(weight.shape[1:3]) >= NATIVE_CHANNELS
     if (small or tiles) and many and fits(x, weight) and native.fits(x, weight):
         return "native"

@@ -103,15 +103,15 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
     const Int most = MOST * WIDE, kernel = steps * most + LANES, dots_size = up(pieces * s.K * LANES, 16);
     const Int room = taps * WIDE + LANES, now = FEW * most + 2 * s.K * kernel + 2 * room;
     const Int own = up(winograd ? std::max({last_x, last_grad, now}) : now, 16), common = up(some * (seen_x + seen_grad), 16);
-    const Memory memory = allocate(common + threads * (own + dots_size));
-    if (!memory) return 1;
+    const Memory memory(common + threads * (own + dots_size));
+    if (!memory.get()) return 1;
     float *pixels = memory.get(), *gradients = pixels + some * seen_x;
     const float *x_end = x + s.B * s.C * s.H * s.W, *grad_end = grad + s.B * s.O * s.oh * s.ow;
     const float* kernels_end = kernels + s.K * s.O * s.C * taps;
     if (grad_pi) std::memset(grad_pi, 0, s.B * s.K * 4);
 #pragma omp parallel num_threads(threads)
     {
-        float *dots = memory.get() + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
+        float *dots = pixels + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
         float *tile = last, *stack = tile + FEW * most, *change = stack + s.K * kernel;  // tile: (piece, R, width) of one step
         float *taps_now = change + s.K * kernel, *line = taps_now + room;
         std::memset(dots, 0, dots_size * 4);

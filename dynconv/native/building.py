@@ -57,6 +57,7 @@ def library() -> ctypes.CDLL | None:
         return None
     pointer = ctypes.c_void_p
     loaded.dynconv_forward.argtypes = [*[pointer] * 5, ctypes.c_int]
+    loaded.dynconv_release.restype = None
     loaded.dynconv_backward.argtypes = [*[pointer] * 7, ctypes.c_int]
     return loaded
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .building import library
 
-__all__ = ["backward", "fits", "forward"]
+__all__ = ["backward", "fits", "forward", "release"]
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
@@ -47,6 +47,13 @@ def backward(
         grad_weight = attention.reshape(-1, 1, 1, 1, 1) * change if needed[1] else None
         return grad_x, grad_weight, (weight.flatten(1) @ change.flatten())[None] if needed[2] else None
     return grad_x, *_grad_kernels(x, weight, attention, grad, stride, padding, dilation, needed[1:])
+
+
+def release() -> None:
+    """Give back the memory, at most 64 MB, that this thread keeps from one call for the next."""
+    loaded = library()
+    if loaded is not None:
+        loaded.dynconv_release()
 
 
 def _grad_kernels(x, weight, attention, grad, stride, padding, dilation, needed):

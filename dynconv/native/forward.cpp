@@ -153,18 +153,20 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
     if (s.kh * s.kw * s.sh * s.sw == 1 && s.ph + s.pw == 0 && s.H * s.W <= LINE)  // each pixel by itself: they may be one line
         s.W = s.ow = s.H * s.W, s.H = s.oh = 1;
     const Int numbers = s.O * s.C * s.kh * s.kw;
-    const float one = 1;
-    Memory whole;
-    if (s.B == 1 && s.K > 1) {
-        if (!(whole = allocate(numbers))) return 1;
-        mix_all(kernels, pi, s.K, numbers, whole.get(), threads);
-        kernels = whole.get(), pi = &one, s.K = 1;
-    }
-    const float *x_end = x + s.B * s.C * s.H * s.W, *kernels_end = kernels + s.K * numbers;
+    const Int K = s.K;
+    const bool single = s.B == 1 && K > 1;
+    if (single) s.K = 1;
     const Plan p(s, threads);
     const Picture picture(s.C, s.H, s.W, s.ph, s.pw, p.across);
-    const Memory memory = allocate(p.common + threads * p.own);
-    if (!memory) return 1;
+    const Memory memory(p.common + threads * p.own + (single ? numbers : 0));
+    if (!memory.get()) return 1;
+    const float one = 1;
+    if (single) {
+        float* whole = memory.get() + p.common + threads * p.own;
+        mix_all(kernels, pi, K, numbers, whole, threads);
+        kernels = whole, pi = &one;
+    }
+    const float *x_end = x + s.B * s.C * s.H * s.W, *kernels_end = kernels + s.K * numbers;
     std::vector<Int> offsets(p.segments, 0);  // of what a segment sees
     if (!p.winograd)
         for (Int t = 0; t < p.taps; t++) offsets[t] = (t / s.kw * s.dh * p.across + t % s.kw * s.dw) * p.row;
@@ -222,9 +224,10 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
         }
     };
 
+    float* common = memory.get();
 #pragma omp parallel num_threads(threads)
     {
-        float* mixed = memory.get() + p.common + omp_get_thread_num() * p.own;  // then the sums and the outputs
+        float* mixed = common + p.common + omp_get_thread_num() * p.own;  // then the sums and the outputs
         float *scratch = mixed + p.few * (p.mixed + p.sums) + p.flat, *last = scratch + p.scratch;
         float* rest = last + p.last;  // what is seen of the images, or the panel that is packed
         const auto group_of = [&](Int part, Int* b0, Int* images, Int* y0, Int* y1) {
@@ -237,28 +240,30 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
 #pragma omp for collapse(2)
             for (Int k = 0; k < s.K; k++)
                 for (Int panel = 0; panel < p.panels; panel++)
-                    pack(kernels + k * numbers, kernels_end, panel, scratch, memory.get() + (k * p.panels + panel) * p.panel, s, p);
+                    pack(kernels + k * numbers, kernels_end, panel, scratch, common + (k * p.panels + panel) * p.panel, s, p);
 #pragma omp for schedule(dynamic)
             for (Int part = 0; part < p.groups * p.cuts; part++) {
                 group_of(part, &b0, &images, &y0, &y1);
                 for (Int b = 0; b < images; b++) look(b0 + b, y0, y1, last, rest + b * p.seen);
                 for (Int panel = 0; panel < p.panels; panel++)
-                    compute(b0, images, y0, y1, panel, memory.get() + panel * p.panel, p.panels * p.panel, rest, mixed);
+                    compute(b0, images, y0, y1, panel, common + panel * p.panel, p.panels * p.panel, rest, mixed);
             }
         } else
             for (Int part = 0; part < p.groups * p.cuts; part++) {
                 group_of(part, &b0, &images, &y0, &y1);
 #pragma omp for
-                for (Int b = 0; b < images; b++) look(b0 + b, y0, y1, last, memory.get() + b * p.seen);
+                for (Int b = 0; b < images; b++) look(b0 + b, y0, y1, last, common + b * p.seen);
 #pragma omp for schedule(dynamic)
                 for (Int panel = 0; panel < p.panels; panel++) {
                     for (Int k = 0; k < s.K; k++)
                         pack(kernels + k * numbers, kernels_end, panel, scratch, rest + k * p.panel, s, p);
                     for (Int b = 0; b < images; b += p.few)
-                        compute(b0 + b, std::min(p.few, images - b), y0, y1, panel, rest, p.panel, memory.get() + b * p.seen,
+                        compute(b0 + b, std::min(p.few, images - b), y0, y1, panel, rest, p.panel, common + b * p.seen,
                                 mixed);
                 }
             }
     }
     return 0;
 }
+
+extern "C" void dynconv_release() { Memory::release(); }

@@ -80,7 +80,24 @@ static void transpose(const float* from, Int across, Int rows, Int columns, cons
         }
 }
 
-// Memory for so many numbers, or null; its first one begins a line of the cache
-struct Free { void operator()(float* memory) const { std::free(memory); } };
-typedef std::unique_ptr<float, Free> Memory;
-static inline Memory allocate(Int numbers) { return Memory(static_cast<float*>(std::aligned_alloc(64, up(numbers, 16) * 4))); }
+// Memory for so many numbers, or null; its first one begins a line of the cache. Memory that is new to a process costs it more than
+// the arithmetic on it, so a thread keeps its last, if it is not much.
+class Memory {
+    struct Free { void operator()(float* memory) const { std::free(memory); } };
+    static constexpr Int MUCH = 1 << 24;  // numbers: 64 MB
+    static inline thread_local std::unique_ptr<float, Free> kept;
+    static inline thread_local Int size = 0;
+
+  public:
+    explicit Memory(Int numbers) {
+        if (numbers <= size) return;
+        release();
+        kept.reset(static_cast<float*>(std::aligned_alloc(64, up(numbers, 16) * 4)));
+        if (kept) size = numbers;
+    }
+    ~Memory() {
+        if (size > MUCH) release();
+    }
+    float* get() const { return kept.get(); }
+    static void release() { kept.reset(), size = 0; }
+};

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -118,6 +119,22 @@ def test_any_number_of_threads(threads):
     finally:
         torch.set_num_threads(before)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-5)
+
+
+def test_the_memory_it_keeps_changes_nothing_and_goes_back():
+    def resident():
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+    small, large = ((torch.randn(2, 16, n, n), torch.randn(3, 16, 16, 3, 3), torch.rand(2, 3)) for n in (6, 256))
+    native.release()
+    expected = dynamic_conv(*small, padding=1, method="native")
+    dynamic_conv(*large, padding=1, method="native")
+    torch.testing.assert_close(dynamic_conv(*small, padding=1, method="native"), expected, rtol=0, atol=0)
+    before = resident()
+    native.release()
+    assert resident() < before - 1_000_000
+    torch.testing.assert_close(dynamic_conv(*small, padding=1, method="native"), expected, rtol=0, atol=0)
 
 
 def test_any_memory_layout_and_a_gradient_that_is_expanded():
