@@ -77,15 +77,19 @@ static void compare(const float* tiles, Int length, const float* kernels, Int ap
     }
 }
 
+// Some channels of the outputs, in one thread: the K kernels' part of one panel, its gradient, and that of each piece, (piece, R, width)
+struct Block { Int first, R, length, apart; float *tile, *stack, *change; };
+
 // Either of grad_kernels (K, O, C, kh, kw) and grad_pi (B, K) may be null.
 extern "C" int dynconv_backward(const float* x, const float* kernels, const float* pi, const float* grad, float* grad_kernels,
                                 float* grad_pi, const Int* sizes, int threads) {
     const Sizes s = *reinterpret_cast<const Sizes*>(sizes);
-    constexpr Int FEW = 8, ALONE = 1 << 18, TOGETHER = 1 << 22;  // pieces; numbers
+    constexpr Int FEW = 8, SOME = 3, ALONE = 1 << 18, TOGETHER = 1 << 22;  // pieces; blocks; numbers
     const bool winograd = has_tiles(s);
     const Int taps = s.kh * s.kw, steps = winograd ? 16 : taps, padded = up(s.C, LANES), panels = parts(padded, WIDE);
     Int blocks = parts(s.O, MOST);
     while (panels * blocks % threads && panels * blocks < 8 * threads && blocks < s.O) blocks++;  // work for all threads
+    const Int groups = parts(blocks, std::min(SOME, std::max<Int>(1, panels * blocks / (2 * threads))));  // see the same pixels
     const Int lines = winograd ? parts(s.oh, 2) : s.oh, units = winograd ? parts(s.ow, 2) : s.ow;
     const Int across = winograd ? 2 * units + 2 : s.W + 2 * s.pw;
     const Picture in(s.C, s.H, s.W, s.ph, s.pw, across), out(s.O, s.oh, s.ow, 0, 0, winograd ? 2 * units : s.ow);
@@ -97,79 +101,98 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
     const Int last_x = high(rows) * across * in.row, last_grad = outputs(rows) * out.across * out.row;
     const Int seen_x = winograd ? 16 * rows * units * in.row : last_x;
     const Int seen_grad = winograd ? 16 * rows * units * out.row : last_grad;
-    const Int some = std::min(pieces, std::max<Int>(1, TOGETHER / (seen_x + seen_grad)));  // pieces at a time
+    const Int together = up(std::min(pieces, std::max<Int>(1, TOGETHER / (seen_x + seen_grad))), FEW);  // pieces at a time
+    // steps of some pieces lie together, for they are read together: where a piece's first lies, and how far its next
+    const auto begin = [&](Int p, Int seen) { return winograd ? p / FEW * FEW * seen + p % FEW * (seen / 16) : p * seen; };
+    const Int next_x = FEW * (seen_x / 16), next_grad = FEW * (seen_grad / 16);
     std::vector<float> weights(pieces * s.K);
     for (Int j = 0; j < pieces * s.K; j++) weights[j] = pi[j / s.K / cuts * s.K + j % s.K];
     const Int most = MOST * WIDE, kernel = steps * most + LANES, dots_size = up(pieces * s.K * LANES, 16);
-    const Int room = taps * WIDE + LANES, now = FEW * most + 2 * s.K * kernel + 2 * room;
-    const Int own = up(winograd ? std::max({last_x, last_grad, now}) : now, 16), common = up(some * (seen_x + seen_grad), 16);
+    const Int room = taps * WIDE + LANES, now = SOME * (FEW * most + 2 * s.K * kernel) + 2 * room;
+    const Int own = up(winograd ? std::max({last_x, last_grad, now}) : now, 16), common = up(together * (seen_x + seen_grad), 16);
     const Memory memory(common + threads * (own + dots_size));
     if (!memory.get()) return 1;
-    float *pixels = memory.get(), *gradients = pixels + some * seen_x;
+    float *pixels = memory.get(), *gradients = pixels + together * seen_x;
     const float *x_end = x + s.B * s.C * s.H * s.W, *grad_end = grad + s.B * s.O * s.oh * s.ow;
     const float* kernels_end = kernels + s.K * s.O * s.C * taps;
     if (grad_pi) std::memset(grad_pi, 0, s.B * s.K * 4);
 #pragma omp parallel num_threads(threads)
     {
         float *dots = pixels + common + omp_get_thread_num() * (own + dots_size), *last = dots + dots_size;
-        float *tile = last, *stack = tile + FEW * most, *change = stack + s.K * kernel;  // tile: (piece, R, width) of one step
-        float *taps_now = change + s.K * kernel, *line = taps_now + room;
+        float *taps_now = last + SOME * (FEW * most + 2 * s.K * kernel), *line = taps_now + room;
         std::memset(dots, 0, dots_size * 4);
-        for (Int start = 0; start < pieces; start += some) {
-            const Int stop = std::min(pieces, start + some);
+        for (Int start = 0; start < pieces; start += together) {
+            const Int stop = std::min(pieces, start + together);
 #pragma omp for
             for (Int piece = start; piece < stop; piece++) {
                 const Int b = piece / cuts, y0 = piece % cuts * lines / cuts, here = (piece % cuts + 1) * lines / cuts - y0;
-                float *to_x = pixels + (piece - start) * seen_x, *to_grad = gradients + (piece - start) * seen_grad;
+                float *to_x = pixels + begin(piece - start, seen_x), *to_grad = gradients + begin(piece - start, seen_grad);
                 channels_last(x + b * s.C * s.H * s.W, x_end, winograd ? 2 * y0 : y0 * s.sh, high(here), winograd ? last : to_x, in);
-                if (winograd) tiles(last, to_x, here, units, in, transform_input);
+                if (winograd) tiles(last, to_x, next_x, here, units, in, transform_input);
                 channels_last(grad + b * s.O * s.oh * s.ow, grad_end, outputs(y0), outputs(here), winograd ? last : to_grad, out);
-                if (winograd) tiles(last, to_grad, here, units, out, transform_gradient);
+                if (winograd) tiles(last, to_grad, next_grad, here, units, out, transform_gradient);
             }
 #pragma omp for collapse(2) schedule(dynamic)
             for (Int panel = 0; panel < panels; panel++)
-                for (Int i = 0; i < blocks; i++) {
-                    const Int first = i * s.O / blocks, R = (i + 1) * s.O / blocks - first;
+                for (Int group = 0; group < groups; group++) {
+                    const Int from = group * blocks / groups, to = (group + 1) * blocks / groups;
                     const Int width = std::min<Int>(WIDE, padded - panel * WIDE), real = std::min(width, s.C - panel * WIDE);
-                    const Int length = R * width, apart = steps * length + LANES;
-                    const auto run = pick(width / LANES, R, std::make_integer_sequence<int, MOST>());
-                    const auto place = [&](Int k, Int r) { return ((k * s.O + first + r) * s.C + panel * WIDE) * taps; };
-                    std::memset(change, 0, s.K * apart * 4);
-                    for (Int k = 0; grad_pi && k < s.K; k++)
-                        for (Int r = 0; r < R; r++) {
-                            float* to = stack + k * apart + r * width;
-                            transpose(kernels + place(k, r), taps, real, taps, kernels_end, winograd ? taps_now : to,
-                                      winograd ? width : length, width, nullptr);
-                            for (Int m = 0; winograd && m < width; m += LANES)
-                                transform_kernel(taps_now + m, width, to + m, length);
-                        }
+                    std::vector<Block> some;
+                    for (Int i = from; i < to; i++) {
+                        const Int first = i * s.O / blocks, R = (i + 1) * s.O / blocks - first;
+                        float *tile = last + (i - from) * (FEW * most + 2 * s.K * kernel), *stack = tile + FEW * most;
+                        some.push_back({first, R, R * width, steps * R * width + LANES, tile, stack, stack + s.K * kernel});
+                    }
+                    const auto place = [&](const Block& block, Int k, Int r) {
+                        return ((k * s.O + block.first + r) * s.C + panel * WIDE) * taps;
+                    };
+                    for (const Block& block : some) {
+                        std::memset(block.change, 0, s.K * block.apart * 4);
+                        for (Int k = 0; grad_pi && k < s.K; k++)
+                            for (Int r = 0; r < block.R; r++) {
+                                float* to = block.stack + k * block.apart + r * width;
+                                transpose(kernels + place(block, k, r), taps, real, taps, kernels_end, winograd ? taps_now : to,
+                                          winograd ? width : block.length, width, nullptr);
+                                for (Int m = 0; winograd && m < width; m += LANES)
+                                    transform_kernel(taps_now + m, width, to + m, block.length);
+                            }
+                    }
                     for (Int p0 = start; p0 < stop; p0 += FEW)
                         for (Int f = 0; f < steps; f++) {
                             const Int few = std::min(FEW, stop - p0);
                             for (Int p = 0; p < few; p++) {
-                                const float* seen = pixels + (p0 - start + p) * seen_x + panel * WIDE;
-                                const float* g = gradients + (p0 - start + p) * seen_grad + first;
+                                const float* seen = pixels + begin(p0 - start + p, seen_x) + panel * WIDE;
+                                const float* g = gradients + begin(p0 - start + p, seen_grad);
                                 const Int cut = (p0 + p) % cuts, here = (cut + 1) * lines / cuts - cut * lines / cuts;
-                                if (winograd)
-                                    run(seen + f * here * units * in.row, 0, in.row, g + f * here * units * out.row, out.row, 1,
-                                        here * units, tile + p * length);
-                                else
-                                    run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row,
-                                        s.sw * in.row, g, out.row, here, s.ow, tile + p * length);
+                                for (const Block& block : some) {
+                                    const auto run = pick(width / LANES, block.R, std::make_integer_sequence<int, MOST>());
+                                    float* tile = block.tile + p * block.length;
+                                    if (winograd)
+                                        run(seen + f * next_x, 0, in.row, g + f * next_grad + block.first, out.row, 1, here * units, tile);
+                                    else
+                                        run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row,
+                                            s.sw * in.row, g + block.first, out.row, here, s.ow, tile);
+                                }
                             }
-                            if (grad_kernels) gather(tile, length, weights.data() + p0 * s.K, s.K, change + f * length, apart, few);
-                            if (grad_pi) compare(tile, length, stack + f * length, apart, dots + p0 * s.K * LANES, s.K, few);
+                            for (const Block& block : some) {
+                                const Int at = f * block.length;
+                                if (grad_kernels)
+                                    gather(block.tile, block.length, weights.data() + p0 * s.K, s.K, block.change + at, block.apart, few);
+                                if (grad_pi)
+                                    compare(block.tile, block.length, block.stack + at, block.apart, dots + p0 * s.K * LANES, s.K, few);
+                            }
                         }
-                    for (Int k = 0; grad_kernels && k < s.K; k++)
-                        for (Int r = 0; r < R; r++) {
-                            const float* from = change + k * apart + r * width;
-                            for (Int m = 0; winograd && m < width; m += LANES)
-                                transform_back(from + m, length, taps_now + m, width);
-                            float* to = start ? line : grad_kernels + place(k, r);
-                            transpose(winograd ? taps_now : from, winograd ? width : length, taps, real, change + s.K * kernel + room,
-                                      to, taps, taps, to + real * taps);
-                            for (Int j = 0; start && j < real * taps; j++) grad_kernels[place(k, r) + j] += line[j];
-                        }
+                    for (const Block& block : some)
+                        for (Int k = 0; grad_kernels && k < s.K; k++)
+                            for (Int r = 0; r < block.R; r++) {
+                                const float* from = block.change + k * block.apart + r * width;
+                                for (Int m = 0; winograd && m < width; m += LANES)
+                                    transform_back(from + m, block.length, taps_now + m, width);
+                                float* to = start ? line : grad_kernels + place(block, k, r);
+                                transpose(winograd ? taps_now : from, winograd ? width : block.length, taps, real, line + room, to, taps,
+                                          taps, to + real * taps);
+                                for (Int j = 0; start && j < real * taps; j++) grad_kernels[place(block, k, r) + j] += line[j];
+                            }
                 }
         }
         if (grad_pi)

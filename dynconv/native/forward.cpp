@@ -174,7 +174,7 @@ extern "C" int dynconv_forward(const float* x, const float* kernels, const float
     // what the kernels see of an image
     const auto look = [&](Int b, Int y0, Int y1, float* last, float* seen) {
         channels_last(x + b * s.C * s.H * s.W, x_end, p.top(y0, s), p.high(y1 - y0, s), p.winograd ? last : seen, picture);
-        if (p.winograd) tiles(last, seen, y1 - y0, p.units, picture, transform_input);
+        if (p.winograd) tiles(last, seen, (y1 - y0) * p.units * p.row, y1 - y0, p.units, picture, transform_input);
     };
     // the sums of one image, for a slice of its mixed kernel that begins at channel c0: step f
     const auto sum = [&](const float* mixed, const float* seen, float* sums, Int lines, Int c0, Int here, Int f, Int width) {

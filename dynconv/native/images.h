@@ -34,12 +34,11 @@ static inline void channels_last(const float* image, const float* end, Int top, 
         }
 }
 
-// (16, tile, row): what a transform makes of the pixels of every 2 x 2 outputs, `units` of them in a line
+// 16 x (tile, row), `apart`: what a transform makes of the pixels of every 2 x 2 outputs, `units` of them in a line
 template <class Transform>
-static inline void tiles(const float* last, float* to, Int lines, Int units, const Picture& s, Transform transform) {
-    const Int all = lines * units;
-    for (Int t = 0; t < all; t++)
+static inline void tiles(const float* last, float* to, Int apart, Int lines, Int units, const Picture& s, Transform transform) {
+    for (Int t = 0; t < lines * units; t++)
         for (Int c = 0; c < s.C; c += LANES)
             transform(last + (t / units * 2 * s.across + t % units * 2) * s.row + c, s.across * s.row, s.row, to + t * s.row + c,
-                      all * s.row);
+                      apart);
 }
