@@ -83,11 +83,14 @@ def test_its_speed_is_the_measured_one():
     columns |= {"timm's CondConv2d": "timm", "K convolutions, then mix": "outputs"}
     said = README[README.index("**What does it cost?**") :]
     asked = [columns[cell.strip()] for cell in said[said.index("\n| | ") :].splitlines()[1].strip("|").split("|")[1:]]
+    single = []
     for direction, *cells in _table("**What does it cost?**"):
         part = page[page.index(f"**{direction}**:") :]
         names = [cell.strip() for cell in part[part.index("\n| B × C") :].splitlines()[1].strip("|").split("|")]
         (means,) = [row for row in _table(f"**{direction}**:", page) if row[0] == "geometric mean"]
         assert cells == [means[names.index(name)] for name in asked]
+        single.append(means[names.index("one kernel, native")])
+    assert "by the same C++ takes {} and {}".format(*single) in README
     shapes = [row[2] for way in ("forward", "forward and backward") for row in _table(f"**{way}**:", page)]
     low, high = (f"{end(map(float, shapes)):.1f}" for end in (min, max))
     assert f"from {low} to {high}." in README
