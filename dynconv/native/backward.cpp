@@ -72,12 +72,13 @@ static void compare_some(const float* tiles, Int length, const float* kernels, I
 }
 static void compare(const float* tiles, Int length, const float* kernels, Int apart, float* dots, Int K, Int images) {
     for (Int k = 0; k < K; k += 4) {
-        const auto some = K - k >= 4 ? compare_some<4> : K - k == 3 ? compare_some<3> : K - k == 2 ? compare_some<2> : compare_some<1>;
+        const Int left = K - k;
+        const auto some = left >= 4 ? compare_some<4> : left == 3 ? compare_some<3> : left == 2 ? compare_some<2> : compare_some<1>;
         some(tiles, length, kernels + k * apart, apart, dots + k * LANES, K, images);
     }
 }
 
-// Some channels of the outputs, in one thread: the K kernels' part of one panel, its gradient, and that of each piece, (piece, R, width)
+// Some channels of the outputs, in one thread: the K kernels' part of one panel, its gradient, and each piece's: (piece, R, width)
 struct Block { Int first, R, length, apart; float *tile, *stack, *change; };
 
 // Either of grad_kernels (K, O, C, kh, kw) and grad_pi (B, K) may be null.
@@ -168,7 +169,8 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                                     const auto run = pick(width / LANES, block.R, std::make_integer_sequence<int, MOST>());
                                     float* tile = block.tile + p * block.length;
                                     if (winograd)
-                                        run(seen + f * next_x, 0, in.row, g + f * next_grad + block.first, out.row, 1, here * units, tile);
+                                        run(seen + f * next_x, 0, in.row, g + f * next_grad + block.first, out.row, 1,
+                                            here * units, tile);
                                     else
                                         run(seen + (f / s.kw * s.dh * across + f % s.kw * s.dw) * in.row, s.sh * across * in.row,
                                             s.sw * in.row, g + block.first, out.row, here, s.ow, tile);
@@ -177,9 +179,11 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                             for (const Block& block : some) {
                                 const Int at = f * block.length;
                                 if (grad_kernels)
-                                    gather(block.tile, block.length, weights.data() + p0 * s.K, s.K, block.change + at, block.apart, few);
+                                    gather(block.tile, block.length, weights.data() + p0 * s.K, s.K, block.change + at,
+                                           block.apart, few);
                                 if (grad_pi)
-                                    compare(block.tile, block.length, block.stack + at, block.apart, dots + p0 * s.K * LANES, s.K, few);
+                                    compare(block.tile, block.length, block.stack + at, block.apart, dots + p0 * s.K * LANES,
+                                            s.K, few);
                             }
                         }
                     for (const Block& block : some)
@@ -189,8 +193,8 @@ extern "C" int dynconv_backward(const float* x, const float* kernels, const floa
                                 for (Int m = 0; winograd && m < width; m += LANES)
                                     transform_back(from + m, block.length, taps_now + m, width);
                                 float* to = start ? line : grad_kernels + place(block, k, r);
-                                transpose(winograd ? taps_now : from, winograd ? width : block.length, taps, real, line + room, to, taps,
-                                          taps, to + real * taps);
+                                transpose(winograd ? taps_now : from, winograd ? width : block.length, taps, real, line + room, to,
+                                          taps, taps, to + real * taps);
                                 for (Int j = 0; start && j < real * taps; j++) grad_kernels[place(block, k, r) + j] += line[j];
                             }
                 }
