@@ -46,9 +46,8 @@ def ready() -> None:
     if missing:
         _install(missing)
     for requirement in needed:
-        if (
-            requirement.name != "ipykernel"
-        ):  # the kernel that speaks here cannot be another; a new environment gets a good one
+        # the kernel that speaks here cannot be another; a new environment gets a good one
+        if requirement.name != "ipykernel":
             _check_version(requirement)
     widgets = _allow_widgets()
     files = [f"{folder}{name}" for folder in ("", "recordings/") for name in shipped.checksums(folder.rstrip("/"))]

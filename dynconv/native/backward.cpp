@@ -24,10 +24,7 @@ static void correlate(const float* x, Int row, Int column, const float* g, Int s
                 for (int m = 0; m < M; m++) a[r][m] += v[m] * g[r];
         }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int m = 0; m < M; m++) store(tile + (r * M + m) * LANES, a[r][m]);
+    store(tile, a);
 }
 
 typedef void (*Correlate)(const float*, Int, Int, const float*, Int, Int, Int, float*);

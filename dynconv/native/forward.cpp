@@ -38,10 +38,7 @@ static void multiply(Int segments, const Int* offsets, Int depth, const float* w
             for (int r = 0; r < R; r += 3) rows[r / 3]++;
         }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int m = 0; m < M; m++) store(sums + (r * M + m) * LANES, a[r][m]);
+    store(sums, a);
 }
 
 typedef void (*Multiply)(Int, const Int*, Int, const float*, const float*, Int, float*, bool);
