@@ -35,19 +35,11 @@ def main(argv=None):
     for name, function in (
         ("lab", lab),
         ("test", test),
-        ("notebooks", notebooks),
         ("site", site),
-        ("evidence", evidence),
-        ("bench", bench),
-        ("bench-views", bench_views),
-        ("colab", colab),
-        ("oldest", oldest),
-        ("pictures", pictures),
         ("links", links),
     ):
         words = {"help": function.__doc__.splitlines()[0], "description": function.__doc__}
-        # --help after these two is the tool's, which has more to say
-        sub = commands.add_parser(name, **words, add_help=function not in (evidence, bench))
+        sub = commands.add_parser(name, **words)
         sub.add_argument("--cpu", action="store_true", help="install the small CPU-only torch where there is one")
         sub.set_defaults(function=function)
         if name == "lab":
@@ -71,7 +63,7 @@ def lab(args, rest):
     if not lessons:
         names = ", ".join(p.stem for p in sorted((ROOT / "notebooks").glob("*.ipynb")))
         sys.exit(f"No lesson starts with {args.lesson!r}. There are: {names}")
-    set_up([], args.cpu)
+    set_up(args.cpu)
     command = [PYTHON, "-m", "jupyterlab", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={args.port}"]
     command += [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url=/lab/tree/notebooks/{lessons[0].name}"]
     # nothing here needs the network: no news, no update check, no extension shop
@@ -85,57 +77,15 @@ def lab(args, rest):
 
 def test(args, rest):
     """Run every test: units, doctests, notebooks, browser."""
-    set_up(["test"], args.cpu)
+    set_up(args.cpu, "test")
     processes = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadscope", "--no-loadscope-reorder"]
     return call([PYTHON, "-m", "pytest", *processes, *rest])
 
 
-def notebooks(args, rest):
-    """Execute the lessons afresh and store their outputs (for authors)."""
-    set_up(["site"], args.cpu)
-    return call([PYTHON, "-m", "dynconv.site.execute", *rest])
-
-
 def site(args, rest):
     """Write every lesson as an HTML page whose instruments work with no kernel and no network."""
-    set_up(["site"], args.cpu)
-    return call([PYTHON, "-m", "dynconv.site", *rest])
-
-
-def evidence(args, rest):
-    """Repeat a row of the tables in experiments/, or all of them (--help after it says how)."""
-    set_up(["evidence"], args.cpu)
-    return call([PYTHON, "-m", "dynconv.evidence", *rest])
-
-
-def bench(args, rest):
-    """Time a dynamic convolution beside a static one on this machine (--help after it says how)."""
-    set_up([], args.cpu)
-    return call([PYTHON, "-m", "dynconv.bench", *rest])
-
-
-def bench_views(args, rest):
-    """Time the instruments in JupyterLab in a real browser, beside interact and matplotlib."""
-    set_up(["test"], args.cpu)
-    return call([PYTHON, ROOT / "tests" / "browser" / "bench_views.py", *rest])
-
-
-def colab(args, rest):
-    """Execute the lessons, first cell and all, in an environment with Colab's versions (asks the package index)."""
-    set_up(["test"], args.cpu)
-    return call([PYTHON, ROOT / "tests" / "standin.py", *rest])
-
-
-def oldest(args, rest):
-    """Run the tests on the oldest versions that pyproject.toml admits (asks the package index; about 7 GB)."""
-    set_up(["test"], args.cpu)
-    return call([PYTHON, ROOT / "tests" / "oldest.py", *rest])
-
-
-def pictures(args, rest):
-    """Take README's pictures from the lessons in a real browser (for authors)."""
-    set_up(["test"], args.cpu)
-    return call([PYTHON, ROOT / "tests" / "browser" / "pictures.py", *rest])
+    set_up(args.cpu, "site")
+    return call([PYTHON, "-m", "dynconv.lessons.site", *rest])
 
 
 def links(args, rest):
@@ -159,8 +109,9 @@ def links(args, rest):
     return 0
 
 
-def set_up(extras, cpu=False):
-    """Make .venv hold this checkout and `extras`; do nothing when it does already."""
+def set_up(cpu=False, *more):
+    """Make .venv hold this checkout, its lessons and `more` extras; do nothing when it does already."""
+    extras = {"lessons", *more}
     native = sorted(path for kind in ("cpp", "h") for path in (ROOT / "dynconv" / "native").glob(f"*.{kind}"))
     sources = {"pyproject": [ROOT / "pyproject.toml"], "native": native}
     wanted = {
@@ -169,7 +120,7 @@ def set_up(extras, cpu=False):
     wanted["root"] = str(ROOT)
     done = read_stamp()
     installed = done.pop("extras", [])
-    if done == wanted and set(extras) <= set(installed) and PYTHON.exists():
+    if done == wanted and extras <= set(installed) and PYTHON.exists():
         if cpu:
             say(f"--cpu: {VENV.name} is set up already; delete that folder first to change its torch.")
         return
@@ -184,9 +135,12 @@ def set_up(extras, cpu=False):
     STAMP.unlink(missing_ok=True)  # an interrupted set-up is repeated
     if cpu:
         install_cpu_torch()
-    extras = sorted({*extras, *(installed if done == wanted else [])})
-    target = "." + (f"[{','.join(extras)}]" if extras else "")
-    pip("Installing PyTorch, JupyterLab and the lessons" + " and the test tools" * ("test" in extras), "-e", target)
+    extras = sorted(extras | set(installed if done == wanted else ()))
+    pip(
+        "Installing PyTorch, JupyterLab and the lessons" + " and the test tools" * ("test" in extras),
+        "-e",
+        f".[{','.join(extras)}]",
+    )
     quiet_jupyterlab()
     say("Building the C++ part, where there is a compiler …")
     call([PYTHON, "-m", "dynconv.native"])  # says whether it could; without it everything works, some layers slower

@@ -59,7 +59,7 @@ def readme(sums, sizes):
         [
             "# Data",
             "",
-            "Real images, small enough to live here (and in the package, so that Colab has them too). `dynconv.data` loads",
+            "Real images, small enough to live here (and in the package, so that Colab has them too). `dynconv.lessons.data` loads",
             "them and compares their SHA-256 with `SHA256SUMS` first; check by hand with `sha256sum -c SHA256SUMS`.",
             "A damaged or missing file comes back with `git checkout -- data`, or from its source with",
             "`python data/make.py`, which also writes this page.",
@@ -71,7 +71,7 @@ def readme(sums, sizes):
             "## Recordings",
             "",
             "`recordings/` holds training runs of this project's own (MIT, like the code), epoch by epoch, for playing back:",
-            "`dynconv.data.recordings` loads them and compares their SHA-256 with `recordings/SHA256SUMS`. Each file says with",
+            "`dynconv.lessons.data.recordings` loads them and compares their SHA-256 with `recordings/SHA256SUMS`. Each file says with",
             "which command, seed and versions it was made. `python data/record.py` records anew.",
             "",
             "| file | shows |",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dynconv.evidence.recording import record_training
+from experiments.evidence.recording import record_training
 
 FOLDER = Path(__file__).resolve().parent / "recordings"
 

@@ -18,11 +18,11 @@ import pytest
 import torch
 from PIL import Image
 
-from dynconv.course import ready
-from dynconv.data import digits, recording, shipped, uploaded_image
-from dynconv.data.recordings import check_runs
-from dynconv.train.checkpoint import load_checkpoint, save_checkpoint
-from dynconv.train.config import read_config
+from dynconv.lessons.data import digits, recording, shipped, uploaded_image
+from dynconv.lessons.data.recordings import check_runs
+from dynconv.lessons.ready import ready
+from dynconv.lessons.train.checkpoint import load_checkpoint, save_checkpoint
+from dynconv.lessons.train.config import read_config
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MODES = ("RGB", "L", "P", "RGBA", "1")

@@ -20,7 +20,7 @@ __all__ = ["METHODS", "PADDING_MODES", "choose_method", "conv", "conv_per_image"
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
-# where one road overtakes another, measured: python run.py bench --all (NATIVE_IMAGES where gradients are wanted)
+# where one road overtakes another, measured: python -m experiments.bench --all (NATIVE_IMAGES where gradients are wanted)
 NATIVE_IMAGES, NATIVE_POSITIONS, NATIVE_CHANNELS, FEW_CHANNELS, MANY_WEIGHTS = 4, 256, 16, 4, 4096
 
 

@@ -4,8 +4,8 @@
 """
 
 from .fit import best_convolution
-from .intervene import MODES, intervene
-from .record import Record, Recording, record
-from .verdict import Verdict, verdict
+from .intervention import MODES, intervene
+from .recording import Record, Recording, record
+from .verdicts import Verdict, verdict
 
 __all__ = ["MODES", "Record", "Recording", "Verdict", "best_convolution", "intervene", "record", "verdict"]

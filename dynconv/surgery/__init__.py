@@ -1,7 +1,7 @@
 """Operations on whole models: make convolutions dynamic, fold what is static, set the temperature, sort parameters."""
 
-from .convert import convert, from_conv
-from .fold import fold
+from .conversion import convert, from_conv
+from .folding import fold
 from .groups import parameter_groups
 from .temperature import set_temperature, temperatures
 

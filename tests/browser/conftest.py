@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from lab import CHROMIUM_FLAGS, Lab, find_chromium
+
+from tests.browser.lab import CHROMIUM_FLAGS, Lab, find_chromium
 
 ADVICE = (
     "no Chromium, Chrome or Edge was found: install one (Debian and Ubuntu: apt-get install chromium; macOS: brew install "

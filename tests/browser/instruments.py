@@ -3,8 +3,8 @@
 import json
 from contextlib import contextmanager
 
-from dynconv.views.instrument import bundle
-from dynconv.views.page import page
+from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.pages import page
 
 LOAD = """async ([code, body, data]) => {
   const module = await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})));

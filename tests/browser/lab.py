@@ -13,7 +13,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from dynconv.site.execute import WIDGET
+from dynconv.lessons.site.execute import WIDGET
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge", "microsoft-edge")

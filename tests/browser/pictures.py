@@ -1,4 +1,4 @@
-"""README's pictures, taken from the lessons' pages in a real browser: python run.py pictures [LESSON ...]
+"""README's pictures, taken from the lessons' pages in a real browser: python -m tests.browser.pictures [LESSON ...]
 
 For each lesson its instrument, small; and one moving picture: the temperature of lesson 05's dynamic convolution, from one
 end to the other. They go to notebooks/images/.
@@ -11,12 +11,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lab import CHROMIUM_FLAGS, find_chromium
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from dynconv.site.build import lesson_page
-from dynconv.site.execute import NOTEBOOKS, execute
+from dynconv.lessons.site.build import lesson_page
+from dynconv.lessons.site.execute import NOTEBOOKS, execute
+from tests.browser.lab import CHROMIUM_FLAGS, find_chromium
 
 OUT = NOTEBOOKS / "images"
 SMALL, WIDE, MOVING = 300, 720, "05"  # pixels wide, of the small and the moving pictures; the lesson that moves

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from instruments import PIXELS, check_everyday_use, in_page, opened, seen
 
-from dynconv.views.cam import CAMView, cam_state
-from dynconv.views.instrument import encode
+from dynconv.lessons.views.cam import CAMView, cam_state
+from dynconv.lessons.views.instrument import encode
+from tests.browser.instruments import PIXELS, check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 

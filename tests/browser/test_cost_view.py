@@ -1,9 +1,9 @@
 """CostView in the page: Python's numbers, and every control by keyboard."""
 
 import pytest
-from instruments import PLACES, check_tab_order, in_page, opened, seen
 
-from dynconv.views.cost import CostView, cost_state
+from dynconv.lessons.views.cost import CostView, cost_state
+from tests.browser.instruments import PLACES, check_tab_order, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 NAMES = ("channels", "size", "kernel_size", "num_kernels", "batch")

@@ -6,14 +6,14 @@ import json
 
 import pytest
 import torch
-from instruments import PLACES, SEEN, check_everyday_use, in_page, opened, seen
 from PIL import Image
 
 from dynconv import DynamicConv2d
 from dynconv.functional import mix_kernels, softmax_temperature
-from dynconv.views.dynamic import DynamicView, dynamic_state
-from dynconv.views.explain import explain
-from dynconv.views.instrument import encode
+from dynconv.lessons.views.dynamic import DynamicView, dynamic_state
+from dynconv.lessons.views.explanation import explain
+from dynconv.lessons.views.instrument import encode
+from tests.browser.instruments import PLACES, SEEN, check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 

@@ -6,10 +6,10 @@ import json
 import nbformat
 import pytest
 import torch
-from instruments import opened
 
-from dynconv.views import Mixer
-from dynconv.views.page import page
+from dynconv.lessons.views import Mixer
+from dynconv.lessons.views.pages import page
+from tests.browser.instruments import opened
 
 pytestmark = pytest.mark.browser
 WIDGET = "application/vnd.jupyter.widget-view+json"

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from instruments import check_everyday_use, in_page, opened, seen
 
-from dynconv.views.feature_attention import FeatureAttentionView, feature_attention_state
-from dynconv.views.instrument import encode
+from dynconv.lessons.views.feature_attention import FeatureAttentionView, feature_attention_state
+from dynconv.lessons.views.instrument import encode
+from tests.browser.instruments import check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 

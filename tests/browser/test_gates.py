@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from instruments import check_everyday_use, in_page, opened, seen
 
-from dynconv.views.gates import GatesView, gates_state
-from dynconv.views.instrument import encode
+from dynconv.lessons.views.gates import GatesView, gates_state
+from dynconv.lessons.views.instrument import encode
+from tests.browser.instruments import check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 

@@ -6,12 +6,12 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
-from instruments import PIXELS, check_everyday_use, in_page, opened, seen
 from torch import nn
 
 from dynconv import DynamicConv2d, KernelAttention, SqueezeExcitation
+from dynconv.lessons.views.interventions import MODES, InterventionsView, interventions_state
 from dynconv.probe import intervene
-from dynconv.views.interventions import MODES, InterventionsView, interventions_state
+from tests.browser.instruments import PIXELS, check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 TALL = {"width": 1000, "height": 2000}  # End on a radio button scrolls a page that is longer than its window

@@ -6,11 +6,11 @@ import json
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from instruments import SEEN
-from lab import Lesson
 
-from dynconv.site.build import lesson_page
-from dynconv.site.execute import NOTEBOOKS
+from dynconv.lessons.site.build import lesson_page
+from dynconv.lessons.site.execute import NOTEBOOKS
+from tests.browser.instruments import SEEN
+from tests.browser.lab import Lesson
 
 pytestmark = pytest.mark.browser
 LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
@@ -19,10 +19,10 @@ LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
 @pytest.fixture(scope="module", params=LESSONS)
 def lesson(request, chromium, lab, tmp_path_factory):
     opened = Lesson(chromium, lab, request.param)
-    opened.kernel("import dynconv.site.live; dynconv.site.live.remember()")
+    opened.kernel("import dynconv.lessons.site.live; dynconv.lessons.site.live.remember()")
     opened.run_all()
     kept = tmp_path_factory.mktemp("site") / request.param.replace(".ipynb", ".json")
-    opened.kernel(f"open({str(kept)!r}, 'w').write(dynconv.site.live.fragments())")
+    opened.kernel(f"open({str(kept)!r}, 'w').write(dynconv.lessons.site.live.fragments())")
     opened.fragments = json.loads(kept.read_text(encoding="utf-8"))
     yield opened
     opened.close()

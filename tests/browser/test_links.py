@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import pytest
 import torch
-from instruments import in_page, opened
 
-from dynconv.views import Mixer
-from dynconv.views.page import page
-from dynconv.views.simplex import SimplexMap
+from dynconv.lessons.views import Mixer
+from dynconv.lessons.views.pages import page
+from dynconv.lessons.views.simplex import SimplexMap
+from tests.browser.instruments import in_page, opened
 
 pytestmark = pytest.mark.browser
 FIRST = {"temperature": 0.5, "num_kernels": 2, "logits": [0.0, 0.0, 0.0]}

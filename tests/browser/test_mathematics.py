@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dynconv.functional import mix_kernels, softmax_temperature
-from dynconv.views.instrument import bundle, encode
-from dynconv.views.mixer import mixer_state
+from dynconv.lessons.views.instrument import bundle, encode
+from dynconv.lessons.views.mixer import mixer_state
 
 pytestmark = pytest.mark.browser
 LOAD = """async ([code, body, data]) => {

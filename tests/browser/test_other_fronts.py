@@ -4,11 +4,12 @@ import re
 
 import nbformat
 import pytest
-from lab import FINGERPRINT
+
+from tests.browser.lab import FINGERPRINT
 
 pytestmark = pytest.mark.browser
 CELL = """import torch
-from dynconv.views import Mixer
+from dynconv.lessons.views import Mixer
 torch.manual_seed(0)
 mixer = Mixer(torch.rand(32, 32), {"copy": torch.eye(5), "blur": torch.ones(5, 5) / 25, "noise": torch.rand(5, 5)}, logits=[2.0, 1.0, 0.0])
 mixer"""

@@ -3,12 +3,12 @@
 import nbformat
 import pytest
 import torch
-from instruments import check_everyday_use, opened, seen
-from lab import FINGERPRINT
 
-from dynconv.site.build import lesson_page
-from dynconv.views import Mixer
-from dynconv.views.page import page
+from dynconv.lessons.site.build import lesson_page
+from dynconv.lessons.views import Mixer
+from dynconv.lessons.views.pages import page
+from tests.browser.instruments import check_everyday_use, opened, seen
+from tests.browser.lab import FINGERPRINT
 
 pytestmark = pytest.mark.browser
 

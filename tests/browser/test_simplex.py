@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from instruments import PLACES, check_tab_order, in_page, opened, seen
 
 from dynconv import DynamicConv2d
-from dynconv.views.instrument import encode
-from dynconv.views.simplex import SimplexMap, simplex_state
+from dynconv.lessons.views.instrument import encode
+from dynconv.lessons.views.simplex import SimplexMap, simplex_state
+from tests.browser.instruments import PLACES, check_tab_order, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 

@@ -4,14 +4,15 @@ import io
 
 import nbformat
 import pytest
-from lab import Lesson
 from PIL import Image
+
+from tests.browser.lab import Lesson
 
 pytestmark = pytest.mark.browser
 CELL = """import time
 import torch
 from dynconv import DynamicConv2d
-from dynconv.views import DynamicView
+from dynconv.lessons.views import DynamicView
 torch.manual_seed(0)
 layer = DynamicConv2d(1, 2, 5, num_kernels=4, reduction=1, temperature=1.0)
 calls = []

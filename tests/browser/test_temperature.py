@@ -4,9 +4,9 @@ import random
 
 import pytest
 import torch
-from instruments import PLACES, check_tab_order, in_page, opened
 
-from dynconv.views.temperature import TemperatureBench, temperature_state
+from dynconv.lessons.views.temperature import TemperatureBench, temperature_state
+from tests.browser.instruments import PLACES, check_tab_order, in_page, opened
 
 pytestmark = pytest.mark.browser
 # bars, curves and words, but not the sliders and their numbers

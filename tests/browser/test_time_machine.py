@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from instruments import PLACES, check_everyday_use, in_page, opened, seen
 
-from dynconv.data.recordings import recording
-from dynconv.views import TrainingView
-from dynconv.views.time_machine import TimeMachine, time_state
+from dynconv.lessons.data.recordings import recording
+from dynconv.lessons.views import TrainingView
+from dynconv.lessons.views.time_machine import TimeMachine, time_state
+from tests.browser.instruments import PLACES, check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 NUMBERS = """

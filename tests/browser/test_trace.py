@@ -5,11 +5,11 @@ import re
 
 import pytest
 import torch
-from instruments import PLACES, check_everyday_use, in_page, opened, seen
 from torch import nn
 
 from dynconv import DynamicConv2d
-from dynconv.views.trace import Trace, trace_state
+from dynconv.lessons.views.trace import Trace, trace_state
+from tests.browser.instruments import PLACES, check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 NUMBERS = """

@@ -1,0 +1,33 @@
+"""The instruments: pure state, a front end that draws it, and a thin widget that joins the two."""
+
+from .cam import CAMView
+from .cost import CostView
+from .dynamic import DynamicView
+from .explanation import explain
+from .feature_attention import FeatureAttentionView
+from .gates import GatesView
+from .interventions import InterventionsView
+from .mixer import Mixer
+from .pages import page
+from .simplex import SimplexMap
+from .temperature import TemperatureBench
+from .time_machine import TimeMachine
+from .trace import Trace
+from .training import TrainingView
+
+__all__ = [
+    "CAMView",
+    "CostView",
+    "DynamicView",
+    "FeatureAttentionView",
+    "GatesView",
+    "InterventionsView",
+    "Mixer",
+    "SimplexMap",
+    "TemperatureBench",
+    "TimeMachine",
+    "Trace",
+    "TrainingView",
+    "explain",
+    "page",
+]

@@ -1,0 +1,83 @@
+"""An instrument as one self-contained HTML page: alive in any browser, with no kernel and no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from pathlib import Path
+
+from ..figures import Picture
+from .instrument import Instrument
+
+__all__ = ["fragment", "page"]
+
+# The page plays the kernel's part: a model that keeps the state and tells listeners, as ipywidgets' does.
+HOST = (Path(__file__).parent / "js" / "host.js").read_text(encoding="utf-8")
+
+
+def page(instrument: Instrument, title: str) -> str:
+    """The HTML of a page that shows this instrument, in the state it is in now.
+
+    Reference: the anywidget front-end module format, https://anywidget.dev/en/afm/
+
+    The same module that JupyterLab and Colab run, with the state written into the page. What the instrument computes in
+    the page keeps working; what it would ask Python for does not.
+
+    Example:
+        >>> import re, torch
+        >>> from dynconv.lessons.views import Mixer
+        >>> text = page(Mixer(torch.rand(8, 8), {"copy": torch.eye(3)}), "One kernel")
+        >>> text.startswith("<!doctype html>"), re.findall(r'(?:src|href)="(?!data:)', text)  # nothing to be fetched
+        (True, [])
+
+    Args:
+        instrument: any of :mod:`dynconv.lessons.views`.
+        title: of the page.
+    """
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        "<style>:root { color-scheme: light dark }</style></head>\n"
+        f"<body><main>{fragment(instrument, 'instrument')}</main></body></html>\n"
+    )
+
+
+def fragment(instrument: Instrument, place: str) -> str:
+    """HTML that shows this instrument inside a larger page, in the state it is in now.
+
+    Reference: https://anywidget.dev/en/afm/
+
+    Example:
+        >>> import torch
+        >>> from dynconv.lessons.views import Mixer
+        >>> '<div id="here">' in fragment(Mixer(torch.rand(8, 8), {"copy": torch.eye(3)}), "here")
+        True
+
+    Args:
+        instrument: any of :mod:`dynconv.lessons.views`.
+        place: id of the element it fills; one in the page.
+    """
+    own = set(instrument.traits(sync=True)) - set(Instrument.__mro__[1].class_traits(sync=True))
+    state = {name: getattr(instrument, name) for name in sorted(own)}
+    still = instrument.still()
+    state |= {"begun": "", "alt": still.alt if still else ""}
+    written = json.dumps(state).replace("<", "\\u003c")  # text in the data cannot close the script
+    module = instrument._esm.replace("export default", "const $main =")
+    return (
+        f'<style>{instrument._css}</style><div id="{place}"></div>\n{_fallback(still, place)}<script type="module">\n{module}\n'
+        f"{HOST}\nhost($main, {written}, document.getElementById({json.dumps(place)}));\n</script>\n"
+    )
+
+
+def _fallback(still: Picture | None, place: str) -> str:
+    """The still picture for a browser without scripts, and for one whose scripts fail before anything is drawn."""
+    if still is None:
+        return ""
+    source = base64.b64encode(still.png).decode()
+    return (
+        f'<noscript><img src="data:image/png;base64,{source}" alt="{html.escape(still.alt)}" style="max-width: 100%"></noscript>\n'
+        "<script>\n{ const picture = document.currentScript.previousElementSibling.textContent;\n"
+        f"  addEventListener('error', () => {{ const place = document.getElementById({json.dumps(place)});\n"
+        "    if (!place.childElementCount) place.innerHTML = picture; }); }\n</script>\n"
+    )

@@ -1,0 +1,84 @@
+"""Training: attention and kernels watched while a dynamic network learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import torch
+import traitlets
+
+from .. import figures
+from ..data.recordings import check_record
+from .instrument import Instrument, bundle, styles
+
+__all__ = ["TrainingView"]
+
+
+class TrainingView(Instrument):
+    """Test loss, attention by kind of image and the K kernels, after every epoch; afterwards a scrubber plays them back.
+
+    Reference: Chen et al., section 3.3 and figure 4, https://arxiv.org/abs/1912.03458
+
+    Example:
+        >>> view = TrainingView(["cat", "dog"], epochs=1, num_kernels=2, kernel_size=3)
+        >>> kernels = [[0.0] * 9, [1.0] * 9]
+        >>> view.add({"epoch": 0, "temperature": 30.0, "test_loss": 1.0, "attention": [[0.5, 0.5]] * 2, "kernels": kernels})
+        >>> len(view.history), view.epoch is None
+        (1, True)
+
+    Args:
+        classes: names of the kinds of image.
+        epochs: how many there will be, for the progress bar.
+        num_kernels: K, at most 8.
+        kernel_size: height and width of the kernels, in pixels.
+        references: name → loss, drawn as horizontal lines to compare with.
+
+    The trait ``epoch`` is the one that is shown, None for the newest.
+    """
+
+    _esm = bundle("training")
+    _css = styles("playback")
+    records = traitlets.Unicode("[]").tag(sync=True)
+    epoch = traitlets.Int(None, allow_none=True).tag(sync=True)
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        epochs: int,
+        num_kernels: int,
+        kernel_size: int,
+        references: Mapping[str, float] | None = None,
+    ) -> None:
+        for name, value in (("epochs", epochs), ("num_kernels", num_kernels), ("kernel_size", kernel_size)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.classes, self.num_kernels, self.kernel_size = list(classes), num_kernels, kernel_size
+        self.history: list[dict] = []
+        description = {"classes": self.classes, "epochs": epochs, "num_kernels": num_kernels}
+        description |= {"kernel_shape": [kernel_size, kernel_size], "references": list((references or {}).items())}
+        super().__init__(data=json.dumps(description))
+
+    @traitlets.validate("epoch")
+    def _check_epoch(self, proposal):
+        epoch, last = proposal["value"], self.history[-1]["epoch"] if self.history else -1
+        if epoch is not None and not 0 <= epoch <= last:
+            raise traitlets.TraitError(f"epoch must be None, for the newest, or one that was recorded, got {epoch}")
+        return epoch
+
+    def add(self, record: Mapping) -> None:
+        """Show one more epoch; :func:`dynconv.lessons.data.recordings.check_record` says what its record holds."""
+        check_record(record, len(self.classes), self.num_kernels, self.kernel_size**2)
+        kernels = [[float(f"{v:.4g}") for v in row] for row in record["kernels"]]  # enough digits for a picture
+        self.history.append({**record, "kernels": kernels})
+        self.records = json.dumps(self.history)
+
+    def still(self) -> figures.Picture | None:
+        if not self.history:
+            return None
+        attention = torch.tensor(self.history[-1]["attention"])
+        return figures.attention_bars(
+            dict(zip(self.classes, attention, strict=True)),
+            alt=f"Training after {self.history[-1]['epoch']} epochs, test loss {self.history[-1]['test_loss']:.4f}: "
+            "share of each kernel in the mix, by kind of image.",
+        )

@@ -1,0 +1,123 @@
+"""What is compared: shapes, and the ways to compute a dynamic convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dynconv.functional import METHODS, dynamic_conv
+
+__all__ = ["CASES", "MORE_CASES", "Case", "roads"]
+
+
+class Case(NamedTuple):
+    """One convolution: B images of ``channels`` × ``size`` × ``size`` to ``out`` channels."""
+
+    batch: int
+    channels: int
+    out: int
+    size: int
+    kernel: int = 3
+    stride: int = 1
+    groups: int = 1
+
+    def __str__(self) -> str:
+        extra = f", stride {self.stride}" * (self.stride > 1) + f", {self.groups} groups" * (self.groups > 1)
+        return f"{self.batch} × {self.channels} → {self.out}, {self.size}², {self.kernel}×{self.kernel}{extra}"
+
+
+CASES = (
+    Case(1, 64, 64, 56),
+    Case(1, 256, 256, 14),
+    Case(8, 16, 16, 56),
+    Case(8, 128, 128, 28),
+    Case(32, 64, 64, 28),
+    Case(32, 256, 256, 8),
+    Case(128, 32, 32, 14),
+    Case(128, 64, 64, 7),
+    Case(8, 64, 256, 56, kernel=1),
+    Case(128, 128, 128, 7, kernel=1),
+)
+MORE_CASES = (
+    *CASES,
+    Case(32, 128, 128, 14),
+    Case(32, 256, 256, 14),
+    Case(32, 64, 128, 28, stride=2),
+    Case(32, 64, 64, 28, groups=64),
+    Case(32, 192, 192, 14, kernel=5, groups=192),
+    Case(1, 256, 1024, 14, kernel=1),
+    Case(32, 256, 256, 14, kernel=1),
+    Case(64, 256, 256, 7, kernel=1),
+)
+
+
+def roads(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backward: bool) -> Mapping[str, Callable]:
+    """Name → call without arguments, all on the same tensors: nn.Conv2d's function, every method, and two peers.
+
+    "one grouped convolution" is what most public implementations do; "timm" is timm's CondConv2d with the same kernels,
+    present where timm is installed; "one kernel, native" is the static convolution by the C++ of "native", so that what
+    mixing costs can be told from what that C++ saves. All are given the attention: what computes it is the same for all.
+
+    Example:
+        >>> sorted(roads(Case(2, 4, 4, 8), 4, "cpu", torch.float32, False))[:4]
+        ['auto', 'grouped', 'native', 'one grouped convolution']
+
+    Args:
+        case: the shape.
+        num_kernels: K.
+        device, dtype: where and in which precision.
+        backward: each call also computes the gradients of input, kernels and attention.
+    """
+    made = {"device": device, "dtype": dtype, "requires_grad": backward}
+    torch.manual_seed(0)
+    x = torch.randn(case.batch, case.channels, case.size, case.size, **made)
+    shape = (num_kernels, case.out, case.channels // case.groups, case.kernel, case.kernel)
+    weight = torch.randn(shape, **made)
+    attention = torch.rand(case.batch, num_kernels, device=device).softmax(1).to(dtype).requires_grad_(backward)
+    geometry = {"stride": case.stride, "padding": case.kernel // 2, "groups": case.groups}
+
+    def call(function: Callable[[], Tensor], inputs: tuple[Tensor, ...]) -> Callable[[], object]:
+        if not backward:
+            return torch.no_grad()(function)
+        torch.manual_seed(1)  # the same direction for all
+        out = torch.randn_like(function())
+        return lambda: torch.autograd.grad(function(), inputs, out)
+
+    every = (x, weight, attention)
+    kernel = weight[0].detach().clone().requires_grad_(backward)
+    made_by = {"static": call(lambda: F.conv2d(x, kernel, **geometry), (x, kernel))}
+    for method in ("auto", *METHODS):
+        made_by[method] = call(lambda m=method: dynamic_conv(x, weight, attention, **geometry, method=m), every)
+    if case.groups == 1:
+        only, ones = kernel.detach()[None].clone().requires_grad_(backward), x.new_ones(case.batch, 1)
+        made_by["one kernel, native"] = call(
+            lambda: dynamic_conv(x, only, ones, **geometry, method="native"), (x, only)
+        )
+    made_by["one grouped convolution"] = call(lambda: _one_grouped(x, weight, attention, geometry), every)
+    layer = _timm(case, num_kernels, geometry)
+    if layer is not None:
+        stacked = weight.detach().flatten(1).clone().requires_grad_(backward)
+        layer.weight = torch.nn.Parameter(stacked, requires_grad=backward)
+        layer.to(device)
+        made_by["timm"] = call(lambda: layer(x, attention), (x, layer.weight, attention))
+    return made_by
+
+
+def _one_grouped(x, weight, attention, geometry):
+    """All kernels mixed at once, images as groups of one convolution."""
+    batch, groups = x.shape[0], geometry["groups"]
+    kernel = (attention @ weight.flatten(1)).view(-1, *weight.shape[2:])
+    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernel, **(geometry | {"groups": batch * groups}))
+    return y.view(batch, -1, *y.shape[2:])
+
+
+def _timm(case, num_kernels, geometry):
+    try:
+        from timm.layers import CondConv2d
+    except ModuleNotFoundError:
+        return None
+    return CondConv2d(case.channels, case.out, case.kernel, bias=False, num_experts=num_kernels, **geometry)
