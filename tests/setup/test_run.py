@@ -1,0 +1,173 @@
+"""run.py's set-up under bad luck: each ends in one true sentence that says what to do, and a broken .venv mends itself."""
+
+import errno
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import types
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def run_py(tmp_path, monkeypatch):
+    """run.py as a module whose .venv is a folder of the test's."""
+    spec = importlib.util.spec_from_file_location("run_py", ROOT / "run.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path / ".venv"
+    monkeypatch.setattr(module, "VENV", folder)
+    monkeypatch.setattr(module, "PYTHON", folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+    monkeypatch.setattr(module, "STAMP", folder / "dynconv-setup.json")
+    monkeypatch.setattr(module, "LOG", tmp_path / "dynconv-setup.log")
+    return module
+
+
+def free(monkeypatch, run_py, gigabytes):
+    usage = types.SimpleNamespace(free=gigabytes * 1e9)
+    monkeypatch.setattr(run_py.shutil, "disk_usage", lambda _: usage)
+
+
+def an_environment(run_py, *packages):
+    """A real environment without pip, in which `packages` are installed: a module each, and its list of files."""
+    venv.create(run_py.VENV, with_pip=False)
+    site = next(run_py.VENV.rglob("site-packages"))
+    for name in packages:
+        (site / f"{name}.py").touch()
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "RECORD").write_text(f"{name}.py,,\n")
+    return site
+
+
+def test_a_disk_too_small_is_seen_before_anything_is_installed(run_py, monkeypatch):
+    free(monkeypatch, run_py, 1.5)
+    monkeypatch.setattr(run_py, "has_torch", lambda: False)
+    monkeypatch.setattr(run_py, "pip", lambda *_: pytest.fail("something was installed"))
+    with pytest.raises(SystemExit, match=r"needs about 7 GB on the disk that holds .*; 1\.5 GB are free\. Free some"):
+        run_py.install_torch("usual")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), r"The disk that holds .* is full \(0\.2 GB free\)\."),
+        (PermissionError(errno.EACCES, "Permission denied", ".venv"), r"^\.venv cannot be written to\. Copy"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), r"^x cannot be written to\."),
+        (KeyboardInterrupt(), r"Stopped\. Run the same command again"),
+    ],
+    ids=["full disk", "no permission", "read-only", "Ctrl-C"],
+)
+def test_bad_luck_ends_in_one_sentence(run_py, monkeypatch, error, said):
+    def fails(*_):
+        raise error
+
+    free(monkeypatch, run_py, 0.2)
+    monkeypatch.setattr(run_py, "set_up", fails)
+    with pytest.raises(SystemExit, match=said):
+        run_py.main(["test"])
+
+
+def test_another_error_is_not_hidden(run_py, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(run_py, "set_up", fails)
+    with pytest.raises(OSError, match="Input/output"):
+        run_py.main(["test"])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs to be root, who alone may become nobody")
+def test_a_folder_of_somebody_elses_is_named(tmp_path):
+    """For real: a process that may not write, and run.py in a folder of root's."""
+    (tmp_path / "dynconv" / "native").mkdir(parents=True)
+    for name in ("run.py", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "00_x.ipynb").touch()
+    for folder in (tmp_path, *tmp_path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    become = (
+        "import importlib.util as u, os; "  # what nobody may not read is imported before
+        f"s = u.spec_from_file_location('run_py', {str(tmp_path / 'run.py')!r}); m = u.module_from_spec(s); "
+        "s.loader.exec_module(m); os.setuid(65534); m.main(['lab'])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", become], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("Copy the repository into a folder of your own and run the command there.")
+    assert "Traceback" not in done.stderr
+
+
+def test_no_network_is_called_by_its_name(run_py, monkeypatch):
+    """For real: pip without an index it can reach."""
+    monkeypatch.setattr(run_py, "PYTHON", sys.executable)
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(SystemExit, match=r"The package index cannot be reached: is there a network\?"):
+        run_py.pip(
+            "Trying", "--index-url", "https://nowhere.invalid/simple", "--target", str(run_py.LOG.parent / "x"), "abc-x"
+        )
+
+
+def test_a_damaged_environment_is_seen_and_made_anew(run_py, monkeypatch):
+    site = an_environment(run_py, "dynconv", "torch", "jupyterlab")
+    assert run_py.damaged() is None
+    (site / "jupyterlab.py").unlink()
+    assert "jupyterlab.py and 0 more are gone" in run_py.damaged()
+    made = []
+    stamp = {**run_py.wanted_stamp(), "extras": ["lessons"]}
+    run_py.STAMP.write_text(json.dumps(stamp))
+    for name in ("create", "install_torch", "pip", "quiet_jupyterlab", "call"):
+        monkeypatch.setattr(run_py, name, lambda *_, name=name: made.append(name))
+    run_py.set_up()
+    assert made == ["create", "install_torch", "pip", "quiet_jupyterlab", "call"]
+    assert json.loads(run_py.STAMP.read_text()) == stamp
+
+
+def test_a_package_that_is_gone_and_a_python_that_is_gone_are_seen(run_py):
+    an_environment(run_py, "dynconv", "torch")
+    assert "jupyterlab" in run_py.damaged()
+    run_py.PYTHON.unlink()
+    assert "gone" in run_py.damaged()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there are two torches")
+@pytest.mark.parametrize(
+    ("asked", "nvidia", "cpu_first"), [(None, False, True), (None, True, False), ("usual", False, False)]
+)
+def test_the_small_torch_is_tried_first_where_no_nvidia_device_is(
+    run_py, monkeypatch, capsys, asked, nvidia, cpu_first
+):
+    commands = []
+    free(monkeypatch, run_py, 50)
+    monkeypatch.setattr(run_py, "has_torch", lambda: bool(commands))
+    monkeypatch.setattr(run_py, "has_nvidia", lambda: nvidia)
+    monkeypatch.setattr(run_py, "pip", lambda *_: None)
+    monkeypatch.setattr(run_py.subprocess, "call", lambda command, **_: commands.append(command) or 0)
+    run_py.install_torch(asked)
+    assert ["--torch-backend=cpu" in command for command in commands] == [True] * cpu_first
+    assert ("No NVIDIA device: the CPU-only torch first" in capsys.readouterr().out) == cpu_first
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there are two torches")
+@pytest.mark.parametrize("asked", [None, "CPU-only"])
+def test_where_it_cannot_be_had_the_usual_one_is_taken_unless_it_was_asked_for(run_py, monkeypatch, capsys, asked):
+    free(monkeypatch, run_py, 50)
+    for name, answer in (("has_torch", False), ("has_nvidia", False), ("pip", None)):
+        monkeypatch.setattr(run_py, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(run_py.subprocess, "call", lambda *_, **__: 1)
+    if asked:
+        with pytest.raises(SystemExit, match=r"No working CPU-only torch could be had; .* says why\. Delete \.venv"):
+            run_py.install_torch(asked)
+    else:
+        run_py.install_torch(asked)
+        assert "The CPU-only torch cannot be had here: the usual one it is." in capsys.readouterr().out
