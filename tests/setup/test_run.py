@@ -4,7 +4,6 @@ import errno
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import types
 import venv
@@ -84,25 +83,12 @@ def test_another_error_is_not_hidden(run_py, monkeypatch):
         run_py.main(["test"])
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="needs to be root, who alone may become nobody")
-def test_a_folder_of_somebody_elses_is_named(tmp_path):
-    """For real: a process that may not write, and run.py in a folder of root's."""
-    (tmp_path / "dynconv" / "native").mkdir(parents=True)
-    for name in ("run.py", "pyproject.toml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "00_x.ipynb").touch()
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    become = (
-        "import importlib.util as u, os; "  # what nobody may not read is imported before
-        f"s = u.spec_from_file_location('run_py', {str(tmp_path / 'run.py')!r}); m = u.module_from_spec(s); "
-        "s.loader.exec_module(m); os.setuid(65534); m.main(['lab'])"
-    )
-    done = subprocess.run([sys.executable, "-I", "-c", become], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.rstrip().endswith("Copy the repository into a folder of your own and run the command there.")
-    assert "Traceback" not in done.stderr
+@pytest.mark.skipif(not Path("/sys/kernel").exists(), reason="needs a folder that nobody can write to")
+def test_a_folder_that_cannot_be_written_to_is_named(run_py, monkeypatch):
+    """For real: not even root makes a folder there."""
+    monkeypatch.setattr(run_py, "VENV", Path("/sys/kernel/.venv"))
+    with pytest.raises(SystemExit, match=r"^/sys/kernel/\.venv cannot be written to\. Copy the repository"):
+        run_py.guarded(lambda *_: run_py.create(), None, [])
 
 
 def test_no_network_is_called_by_its_name(run_py, monkeypatch):
@@ -111,7 +97,7 @@ def test_no_network_is_called_by_its_name(run_py, monkeypatch):
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(SystemExit, match=r"The package index cannot be reached: is there a network\?"):
         run_py.pip(
             "Trying", "--index-url", "https://nowhere.invalid/simple", "--target", str(run_py.LOG.parent / "x"), "abc-x"
