@@ -81,7 +81,12 @@ def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
 
 
 def _mix_and_convolve(
-    method: str, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: tuple[Ints, Ints, Ints, int]
+    method: str,
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None,
+    geometry: tuple[Ints, Ints, Ints, int],
 ) -> Tensor:
     kernel = mix(weight, attention)  # (B, O, C/g, *kernel)
     mixed_bias = None if bias is None else mix(bias, attention)  # (B, O)

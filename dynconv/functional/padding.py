@@ -78,4 +78,6 @@ def _check_sizes(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, dilatio
         )
     high = [rest // step + 1 for rest, step in zip(left, stride, strict=True)]
     if x.shape[0] * max(out * math.prod(high), x.shape[1] * math.prod(padded)) > MOST:
-        raise ValueError(f"padding {padding} makes more numbers than any memory holds: outputs of {tuple(high)} positions")
+        raise ValueError(
+            f"padding {padding} makes more numbers than any memory holds: outputs of {tuple(high)} positions"
+        )

@@ -21,7 +21,11 @@ SIZES = (
     *("outs", "stack", "taps_down", "taps_across"),  # the kernels: (stack, outs, channels, taps_down, taps_across)
     *("stride_down", "stride_across", "pad_down", "pad_across", "gap_down", "gap_across"),
     *("high", "wide"),  # the outputs: (images, outs, high, wide)
-    *("next_out", "next_channel", "turned"),  # how far apart they lie in a kernel, and whether its taps are read from the last
+    *(
+        "next_out",
+        "next_channel",
+        "turned",
+    ),  # how far apart they lie in a kernel, and whether its taps are read from the last
     "threads",
 )
 
@@ -107,7 +111,9 @@ def _grad_input(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, step
     if kernel.numel() == 1 and not any(padding):  # the pixels between are not seen
         seen = x[:, :, :: stride[0], :: stride[1]]
         grad_x = torch.zeros_like(x)
-        grad_x[:, :, :: stride[0], :: stride[1]] = _grad_input(seen, weight, attention, grad, ((1, 1), padding, dilation))
+        grad_x[:, :, :: stride[0], :: stride[1]] = _grad_input(
+            seen, weight, attention, grad, ((1, 1), padding, dilation)
+        )
         return grad_x
     batch = x.shape[0]
     kernels = mix(weight, attention).flatten(0, 1)  # (B·O, C, kh, kw)

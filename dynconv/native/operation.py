@@ -26,7 +26,10 @@ from . import definition
 __all__ = ["Operation"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
-INPUTS, GEOMETRY = "Tensor x, Tensor weight, Tensor attention", "int[] stride, SymInt[] padding, int[] dilation, int groups"
+INPUTS, GEOMETRY = (
+    "Tensor x, Tensor weight, Tensor attention",
+    "int[] stride, SymInt[] padding, int[] dilation, int groups",
+)
 THREE = "(Tensor, Tensor, Tensor)"
 # torch.func's transforms begin here: they are given torch's own operations, which they can take apart
 COMPOSITE = "CompositeImplicitAutograd"
@@ -54,13 +57,18 @@ class Operation:
     ) -> None:
         def all_three(x: Tensor, weight: Tensor, attention: Tensor, *rest: Any) -> Gradients:
             given, found = (x, weight, attention), backward(x, weight, attention, *rest)
-            one, two, three = (t.new_empty(0) if g is None else g.contiguous() for t, g in zip(given, found, strict=True))
+            one, two, three = (
+                t.new_empty(0) if g is None else g.contiguous() for t, g in zip(given, found, strict=True)
+            )
             return one, two, three
 
         self.in_place = key == "CPU"  # memory that is new costs a CPU time
         self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", forward, key, _fake_forward)
         self.inner_backward = _define(
-            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {THREE}", all_three, key, _fake_backward
+            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {THREE}",
+            all_three,
+            key,
+            _fake_backward,
         )
         self.outer = _define(f"{name}({INPUTS}, Tensor? bias, {GEOMETRY}) -> Tensor", self._forward, COMPOSITE)
         self.outer_backward = _define(
@@ -71,9 +79,7 @@ class Operation:
         register_flop_formula(getattr(torch.ops.dynconv, f"_{name}"))(_flops)
         register_flop_formula(getattr(torch.ops.dynconv, f"_{name}_backward"))(_flops_backward)
 
-    def _forward(
-        self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any
-    ) -> Tensor:
+    def _forward(self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
         y: Tensor = _Forward.apply(self, x, weight, attention, geometry)
         if bias is None:
             return y
@@ -131,7 +137,9 @@ class _Backward(torch.autograd.Function):
         for i, given in _exchanged(ctx.saved_tensors, changes):
             others = [want and i != j for j, want in enumerate(wanted)]
             found = _derivatives(ctx.operation, given, ctx.geometry, others)
-            total = tuple(new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True))
+            total = tuple(
+                new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
+            )
         return total
 
 
@@ -149,7 +157,9 @@ def _exchanged(tensors: Sequence[Tensor], changes: Sequence[Tensor | None]) -> I
             yield i, [*tensors[:i], change, *tensors[i + 1 :]]
 
 
-def _derivatives(operation: Operation, four: Sequence[Tensor], geometry: Sequence[Any], wanted: Sequence[bool]) -> Derivatives:
+def _derivatives(
+    operation: Operation, four: Sequence[Tensor], geometry: Sequence[Any], wanted: Sequence[bool]
+) -> Derivatives:
     """Those of L by x, weight, attention and the outputs' gradient, each where it is wanted."""
     found: Derivatives = (None,) * 3
     if any(wanted[:3]):
@@ -161,7 +171,9 @@ def _derivatives(operation: Operation, four: Sequence[Tensor], geometry: Sequenc
 # ------------------------------------------------------------------------------------------ what torch is told beside it
 
 
-def _define(schema: str, kernel: Callable[..., Any], key: str, fake: Callable[..., Any] | None = None) -> Callable[..., Any]:
+def _define(
+    schema: str, kernel: Callable[..., Any], key: str, fake: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
     name = schema[: schema.index("(")]
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, kernel, key)
@@ -171,13 +183,17 @@ def _define(schema: str, kernel: Callable[..., Any], key: str, fake: Callable[..
     return operation
 
 
-def _fake_forward(x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int) -> Tensor:
+def _fake_forward(
+    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
     spatial = definition.output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
     return x.new_empty(x.shape[0], weight.shape[1], *spatial)
 
 
 def _fake_backward(x: Tensor, weight: Tensor, attention: Tensor, *rest: Any) -> Gradients:
-    one, two, three = (t.new_empty(t.shape if want else 0) for t, want in zip((x, weight, attention), rest[-1], strict=True))
+    one, two, three = (
+        t.new_empty(t.shape if want else 0) for t, want in zip((x, weight, attention), rest[-1], strict=True)
+    )
     return one, two, three
 
 
