@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .functional.convolution import choose_method
+from .functional import choose_method
 from .layers.kernel_stack import KernelStack
 from .layers.static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
 

@@ -5,9 +5,12 @@ Shapes, everywhere: B images, K kernels, C channels in, O channels out, *S the s
 """
 
 from .cam import auxiliary_classifier_loss, class_activation_map, grad_cam, normalize_map
-from .convolution import METHODS, PADDING_MODES, conv, conv_per_image, dynamic_conv
+from .choice import choose_method
+from .convolution import conv, conv_per_image, dynamic_conv
+from .methods import METHODS
 from .mixing import mix_kernels, mix_outputs
 from .normalization import adaptive_layer_instance_norm, layer_instance_norm
+from .padding import PADDING_MODES
 from .sparse import dilate_gate, gumbel_sigmoid, sparsity_loss
 from .temperature import check_temperature, softmax_temperature
 
@@ -17,6 +20,7 @@ __all__ = [
     "adaptive_layer_instance_norm",
     "auxiliary_classifier_loss",
     "check_temperature",
+    "choose_method",
     "class_activation_map",
     "conv",
     "conv_per_image",

@@ -19,7 +19,7 @@ def check_counts(**values: int) -> None:
 
 
 def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[int, ...]:
-    """One integer, or ``n`` of them, as a tuple of ``n``."""
+    """One integer, or ``n`` of them, as a tuple of ``n``; none so large that sums of them overflow."""
     many = (value,) * n if isinstance(value, Integral) else value
     if (
         not isinstance(many, Sequence)
@@ -27,6 +27,8 @@ def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[in
         or not all(isinstance(v, Integral) and v >= least for v in many)
     ):
         raise ValueError(f"{name} must be one or {n} integers of at least {least}, got {value!r}")
+    if any(v >= 2**31 for v in many):
+        raise ValueError(f"{name} must be below 2**31, got {value!r}")
     return tuple(int(v) for v in many)
 
 
@@ -40,7 +42,7 @@ def check_together(*, dtypes: bool = True, **tensors: Tensor | None) -> None:
     first = next(iter(given.values()))
     if any(tensor.device != first.device for tensor in given.values()):
         raise RuntimeError(f"tensors must be on one device, got {_listed(given, 'device')}")
-    if dtypes and any(tensor.dtype != first.dtype for tensor in given.values()) and not _autocasts(first.device.type):
+    if dtypes and any(tensor.dtype != first.dtype for tensor in given.values()) and not autocasts(first.device.type):
         raise TypeError(f"tensors must have one dtype, got {_listed(given, 'dtype')}")
 
 
@@ -48,5 +50,6 @@ def _listed(tensors: dict[str, Tensor], attribute: str) -> str:
     return ", ".join(f"{name}: {getattr(tensor, attribute)}" for name, tensor in tensors.items())
 
 
-def _autocasts(device: str) -> bool:
+def autocasts(device: str) -> bool:
+    """Whether torch casts what is multiplied on this type of device."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

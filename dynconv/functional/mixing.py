@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..native.definition import mix
 from .checks import check_together
 
 __all__ = ["mix_kernels", "mix_outputs"]
@@ -81,5 +82,4 @@ def mix_kernels(weight: Tensor, attention: Tensor) -> Tensor:
             f"attention must be (K,) or (B, K) with K = {weight.shape[0]} kernels, got {tuple(attention.shape)}"
         )
     check_together(weight=weight, attention=attention)
-    mixed = attention @ weight.flatten(1)  # ([B,] everything else)
-    return mixed.unflatten(-1, weight.shape[1:])
+    return mix(weight, attention)

@@ -7,13 +7,19 @@ the backward pass mixes them again instead of keeping them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["backward", "forward", "pays"]
+from ..native.definition import output_size
+from ..native.operation import Operation
+
+__all__ = ["OPERATION", "pays"]
+
+Ints = Sequence[int]
 
 TILE, FEWEST_IMAGES, FEWEST_CHANNELS = 2_000_000, 8, 128  # bytes of mixed kernels in a tile, unless that is too few
 ORDER = 2  # how many times as many numbers as the patches the kernels may have and still be reordered
@@ -24,11 +30,13 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     return x.shape[0] * weight[0].numel() * x.element_size() > TILE
 
 
-def forward(x: Tensor, weight: Tensor, attention: Tensor, spatial, stride, padding, dilation) -> Tensor:
-    """(B, C, *S), (K, O, C, *kernel), (B, K) → (B, O, *spatial)."""
-    plan = _Plan(x, weight, spatial, stride, padding, dilation)
+def _forward(
+    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
+    """(B, C, *S), (K, O, C, *kernel), (B, K) → (B, O, *S')."""
+    plan = _Plan(x, weight, stride, padding, dilation)
     matrix, scratch = plan.matrix(weight), plan.scratch(x)
-    output = x.new_empty(x.shape[0], weight.shape[1], *spatial)
+    output = x.new_empty(x.shape[0], weight.shape[1], *plan.spatial)
     y = output.flatten(2)  # (B, O, S'), the same memory
     for images in plan.images:
         columns = plan.columns(x[images])
@@ -38,9 +46,19 @@ def forward(x: Tensor, weight: Tensor, attention: Tensor, spatial, stride, paddi
     return output
 
 
-def backward(x, weight, attention, grad, stride, padding, dilation, needed):
+def _backward(
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    grad: Tensor,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """From the gradient of the outputs those of the three inputs, each where it is needed."""
-    plan = _Plan(x, weight, grad.shape[2:], stride, padding, dilation)
+    plan = _Plan(x, weight, stride, padding, dilation)
     matrix, scratch, change = plan.matrix(weight), plan.scratch(x), plan.scratch(x)
     grad = grad.reshape(*grad.shape[:2], -1)  # (B, O, S')
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needed[0] else None
@@ -73,13 +91,13 @@ class _Plan:
     A patch lies channels last, in runs as long as the channels, unless reordering the kernels would cost more.
     """
 
-    def __init__(self, x, weight, spatial, stride, padding, dilation):
+    def __init__(self, x: Tensor, weight: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> None:
         batch, self.channels = x.shape[:2]
         self.kernel = weight.shape[3:]
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.sizes = x.shape[2:]
-        self.spatial = spatial
-        self.positions = torch.Size(spatial).numel()
+        self.spatial = output_size(self.sizes, self.kernel, stride, padding, dilation)
+        self.positions = torch.Size(self.spatial).numel()
         out, self.length = weight.shape[1], weight[0, 0].numel()
         self.last = self.kernel.numel() > 1 and weight.numel() <= ORDER * batch * self.positions * self.length
         row = self.length * x.element_size()
@@ -88,31 +106,31 @@ class _Plan:
         self.images = [slice(i, min(i + self.at_once, batch)) for i in range(0, batch, self.at_once)]
         self.rows = [slice(o, min(o + self.high, out)) for o in range(0, out, self.high)]
 
-    def matrix(self, weight):
+    def matrix(self, weight: Tensor) -> Tensor:
         """(K, O · length), each row of a kernel in the order of a patch."""
         return (weight.flatten(3).transpose(2, 3) if self.last else weight).flatten(1)
 
-    def kernels(self, matrix):
+    def kernels(self, matrix: Tensor) -> Tensor:
         """Back from :meth:`matrix` to (K, O, C, *kernel)."""
         if self.last:
             matrix = matrix.reshape(matrix.shape[0], -1, self.kernel.numel(), self.channels).transpose(2, 3)
         return matrix.reshape(matrix.shape[0], -1, self.channels, *self.kernel)
 
-    def scratch(self, like):
+    def scratch(self, like: Tensor) -> Tensor:
         return like.new_empty(self.at_once * self.high * self.length)
 
-    def tile(self, scratch, like):
+    def tile(self, scratch: Tensor, like: Tensor) -> Tensor:
         """(b, rows, length) of the scratch memory, for as many images and rows as ``like`` has."""
         return scratch[: like.shape[0] * like.shape[1] * self.length].view(*like.shape[:2], self.length)
 
-    def mix(self, matrix, attention, rows, scratch):
+    def mix(self, matrix: Tensor, attention: Tensor, rows: slice, scratch: Tensor) -> Tensor:
         """(b, rows, length): these images' mixed kernels, in the scratch memory."""
         high, batch = rows.stop - rows.start, attention.shape[0]
         mixed = scratch[: batch * high * self.length].view(batch, high * self.length)
         torch.mm(attention, matrix[:, rows.start * self.length : rows.stop * self.length], out=mixed)
         return mixed.view(batch, high, self.length)
 
-    def columns(self, x):
+    def columns(self, x: Tensor) -> Tensor:
         """(b, length, positions): every patch as a column."""
         n = len(self.kernel)
         if self.last:
@@ -127,7 +145,7 @@ class _Plan:
         order = (0, 1, *range(n + 2, 2 * n + 2), *range(2, n + 2))
         return x.permute(order).reshape(x.shape[0], self.length, self.positions)
 
-    def fold(self, columns):
+    def fold(self, columns: Tensor) -> Tensor:
         """Back from patches, adding where they overlap: (b, positions, length), or else turned, → (b, C, *S)."""
         n, batch = len(self.kernel), columns.shape[0]
         if self.last:
@@ -137,21 +155,24 @@ class _Plan:
             columns = columns.permute(0, *range(n + 2, 2 * n + 2), *range(2, n + 2), 1)
         padded = [size + 2 * p for size, p in zip(self.sizes, self.padding, strict=True)]
         x = columns.new_zeros(batch, *padded, self.channels)
-        for place in product(*map(range, self.kernel)):
-            starts = [i * gap for i, gap in zip(place, self.dilation, strict=True)]
+        for tap in product(*map(range, self.kernel)):
+            starts = [i * gap for i, gap in zip(tap, self.dilation, strict=True)]
             spans = [
                 slice(a, a + (s - 1) * step + 1, step)
                 for a, s, step in zip(starts, self.spatial, self.stride, strict=True)
             ]
-            x[(slice(None), *spans)] += columns[(slice(None), *[slice(None)] * n, *place)]
+            x[(slice(None), *spans)] += columns[(slice(None), *[slice(None)] * n, *tap)]
         return x[self._inside()].movedim(-1, 1)
 
-    def _pad(self, x):
+    def _pad(self, x: Tensor) -> Tensor:
         padded = x.new_zeros(
             x.shape[0], *(s + 2 * p for s, p in zip(self.sizes, self.padding, strict=True)), self.channels
         )
         padded[self._inside()] = x.movedim(1, -1)
         return padded
 
-    def _inside(self):
+    def _inside(self) -> tuple[slice, ...]:
         return (slice(None), *(slice(p, p + s) for p, s in zip(self.padding, self.sizes, strict=True)))
+
+
+OPERATION = Operation("tiled", _forward, _backward, "CPU")

@@ -1,6 +1,14 @@
-"""Dynamic convolution in C++ for CPUs: built once with the machine's own compiler, used wherever it is faster, never needed."""
+"""Dynamic convolution in C++ for CPUs: built once with the machine's own compiler, used wherever it is faster, never needed.
 
+The C++ is an operation of torch's (``torch.ops.dynconv.native``), and so is the definition that it is compared with
+(``torch.ops.dynconv.grouped``): compiled models keep them, and counters see them.
+"""
+
+from . import definition
 from .building import build, library
-from .convolution import backward, fits, forward, release
+from .convolution import OPERATION, release, takes
+from .operation import Operation
 
-__all__ = ["backward", "build", "fits", "forward", "library", "release"]
+GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
+
+__all__ = ["GROUPED", "OPERATION", "build", "library", "release", "takes"]

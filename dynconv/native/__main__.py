@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from ..functional import dynamic_conv
+from . import OPERATION, definition
 from .building import build
 
 
@@ -19,7 +19,9 @@ def main() -> int:
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(shape, generator=generator) for shape in ((4, 20, 9, 9), (3, 40, 20, 3, 3)))
     attention = torch.rand(4, 3, generator=generator)
-    ours, theirs = (dynamic_conv(x, weight, attention, padding=1, method=m) for m in ("native", "grouped"))
+    geometry = (1, 1), (1, 1), (1, 1), 1
+    ours = OPERATION.outer(x, weight, attention, None, *geometry)
+    theirs = definition.forward(x, weight, attention, *geometry)
     print(f"{place}: differs from torch's operations by at most {(ours - theirs).abs().max():.0e}")
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     return 0

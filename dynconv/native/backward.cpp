@@ -79,9 +79,11 @@ static void compare(const float* tiles, Int length, const float* kernels, Int ap
 struct Block { Int first, R, length, apart; float *tile, *stack, *change; };
 
 // Either of grad_kernels (K, O, C, kh, kw) and grad_pi (B, K) may be null.
-extern "C" int dynconv_backward(const float* x, const float* kernels, const float* pi, const float* grad, float* grad_kernels,
-                                float* grad_pi, const Int* sizes, int threads) {
-    const Sizes s = *reinterpret_cast<const Sizes*>(sizes);
+extern "C" int dynconv_backward(const Call* call) {
+    const Sizes s = sizes_of(*call);
+    const float *x = call->x, *kernels = call->kernels, *pi = call->attention, *grad = call->outputs;
+    float *grad_kernels = call->grad_kernels, *grad_pi = call->grad_attention;
+    const int threads = call->threads;
     constexpr Int FEW = 8, SOME = 3, ALONE = 1 << 18, TOGETHER = 1 << 22;  // pieces; blocks; numbers
     const bool winograd = has_tiles(s);
     const Int taps = s.kh * s.kw, steps = winograd ? 16 : taps, padded = up(s.C, LANES), panels = parts(padded, WIDE);

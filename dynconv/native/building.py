@@ -56,9 +56,8 @@ def library() -> ctypes.CDLL | None:
         warnings.warn(f"{error}; delete that file and run: python -m dynconv.native", stacklevel=2)
         return None
     pointer = ctypes.c_void_p
-    loaded.dynconv_forward.argtypes = [*[pointer] * 5, ctypes.c_int]
+    loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [pointer]  # `Call` in call.h
     loaded.dynconv_release.restype = None
-    loaded.dynconv_backward.argtypes = [*[pointer] * 7, ctypes.c_int]
     return loaded
 
 

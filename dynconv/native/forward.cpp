@@ -144,8 +144,11 @@ static void mix_all(const float* kernels, const float* pi, Int K, Int numbers, f
     }
 }
 
-extern "C" int dynconv_forward(const float* x, const float* kernels, const float* pi, float* y, const Int* sizes, int threads) {
-    Sizes s = *reinterpret_cast<const Sizes*>(sizes);
+extern "C" int dynconv_forward(const Call* call) {
+    Sizes s = sizes_of(*call);
+    const float *x = call->x, *kernels = call->kernels, *pi = call->attention;
+    float* y = call->outputs;
+    const int threads = call->threads;
     constexpr Int LINE = 1024;
     if (s.kh * s.kw * s.sh * s.sw == 1 && s.ph + s.pw == 0 && s.H * s.W <= LINE)  // each pixel by itself: they may be one line
         s.W = s.ow = s.H * s.W, s.H = s.oh = 1;

@@ -11,6 +11,8 @@
 #include <memory>
 #include <utility>
 
+#include "call.h"
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, MOST = 14;  // numbers in a register; rows of a tile of sums, two registers wide, that fit with the rest
 #elif defined(__AVX2__)
@@ -22,7 +24,6 @@ constexpr int LANES = 4, MOST = 6;
 #endif
 constexpr int WIDE = 2 * LANES;  // channels in a panel: the last one of a layer may have half as many
 
-typedef std::int64_t Int;
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
@@ -42,6 +43,10 @@ static inline Int parts(Int n, Int size) { return (n + size - 1) / size; }
 // What convolution.py passes, in this order. x is (B, C, H, W), kernels are (K, O, C, kh, kw), outputs (B, O, oh, ow). In the stack
 // of kernels `out` and `in` say how far apart two output and two input channels lie; turned: the taps are read from the last.
 struct Sizes { Int B, C, H, W, O, K, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow, out, in, turned; };
+static inline Sizes sizes_of(const Call& c) {
+    return {c.images, c.channels, c.height, c.width, c.outs, c.stack, c.taps_down, c.taps_across, c.stride_down, c.stride_across,
+            c.pad_down, c.pad_across, c.gap_down, c.gap_across, c.high, c.wide, c.next_out, c.next_channel, c.turned};
+}
 
 // In place: the LANES x LANES numbers of t, rows for columns, by exchanging ever larger blocks.
 template <int S, int... I>

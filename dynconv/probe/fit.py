@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..functional.convolution import patches, total_padding
+from ..functional.methods import patches
+from ..functional.padding import total_padding
 
 __all__ = ["best_convolution"]
 

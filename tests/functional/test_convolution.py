@@ -8,8 +8,15 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynconv.functional import METHODS, conv, dynamic_conv, mix_kernels, mix_outputs, softmax_temperature
-from dynconv.functional.convolution import choose_method
+from dynconv.functional import (
+    METHODS,
+    choose_method,
+    conv,
+    dynamic_conv,
+    mix_kernels,
+    mix_outputs,
+    softmax_temperature,
+)
 
 PLAIN = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CASES = settings(max_examples=40, deadline=None, derandomize=True)
@@ -75,8 +82,8 @@ def test_a_few_images_at_a_time_is_all_at_once(method, monkeypatch):
     leaves = [t.double().requires_grad_() for t in (x, weight, attention)]
     answers = []
     for at_once in (7, 3, 1):
-        monkeypatch.setattr("dynconv.functional.convolution.MIXED_AT_ONCE", 0)
-        monkeypatch.setattr("dynconv.functional.convolution.FEWEST_AT_ONCE", at_once)
+        monkeypatch.setattr("dynconv.functional.methods.MIXED_AT_ONCE", 0)
+        monkeypatch.setattr("dynconv.functional.methods.FEWEST_AT_ONCE", at_once)
         y = dynamic_conv(*leaves, padding=1, method=method)
         answers.append((y, *torch.autograd.grad(y.square().sum(), leaves)))
     torch.testing.assert_close(answers[1], answers[0])
@@ -97,7 +104,7 @@ def test_a_few_images_at_a_time_is_all_at_once(method, monkeypatch):
         (0, 3, 8, "outputs", "outputs"),
     ],
 )
-def test_the_road_that_auto_takes(batch, kernel, size, method, built, monkeypatch):
+def test_the_method_that_auto_takes(batch, kernel, size, method, built, monkeypatch):
     x, weight = torch.empty(batch, 128, size, size), torch.empty(4, 128, 128, kernel, kernel)
     for library, expected in ((None, method), (object(), built)):
         monkeypatch.setattr("dynconv.native.convolution.library", lambda found=library: found)

@@ -1,9 +1,10 @@
-"""The tiled road, cut into many tiles: the definition, and everything autograd asks of a function."""
+"""The tiled method, cut into many tiles: the definition, and everything autograd asks of a function."""
 
 import pytest
 import torch
 
-from dynconv.functional import dynamic_conv, fused, tiled
+from dynconv.functional import dynamic_conv, tiled
+from dynconv.functional.methods import backends
 
 GEOMETRIES = [
     # batch, K, out, channels, kernel, size, options
@@ -36,7 +37,7 @@ def tiles(request, monkeypatch):
 
 
 @pytest.mark.parametrize("last", [True, False], ids=["channels last", "channels first"])
-def test_output_and_gradients_are_those_of_the_other_roads(geometry, last, monkeypatch):
+def test_output_and_gradients_are_those_of_the_other_methods(geometry, last, monkeypatch):
     tensors, options = geometry
     monkeypatch.setattr(tiled, "ORDER", 0 if last is False else 10**9)
     answers = []
@@ -72,13 +73,13 @@ def test_derivatives_of_derivatives_and_forward_mode():
 def test_function_transforms():
     x, weight, attention = torch.randn(3, 2, 4, 4), torch.randn(2, 3, 2, 3, 3), torch.randn(5, 3, 2)
 
-    def road(method):
+    def by(method):
         return lambda attention: dynamic_conv(x, weight, attention, method=method)
 
-    torch.testing.assert_close(torch.vmap(road("tiled"))(attention), torch.vmap(road("unfold"))(attention))
-    jacobian = torch.func.jacrev(road("tiled"))(attention[0])
-    torch.testing.assert_close(jacobian, torch.func.jacrev(road("grouped"))(attention[0]))
-    torch.testing.assert_close(jacobian, torch.func.jacfwd(road("tiled"))(attention[0]))
+    torch.testing.assert_close(torch.vmap(by("tiled"))(attention), torch.vmap(by("unfold"))(attention))
+    jacobian = torch.func.jacrev(by("tiled"))(attention[0])
+    torch.testing.assert_close(jacobian, torch.func.jacrev(by("grouped"))(attention[0]))
+    torch.testing.assert_close(jacobian, torch.func.jacfwd(by("tiled"))(attention[0]))
 
 
 def test_nothing_but_the_input_waits_for_the_backward_pass():
@@ -98,10 +99,11 @@ def test_a_kernel_larger_than_the_input():
 @pytest.mark.parametrize("groups", [1, 2])
 def test_where_tiles_do_not_fit_the_patches_go(groups):
     x, weight, attention = torch.randn(2, 4, 5, 5), torch.randn(2, 6, 4 // groups, 3, 3), torch.rand(2, 2)
-    assert fused.fits(x, weight, attention) == (groups == 1)
-    assert not fused.fits(x.bfloat16(), weight.bfloat16(), attention)
-    assert not fused.fits(x.to("meta"), weight, attention)
+    assert ("tiled" in backends(x, weight, attention)) == (groups == 1)
+    assert not backends(x.bfloat16(), weight.bfloat16(), attention)
+    assert not backends(x.to("meta"), weight, attention)
+    assert not backends(x.to_sparse(), weight, attention)
     with torch.autocast("cpu"):
-        assert not fused.fits(x, weight, attention)
+        assert not backends(x, weight, attention)
     y = dynamic_conv(x, weight, attention, groups=groups, method="tiled")
     torch.testing.assert_close(y, dynamic_conv(x, weight, attention, groups=groups, method="grouped"))

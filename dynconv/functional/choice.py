@@ -1,0 +1,94 @@
+"""The method that "auto" takes, by thresholds that were measured: ``python -m experiments.bench --all`` shows every method.
+
+On a CPU, in the order in which it is asked:
+
+- *native* wins for 3 × 3 kernels at stride 1, where it saves products, and for few positions, where reading K kernels is
+  the work; not for few channels, which leave its registers half empty.
+- *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
+  patches are the kernel's size times the image, so it is left where they are many.
+- *tiled* is unfold where the mixed kernels are more than a cache holds.
+- *grouped* is what is left, and what a GPU does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import tiled
+from .methods import backends
+
+__all__ = ["choose_method", "choose_per_image"]
+
+NATIVE_CHANNELS = 16  # in and out, at least
+NATIVE_POSITIONS = 256  # of the output, at most, for other kernels than 3 × 3
+NATIVE_IMAGES = 4  # at least, for those kernels, if gradients are wanted: the gradient of few images' kernels is dear
+FEW_CHANNELS = 4  # at most this many are unfolded
+MANY_WEIGHTS = 4096  # of a kernel, for each position of the image: then it is unfolded
+PATCHES = 8_000_000  # bytes that may be unfolded, but for 1 × 1 kernels, whose patches are the image itself
+
+
+def choose_method(
+    x: Tensor,
+    weight: Tensor,
+    stride: Sequence[int] = (),
+    dilation: Sequence[int] = (),
+    can: Sequence[str] | None = None,
+) -> str:
+    """Name the method that ``method="auto"`` takes.
+
+    It depends on shapes and device, on what is built, and on whether gradients are wanted.
+
+    Example:
+        >>> import torch
+        >>> choose_method(torch.empty(16, 3, 56, 56), torch.empty(4, 64, 3, 3, 3))
+        'unfold'
+
+    Args:
+        x: (B, C, *S).
+        weight: (K, O, C/groups, *kernel).
+        stride, dilation: one number a dimension, or none for 1.
+        can: the registered operations that can take the tensors, where this is known.
+    """
+    if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
+        return "unfold" if _pointwise(weight) else "outputs"
+    if x.shape[0] == 0:  # a convolution cannot have zero groups
+        return "outputs"
+    can = backends(x, weight) if can is None else can
+    if "native" in can and _native_wins(x, weight, stride, dilation):
+        return "native"
+    method = choose_per_image(x, weight, stride)
+    return "tiled" if method == "unfold" and "tiled" in can and tiled.pays(x, weight) else method
+
+
+def choose_per_image(x: Tensor, kernel: Tensor, stride: Sequence[int] = ()) -> str:
+    """ "unfold" where patches cost little or, on a CPU, where a large kernel sees few positions; else "grouped"."""
+    if torch.compiler.is_exporting() or x.shape[0] == 0:
+        return "unfold"
+    if x.shape[0] == 1:  # one image is one group: a plain convolution
+        return "grouped"
+    if _pointwise(kernel):
+        return "unfold"
+    cpu, positions = x.device.type == "cpu", x.shape[2:].numel()
+    few_positions = kernel[0].numel() >= MANY_WEIGHTS * positions
+    few_channels = x.shape[1] == kernel.shape[2] <= FEW_CHANNELS
+    taps, stepped = kernel.shape[3:].numel(), positions // math.prod(stride)
+    small = x.shape[0] * x.shape[1] * taps * stepped * x.element_size() <= PATCHES
+    return "unfold" if cpu and small and (few_positions or few_channels) else "grouped"
+
+
+def _native_wins(x: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -> bool:
+    if min(weight.shape[1:3]) < NATIVE_CHANNELS:
+        return False
+    if weight.shape[3:] == (3, 3) and all(step == 1 for step in (*stride, *dilation)):
+        return True  # four outputs for 16 products, not 36
+    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    positions = x.shape[2:].numel() // math.prod(stride)  # of the output
+    return positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if learns else 1)
+
+
+def _pointwise(weight: Tensor) -> bool:
+    return weight.shape[3:].numel() == 1

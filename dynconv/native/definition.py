@@ -1,0 +1,82 @@
+"""What every method computes, in torch's own operations: all images in one convolution, each as a group with its own kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["CONVS", "backward", "conv_per_image", "forward", "mix", "output_size", "per_channel"]
+
+CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+Ints = Sequence[int]
+
+
+def forward(
+    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
+    """(B, C, *S), (K, O, C/g, *kernel), (B, K) → (B, O, *S')."""
+    return conv_per_image(x, mix(weight, attention), None, stride, padding, dilation, groups)
+
+
+def backward(
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    grad: Tensor,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """From the gradient of the outputs (B, O, *S') those of the three inputs, each where it is needed."""
+    batch, kernel = x.shape[0], mix(weight, attention)
+    grad_x, change, _ = torch.ops.aten.convolution_backward(
+        grad.reshape(1, -1, *grad.shape[2:]),
+        x.reshape(1, -1, *x.shape[2:]),
+        kernel.flatten(0, 1),
+        None,
+        stride,
+        padding,
+        dilation,
+        False,  # not transposed,
+        [0] * len(stride),  # so without output padding
+        batch * groups,
+        [needed[0], needed[1] or needed[2], False],
+    )
+    of_kernels = change.reshape(batch, -1) if needed[1] or needed[2] else None
+    return (
+        grad_x.reshape(x.shape) if needed[0] else None,
+        (attention.T @ of_kernels).reshape(weight.shape) if needed[1] else None,
+        of_kernels @ weight.flatten(1).T if needed[2] else None,
+    )
+
+
+def mix(weight: Tensor, attention: Tensor) -> Tensor:
+    """(K, ...), ([B,] K) → ([B,] ...): the weighted sum over K."""
+    return (attention @ weight.flatten(1)).unflatten(-1, weight.shape[1:])
+
+
+def conv_per_image(
+    x: Tensor, kernel: Tensor, bias: Tensor | None, stride: Ints, padding: Ints, dilation: Ints, groups: int
+) -> Tensor:
+    """(B, C, *S), (B, O, C/g, *kernel), (B, O) → (B, O, *S'): one convolution with B·groups groups."""
+    batch, out = kernel.shape[:2]
+    stacked = x.reshape(1, -1, *x.shape[2:])  # (1, B·C, *S); reshape, not view: x may be channels_last
+    bias = None if bias is None else bias.flatten()  # (B·O,)
+    y = CONVS[x.ndim - 2](stacked, kernel.flatten(0, 1), bias, stride, padding, dilation, batch * groups)
+    return y.reshape(batch, out, *y.shape[2:])  # (B, O, *S')
+
+
+def per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """(B, O) → (B, O, 1, …), so that it can be added to (B, O, *S')."""
+    return values.reshape(*values.shape, *[1] * (like.ndim - 2))
+
+
+def output_size(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation: Ints) -> list[int]:
+    """*S'."""
+    axes = zip(size, kernel, stride, padding, dilation, strict=True)
+    return [(s + 2 * p - gap * (k - 1) - 1) // step + 1 for s, k, step, p, gap in axes]
