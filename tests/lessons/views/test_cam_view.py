@@ -11,7 +11,7 @@ from PIL import Image
 
 from dynconv import CAMHead
 from dynconv.lessons.views.cam import CAMView, cam_state
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

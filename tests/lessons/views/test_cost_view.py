@@ -7,7 +7,7 @@ import traitlets
 from dynconv import DynamicConv2d
 from dynconv.cost import layer_macs, summary
 from dynconv.lessons.views.cost import CostView, cost_state
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 
 
 @pytest.mark.parametrize(

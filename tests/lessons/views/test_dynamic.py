@@ -13,7 +13,7 @@ from PIL import Image
 from dynconv import DynamicConv2d
 from dynconv.lessons.data import uploaded_image
 from dynconv.lessons.views.dynamic import DynamicView, averaged, dynamic_state
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 
 
 def a_view(count=2, channels=1, size=(16, 12), **options):

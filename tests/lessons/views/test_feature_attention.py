@@ -11,7 +11,7 @@ from PIL import Image
 from dynconv import CAMAttention
 from dynconv.layers.normalization import AdaLIN
 from dynconv.lessons.views.feature_attention import FeatureAttentionView, feature_attention_state
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

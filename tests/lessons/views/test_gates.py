@@ -12,7 +12,7 @@ from PIL import Image
 from dynconv import SparseBlock
 from dynconv.functional.sparse import gumbel_sigmoid
 from dynconv.lessons.views.gates import GatesView, gates_state
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

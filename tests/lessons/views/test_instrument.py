@@ -9,7 +9,8 @@ from IPython.core.formatters import DisplayFormatter
 
 import dynconv.lessons.views
 from dynconv.lessons.views import Mixer
-from dynconv.lessons.views.instrument import Instrument, bundle
+from dynconv.lessons.views.instrument import Instrument
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.pages import fragment
 
 OWN = {"data", "experiments", "kind", "begun", "alt"}
@@ -53,7 +54,7 @@ def test_a_page_begins_anew_wherever_its_view_was():
 
 
 def test_private_names_of_joined_modules_do_not_meet(tmp_path, monkeypatch):
-    monkeypatch.setattr("dynconv.lessons.views.instrument.HERE", tmp_path)
+    monkeypatch.setattr("dynconv.lessons.views.javascript.HERE", tmp_path)
     (tmp_path / "low.js").write_text("const hidden = 1;\nexport const low = () => hidden;\n")
     (tmp_path / "both.js").write_text('export * from "./low.js";\n')
     (tmp_path / "top.js").write_text(

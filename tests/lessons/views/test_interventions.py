@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from dynconv import CAMAttention, DynamicConv2d, KernelAttention, ODConv2d, SparseBlock, SqueezeExcitation
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.interventions import MODES, InterventionsView, interventions_state
 from dynconv.probe import intervene
 

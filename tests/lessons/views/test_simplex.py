@@ -6,7 +6,7 @@ import traitlets
 
 from dynconv import DynamicConv2d
 from dynconv.lessons.views.dynamic import dynamic_state
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.simplex import SimplexMap, simplex_state
 
 

@@ -5,7 +5,7 @@ import torch
 import traitlets
 
 from dynconv.functional import softmax_temperature
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.temperature import TemperatureBench, temperature_state
 
 

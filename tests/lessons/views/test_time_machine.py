@@ -11,7 +11,7 @@ from dynconv.lessons.data.recordings import recording
 from dynconv.lessons.tasks import task
 from dynconv.lessons.train import fit
 from dynconv.lessons.views import TrainingView
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.time_machine import TimeMachine, time_state
 from experiments.evidence.recording import watch
 

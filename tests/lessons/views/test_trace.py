@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from dynconv import DynamicConv2d, StaticMixConv2d
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.trace import Trace, trace_state
 
 WIDGET = "application/vnd.jupyter.widget-view+json"

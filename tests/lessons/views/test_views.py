@@ -15,7 +15,7 @@ from dynconv import DynamicConv2d, KernelAttention, StaticMixConv2d
 from dynconv.lessons import figures
 from dynconv.lessons.views import DynamicView, Mixer, TrainingView
 from dynconv.lessons.views.dynamic import dynamic_state
-from dynconv.lessons.views.instrument import HERE, bundle
+from dynconv.lessons.views.javascript import HERE, bundle
 from dynconv.lessons.views.mixer import mixer_state
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
