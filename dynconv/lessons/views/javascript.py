@@ -14,9 +14,9 @@ from pathlib import Path
 __all__: list[str] = []
 
 HERE = Path(__file__).parent / "js"
-EXPORT = re.compile(r"^export (?=const (\w+))", re.MULTILINE)
+EXPORT = re.compile(r"^export (?=const (\w+) =)", re.MULTILINE)
 IMPORT = re.compile(r'^(?:import \{([^}]*)\}|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
-OTHER = re.compile(r"^(?:import|export)\b(?! const | default ).*|\bimport\(.*", re.MULTILINE)
+OTHER = re.compile(r"^(?:import|export)\b(?! const \w+ =| default ).*|\bimport\(.*", re.MULTILINE)
 
 
 def bundle(name: str) -> str:

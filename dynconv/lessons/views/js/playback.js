@@ -118,16 +118,15 @@ export const kernelRow = (K, size, of = "") => {
   return { node: row("", ...kernels.map((one) => one.node)), draw };
 };
 
-const PACE = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 150; // milliseconds a step
-
 const clock = () => {
+  const pace = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 150; // milliseconds a step
   let timer = 0;
   const stop = () => {
     clearInterval(timer);
     timer = 0;
   };
   const start = (step) => {
-    timer = setInterval(step, PACE);
+    timer = setInterval(step, pace);
   };
   return { start, stop, running: () => timer !== 0 };
 };
