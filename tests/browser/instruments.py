@@ -3,7 +3,7 @@
 import json
 from contextlib import contextmanager
 
-from dynconv.lessons.views.instrument import bundle
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.pages import page
 
 LOAD = """async ([code, body, data]) => {

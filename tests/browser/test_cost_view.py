@@ -16,8 +16,8 @@ def test_everything_it_counts(chromium, sizes):
 
 
 def test_numbers_in_words(chromium):
-    body = "return d.map(m.short);"
-    assert in_page(chromium, "cost", body, [0, 7, 999, 1200, 512e6, 3.6e9]) == [
+    body = "return d.map(m.amount);"
+    assert in_page(chromium, "words", body, [0, 7, 999, 1200, 512e6, 3.6e9]) == [
         "0",
         "7",
         "999",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dynconv.functional import mix_kernels, softmax_temperature
-from dynconv.lessons.views.instrument import bundle, encode
+from dynconv.lessons.views.instrument import encode
+from dynconv.lessons.views.javascript import bundle
 from dynconv.lessons.views.mixer import mixer_state
 
 pytestmark = pytest.mark.browser

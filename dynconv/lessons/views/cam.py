@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ...functional.cam import class_activation_map, normalize_map
 from .. import figures
-from .instrument import Instrument, bundle, encode, styles
+from .instrument import Instrument, encode
+from .javascript import bundle, styles
 
 __all__ = ["CAMView", "cam_state"]
 

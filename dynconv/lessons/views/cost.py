@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import traitlets
 
 from .. import figures
-from .instrument import Instrument, bundle, styles
+from .instrument import Instrument
+from .javascript import bundle, styles
 
 __all__ = ["CostView", "cost_state"]
 

@@ -18,7 +18,8 @@ from ...layers import DynamicConv2d, KernelAttention
 from ...probe.hooks import hooked
 from .. import figures
 from ..data import uploaded_image
-from .instrument import KernelInstrument, bundle, encode, styles
+from .instrument import KernelInstrument, encode
+from .javascript import bundle, styles
 
 __all__ = ["DynamicView", "dynamic_state"]
 

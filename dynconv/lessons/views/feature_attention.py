@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...functional.normalization import adaptive_layer_instance_norm
 from .. import figures
-from .instrument import Instrument, bundle, encode, styles
+from .instrument import Instrument, encode
+from .javascript import bundle, styles
 
 __all__ = ["FeatureAttentionView", "feature_attention_state"]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...functional.sparse import dilate_gate, gumbel_sigmoid
 from .. import figures
-from .instrument import Instrument, Temperature, bundle, encode, styles
+from .instrument import Instrument, Temperature, encode
+from .javascript import bundle, styles
 
 __all__ = ["GatesView", "gates_state"]
 

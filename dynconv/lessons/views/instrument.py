@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-from pathlib import Path
 
 import anywidget
 import traitlets
@@ -12,51 +11,11 @@ from torch import Tensor
 
 from ...functional import check_temperature
 from ..figures import Picture
+from .javascript import styles
 
 __all__: list[str] = []
 
-HERE = Path(__file__).parent / "js"
-
-
 KIND = re.compile(r"[A-Za-z0-9_-]+")
-EXPORT = re.compile(r"^export (?=(?:const|function) (\w+))", re.MULTILINE)
-IMPORT = re.compile(r'^(?:import (\{[^}]*\})|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
-
-
-def bundle(name: str) -> str:
-    """One ES module out of ``name``.js and the modules it imports: a widget's code cannot import relative paths.
-
-    Each imported module becomes a constant in a scope of its own, so that private names never meet.
-    """
-    parts: list[str] = []
-    exports: dict[str, list[str]] = {}
-
-    def add(module: str, main: bool) -> None:
-        if module in exports:
-            return
-        names = exports[module] = []
-
-        def join(found: re.Match) -> str:
-            wanted, other = found.groups()
-            add(other, False)
-            if wanted:
-                return f"const {wanted} = ${other};\n"
-            names.extend(exports[other])
-            return f"{'export ' if main else ''}const {{ {', '.join(exports[other])} }} = ${other};\n"
-
-        text = IMPORT.sub(join, (HERE / f"{module}.js").read_text(encoding="utf-8"))
-        names.extend(EXPORT.findall(text) if not main else [])
-        if not main:
-            text = f"const ${module} = (() => {{\n{EXPORT.sub('', text)}return {{ {', '.join(names)} }};\n}})();\n"
-        parts.append(text)
-
-    add(name, True)
-    return "\n".join(parts)
-
-
-def styles(name: str = "") -> str:
-    """The instruments' shared style sheet, and after it ``name``.css if an instrument needs rules of its own."""
-    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", name) if part)
 
 
 def encode(array: Tensor) -> str:

@@ -16,7 +16,8 @@ from ...layers import DynamicConv2d
 from ...probe import intervene, record
 from ...probe.hooks import select
 from .. import figures
-from .instrument import Instrument, bundle, encode, styles
+from .instrument import Instrument, encode
+from .javascript import bundle, styles
 
 __all__ = ["InterventionsView", "interventions_state"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ...functional import conv, mix_kernels, softmax_temperature
 from .. import figures
-from .instrument import KernelInstrument, bundle, encode
+from .instrument import KernelInstrument, encode
+from .javascript import bundle
 
 __all__ = ["Mixer", "mixer_state"]
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import html
 import json
-from pathlib import Path
 
 from ..figures import Picture
 from .instrument import Instrument
+from .javascript import bundle
 
 __all__ = ["fragment", "page"]
 
 # The page plays the kernel's part: a model that keeps the state and tells listeners, as ipywidgets' does.
-HOST = (Path(__file__).parent / "js" / "host.js").read_text(encoding="utf-8")
+HOST = bundle("host")
 
 
 def page(instrument: Instrument, title: str) -> str:

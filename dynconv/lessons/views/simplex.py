@@ -13,7 +13,8 @@ from ...functional import mix_kernels, softmax_temperature
 from ...layers import DynamicConv2d
 from .. import figures
 from .dynamic import averaged, check_images, dynamic_state, in_words, softmax_attention
-from .instrument import Instrument, Temperature, bundle, encode, styles
+from .instrument import Instrument, Temperature, encode
+from .javascript import bundle, styles
 
 __all__ = ["SimplexMap", "simplex_state"]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...functional import check_temperature, softmax_temperature
 from .. import figures
-from .instrument import Instrument, Temperature, bundle, styles
+from .instrument import Instrument, Temperature
+from .javascript import bundle, styles
 
 __all__ = ["TemperatureBench", "temperature_state"]
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .. import figures
 from ..data.recordings import check_runs
-from .instrument import Instrument, bundle, encode, styles
+from .instrument import Instrument, encode
+from .javascript import bundle, styles
 
 __all__ = ["TimeMachine", "time_state"]
 

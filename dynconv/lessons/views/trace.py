@@ -15,7 +15,8 @@ from ...layers import DynamicConv2d
 from ...surgery import temperatures
 from .. import figures
 from .dynamic import dynamic_state
-from .instrument import Instrument, Temperature, bundle, encode, styles
+from .instrument import Instrument, Temperature, encode
+from .javascript import bundle, styles
 
 __all__ = ["Trace", "trace_state"]
 

@@ -10,7 +10,8 @@ import traitlets
 
 from .. import figures
 from ..data.recordings import check_record
-from .instrument import Instrument, bundle, styles
+from .instrument import Instrument
+from .javascript import bundle, styles
 
 __all__ = ["TrainingView"]
 

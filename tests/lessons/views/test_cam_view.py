@@ -11,7 +11,6 @@ from PIL import Image
 
 from dynconv import CAMHead
 from dynconv.lessons.views.cam import CAMView, cam_state
-from dynconv.lessons.views.instrument import bundle
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -102,9 +101,3 @@ def test_output_carries_widget_still_and_words():
     assert f"{view.names[view.class_index]} {logit:.2f}" in data["text/plain"]
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 100
-
-
-def test_bundle_is_one_module_without_imports():
-    code = bundle("cam")
-    assert not [line for line in code.splitlines() if line.startswith("import ")]
-    assert code.count("export default") == 1

@@ -13,7 +13,6 @@ from PIL import Image
 from dynconv import DynamicConv2d
 from dynconv.lessons.data import uploaded_image
 from dynconv.lessons.views.dynamic import DynamicView, averaged, dynamic_state
-from dynconv.lessons.views.instrument import bundle
 
 
 def a_view(count=2, channels=1, size=(16, 12), **options):
@@ -124,7 +123,6 @@ def test_selection():
         with pytest.raises(traitlets.TraitError, match=r"selected must be 1 to 4 of image 0, .*got"):
             view.selected = bad
     assert a_view(selected=["image 1"]).selected == ["image 1"]
-    assert "import " not in [line[:7] for line in bundle("dynamic").splitlines()]
 
 
 def test_too_many_images_and_pictures_that_do_not_fit():

@@ -11,7 +11,6 @@ from PIL import Image
 from dynconv import CAMAttention
 from dynconv.layers.normalization import AdaLIN
 from dynconv.lessons.views.feature_attention import FeatureAttentionView, feature_attention_state
-from dynconv.lessons.views.instrument import bundle
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -113,9 +112,3 @@ def test_output_carries_widget_still_and_words():
     assert f"b {logit:.2f} and" in data["text/plain"]
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
-
-
-def test_bundle_is_one_module_without_imports():
-    code = bundle("feature_attention")
-    assert not [line for line in code.splitlines() if line.startswith("import ")]
-    assert code.count("export default") == 1

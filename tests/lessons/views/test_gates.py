@@ -12,7 +12,6 @@ from PIL import Image
 from dynconv import SparseBlock
 from dynconv.functional.sparse import gumbel_sigmoid
 from dynconv.lessons.views.gates import GatesView, gates_state
-from dynconv.lessons.views.instrument import bundle
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -132,9 +131,3 @@ def test_output_carries_widget_still_and_words(budget):
     assert ("as trained" in data["text/plain"]) == (budget is None)
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
-
-
-def test_bundle_is_one_module_without_imports():
-    code = bundle("gates")
-    assert not [line for line in code.splitlines() if line.startswith("import ")]
-    assert code.count("export default") == 1

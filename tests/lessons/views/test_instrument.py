@@ -9,7 +9,8 @@ from IPython.core.formatters import DisplayFormatter
 
 import dynconv.lessons.views
 from dynconv.lessons.views import Mixer
-from dynconv.lessons.views.instrument import Instrument, bundle
+from dynconv.lessons.views.instrument import Instrument
+from dynconv.lessons.views.javascript import HERE, bundle
 from dynconv.lessons.views.pages import fragment
 
 OWN = {"data", "experiments", "kind", "begun", "alt"}
@@ -53,7 +54,7 @@ def test_a_page_begins_anew_wherever_its_view_was():
 
 
 def test_private_names_of_joined_modules_do_not_meet(tmp_path, monkeypatch):
-    monkeypatch.setattr("dynconv.lessons.views.instrument.HERE", tmp_path)
+    monkeypatch.setattr("dynconv.lessons.views.javascript.HERE", tmp_path)
     (tmp_path / "low.js").write_text("const hidden = 1;\nexport const low = () => hidden;\n")
     (tmp_path / "both.js").write_text('export * from "./low.js";\n')
     (tmp_path / "top.js").write_text(
@@ -67,8 +68,62 @@ def test_private_names_of_joined_modules_do_not_meet(tmp_path, monkeypatch):
     assert bundle("both").endswith("export const { low } = $low;\n")
 
 
-@pytest.mark.parametrize("module", ["mathematics", "controls", "pictures", "links", "wiring"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('import { low, high } from "./low.js";\n', "top.js imports what low.js does not export: high"),
+        ('import { top } from "./top.js";\n', "top.js imports itself: top → top"),
+        ('import * as low from "./low.js";\n', "not 'import \\* as low from"),
+        ('import "./low.js";\n', 'not \'import "./low.js"'),
+        ('import d3 from "d3";\n', "not 'import d3 from"),
+        ('const low = () => import("./low.js");\n', "not 'import\\("),
+        ("export function high() {}\n", "not 'export function high"),
+        ("export class High {}\n", "not 'export class High"),
+        ("export let high = 1;\n", "not 'export let high"),
+        ("const high = 1;\nexport { high };\n", "not 'export { high }"),
+        ('export { low } from "./low.js";\n', "not 'export { low } from"),
+        ("export const { high } = {};\n", "not 'export const { high }"),
+    ],
+)
+def test_what_the_bundler_does_not_understand_is_an_error(tmp_path, monkeypatch, text, message):
+    monkeypatch.setattr("dynconv.lessons.views.javascript.HERE", tmp_path)
+    (tmp_path / "low.js").write_text("export const low = 1;\n")
+    (tmp_path / "top.js").write_text(text)
+    with pytest.raises(ImportError, match=message):
+        bundle("top")
+
+
+def test_an_import_under_another_name_over_many_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr("dynconv.lessons.views.javascript.HERE", tmp_path)
+    (tmp_path / "low.js").write_text("export const low = 1;\nexport const high = 2;\n")
+    (tmp_path / "top.js").write_text(
+        'import {\n  high,\n  low as deep,\n} from "./low.js";\nexport default high + deep;\n'
+    )
+    assert "const { high, low: deep } = $low;\nexport default" in bundle("top")
+
+
+def test_an_edited_file_is_what_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr("dynconv.lessons.views.javascript.HERE", tmp_path)
+    for text in ("export const low = 1;\n", "export const low = 2;\n"):
+        (tmp_path / "low.js").write_text(text)
+        assert bundle("low") == text
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in HERE.glob("*.js")))
+def test_a_bundle_is_one_module_without_imports(module):
+    code = bundle(module)
+    assert not re.search(r"^import\b", code, re.MULTILINE)
+    assert code.count("export default") == (HERE / f"{module}.js").read_text().count("export default")
+    assert len(set(re.findall(r"^const (\$\w+) =", code, re.MULTILINE))) == len(
+        re.findall(r"^const \$\w+ =", code, re.MULTILINE)
+    )
+
+
+HANDED_ON = re.findall(r'"\./(\w+)\.js"', (HERE / "toolkit.js").read_text())
+
+
+@pytest.mark.parametrize("module", HANDED_ON)
 def test_the_toolkit_hands_on_all_its_parts(module):
     names = re.findall(r"^export const (\w+) =", bundle(module), re.MULTILINE)
-    assert len(names) > 1
+    assert names
     assert f"export const {{ {', '.join(names)} }} = ${module};" in bundle("toolkit")

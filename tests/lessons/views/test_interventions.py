@@ -14,7 +14,6 @@ from PIL import Image
 from torch import nn
 
 from dynconv import CAMAttention, DynamicConv2d, KernelAttention, ODConv2d, SparseBlock, SqueezeExcitation
-from dynconv.lessons.views.instrument import bundle
 from dynconv.lessons.views.interventions import MODES, InterventionsView, interventions_state
 from dynconv.probe import intervene
 
@@ -217,9 +216,3 @@ def test_output_carries_widget_still_and_words(make):
         assert f"{mode} {view.changes()[mode]:.0%}" in data["text/plain"]
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
-
-
-def test_bundle_is_one_module_without_imports():
-    code = bundle("interventions")
-    assert not [line for line in code.splitlines() if line.startswith("import ")]
-    assert code.count("export default") == 1

@@ -6,7 +6,6 @@ import traitlets
 
 from dynconv import DynamicConv2d
 from dynconv.lessons.views.dynamic import dynamic_state
-from dynconv.lessons.views.instrument import bundle
 from dynconv.lessons.views.simplex import SimplexMap, simplex_state
 
 
@@ -35,7 +34,6 @@ def test_traits_and_output():
     data, _ = view._repr_mimebundle_()
     assert "image/png" in data
     assert "Attention of a, b over three kernels" in data["text/plain"]
-    assert bundle("simplex").count("export default") == 1
     for trait, value, message in (
         ("temperature", 0.0, "above 0, got 0.0"),
         ("image", "c", "image must be one of a, b, got 'c'"),

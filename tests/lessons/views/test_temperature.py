@@ -5,7 +5,6 @@ import torch
 import traitlets
 
 from dynconv.functional import softmax_temperature
-from dynconv.lessons.views.instrument import bundle
 from dynconv.lessons.views.temperature import TemperatureBench, temperature_state
 
 
@@ -36,7 +35,6 @@ def test_traits_and_output():
     assert "image/png" in data
     assert "1 times the logits 0.5, 2 over the temperature" in data["text/plain"]
     assert "from 0%, 100% to 50%, 50%" in data["text/plain"]
-    assert bundle("temperature").count("export default") == 1
     for trait, value, message in (
         ("temperature", 0.0, "above 0, got 0.0"),
         ("scale", -1.0, "scale must be a finite number above 0, got -1.0"),

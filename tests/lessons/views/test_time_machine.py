@@ -11,7 +11,6 @@ from dynconv.lessons.data.recordings import recording
 from dynconv.lessons.tasks import task
 from dynconv.lessons.train import fit
 from dynconv.lessons.views import TrainingView
-from dynconv.lessons.views.instrument import bundle
 from dynconv.lessons.views.time_machine import TimeMachine, time_state
 from experiments.evidence.recording import watch
 
@@ -124,11 +123,3 @@ def test_the_still_says_how_the_shipped_runs_end():
     words = TimeMachine(kept["runs"], kept["classes"], kept["references"]).still().alt
     for name, run in time_state(kept["runs"], 25).items():
         assert f"{name} with test loss {run['test_loss']:.4f}" in words
-
-
-@pytest.mark.parametrize("name", ["time_machine", "training", "playback"])
-def test_bundle_is_one_module_without_imports(name):
-    code = bundle(name)
-    assert not [line for line in code.splitlines() if line.startswith("import ")]
-    assert code.count("export default") == (name != "playback")
-    assert code.count("const slider =") == 1

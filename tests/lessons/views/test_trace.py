@@ -12,7 +12,6 @@ from PIL import Image
 from torch import nn
 
 from dynconv import DynamicConv2d, StaticMixConv2d
-from dynconv.lessons.views.instrument import bundle
 from dynconv.lessons.views.trace import Trace, trace_state
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -146,9 +145,3 @@ def test_output_carries_widget_still_and_words(layer):
     assert ("% of kernel 2" in data["text/plain"]) == isinstance(layer, DynamicConv2d)
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
-
-
-def test_bundle_is_one_module_without_imports():
-    code = bundle("trace")
-    assert not [line for line in code.splitlines() if line.startswith("import ")]
-    assert code.count("export default") == 1

@@ -15,7 +15,7 @@ from dynconv import DynamicConv2d, KernelAttention, StaticMixConv2d
 from dynconv.lessons import figures
 from dynconv.lessons.views import DynamicView, Mixer, TrainingView
 from dynconv.lessons.views.dynamic import dynamic_state
-from dynconv.lessons.views.instrument import HERE, bundle
+from dynconv.lessons.views.javascript import HERE
 from dynconv.lessons.views.mixer import mixer_state
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -136,13 +136,6 @@ def test_bad_records():
         traitlets.TraitError, match="epoch must be None, for the newest, or one that was recorded, got 0"
     ):
         view.epoch = 0
-
-
-@pytest.mark.parametrize("name", ["mixer", "dynamic", "training", "toolkit"])
-def test_bundle_is_one_module_without_imports(name):
-    code = bundle(name)
-    assert "import " not in [line[:7] for line in code.splitlines()]
-    assert code.count("export default") == (name != "toolkit")
 
 
 @pytest.mark.parametrize(("name", "colours"), [("VIRIDIS", "viridis"), ("RDBU", "RdBu_r")])

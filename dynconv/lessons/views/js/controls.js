@@ -1,98 +1,104 @@
-// Elements and controls: what a hand, a key or a finger can move.
+// Controls: what a hand, a key or a finger can move.
+//
+// Each is {node, get, set, valid}: get() and set() speak in the control's own unit, and valid() says of any value whether the
+// control can take it, for links come from anywhere. None knows who listens: its "input" and "change" events bubble.
 
-import { number } from "./mathematics.js";
+import { element, OWN_KEYS, say, uniqueId } from "./elements.js";
+import { fixed, number, percent, whole } from "./words.js";
 
-// every instrument loads a module of its own: ids must differ between modules too
-const family = Math.random().toString(36).slice(2);
-let serial = 0;
-
-const fill = (node, attributes, children) => {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-};
-
-export const element = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-
-export const svg = (tag, attributes = {}, ...children) =>
-  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
-
-// The SVG of a chart, its inside from (x, y) on. A sheet that nobody sees, with a margin for thick lines, keeps the size of what
-// is painted when lines move: a change of it would make the browser sort all layers of the page anew.
-export const sheet = ([x, y, width, height], attributes, ...children) => {
-  const paper = { x: x - 0.04 * width, y: y - 0.04 * height, width: 1.08 * width, height: 1.08 * height, fill: "transparent" };
-  return svg("svg", { viewBox: `${x} ${y} ${width} ${height}`, ...attributes },
-    svg("rect", paper), ...children);
-};
-
-// Words and classes written only where they change: the browser lays out again whatever is written.
-export const say = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-export const dress = (node, className) => { if (node.className !== className) node.className = className; };
-
-// each kernel has a colour (Okabe-Ito) and a hatch, so that colour is never the only sign
-export const kernelMark = (k, className = "dc-mark") => element("span", { class: `${className} dc-k${k % 8}`, "aria-hidden": "true" });
-
-// A native range input: JupyterLab leaves its arrow keys alone only with the attribute on the input itself.
-// `changed` runs while it moves, `settled` once it stays; get() and set() speak in the control's own unit, and
-// valid() says of any value whether the control can take it: links come from anywhere.
-export const slider = ({ label, min, max, step, value, log = false, show = number, changed, settled }) => {
-  const id = `dc-slider-${family}-${++serial}`;
-  const to = (v) => (log ? Math.log10(v) : v), from = (v) => (log ? 10 ** v : v);
+// A native range input. A value set from outside stays what it was set to: the thumb only stands on the nearest step.
+export const slider = ({ label, min, max, step, log = false, show = number }) => {
+  const id = uniqueId("slider");
+  const to = (v) => (log ? Math.log10(v) : v);
+  const from = (v) => (log ? 10 ** v : v);
   const input = element("input", {
-    id, type: "range", min: to(min), max: to(max), step, "data-lm-suppress-shortcuts": "true", class: "dc-range",
+    id,
+    type: "range",
+    min: to(min),
+    max: to(max),
+    step,
+    class: "dc-range",
+    ...OWN_KEYS,
   });
   const shown = element("output", { for: id });
-  let exact; // a value set from outside stays what it was set to: the thumb only stands on the nearest step
-  const read = () => exact ?? from(Number(input.value));
-  const tell = () => { say(shown, show(read())); input.setAttribute("aria-valuetext", `${label} ${show(read())}`); };
-  const set = (v) => { exact = v; input.value = to(v); tell(); };
-  input.addEventListener("input", () => { exact = undefined; tell(); changed?.(read()); });
-  input.addEventListener("change", () => settled?.(read()));
-  set(value);
-  const whole = step % 1 === 0 && !log;
-  const valid = (v) => (whole ? Number.isInteger(v) : typeof v === "number") && v >= min && v <= max;
+  let exact;
+  const get = () => exact ?? from(Number(input.value));
+  const tell = () => {
+    say(shown, show(get()));
+    input.setAttribute("aria-valuetext", `${label} ${show(get())}`);
+  };
+  const set = (v) => {
+    exact = v;
+    input.value = to(v);
+    tell();
+  };
+  input.addEventListener("input", () => {
+    exact = undefined;
+    tell();
+  });
+  const isWhole = step % 1 === 0 && !log;
+  const valid = (v) => (isWhole ? Number.isInteger(v) : typeof v === "number") && v >= min && v <= max;
   const node = element("div", { class: "dc-slider" }, element("label", { for: id }, label), input, shown);
-  return { node, input, get: read, set, valid };
+  return { node, input, get, set, valid };
 };
 
-// several sliders as one control whose value is their list
-export const listOf = (sliders) => ({
-  get: () => sliders.map((one) => one.get()),
-  set: (values) => sliders.forEach((one, k) => one.set(values[k])),
-  valid: (values) => Array.isArray(values) && values.length === sliders.length && sliders.every((one, k) => one.valid(values[k])),
+// The kinds of slider that several instruments have.
+export const logSlider = (label) => slider({ label, min: 0.1, max: 100, step: 0.01, log: true });
+export const temperatureSlider = () => logSlider("temperature T");
+export const wholeSlider = (label, min, max) => slider({ label, min, max, step: 1, show: whole });
+export const kernelsSlider = (most) => wholeSlider("kernels K", 1, most);
+export const shareSlider = (label, show = percent) => slider({ label, min: 0, max: 1, step: 0.01, show });
+const logitSlider = (k) => slider({ label: `logit ${k + 1}`, min: -5, max: 5, step: 0.1, show: (v) => fixed(v, 1) });
+
+// several controls as one whose value is their list
+export const listOf = (parts) => ({
+  parts,
+  get: () => parts.map((one) => one.get()),
+  set: (values) => parts.forEach((one, k) => one.set(values[k])),
+  valid: (values) =>
+    Array.isArray(values) && values.length === parts.length && parts.every((one, k) => one.valid(values[k])),
 });
 
-// the two sliders that most instruments have
-export const temperatureAndK = (model, most, changed, settled) => ({
-  temperature: slider({
-    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"), changed, settled,
-  }),
-  numKernels: slider({
-    label: "kernels K", min: 1, max: most, step: 1, value: model.get("num_kernels"), show: (v) => v.toFixed(0), changed, settled,
-  }),
-});
+export const logitSliders = (count) => listOf(Array.from({ length: count }, (_, k) => logitSlider(k)));
+
+// A value that is moved in the drawing itself, by whoever has the control.
+export const held = (valid) => {
+  let value;
+  const set = (v) => {
+    value = v;
+  };
+  return { get: () => value, set, valid };
+};
 
 // A native list to choose from; options are values, or [value, text] where they differ.
-export const choice = ({ label, options, value, changed }) => {
-  const pairs = options.map((option) => [option].flat()), values = pairs.map(([v]) => v);
-  const select = element("select", { class: "dc-select", "data-lm-suppress-shortcuts": "true", onchange: changed },
-    ...pairs.map(([v, text = v], i) => element("option", { value: i }, text)));
-  const set = (v) => { select.value = values.indexOf(v); };
-  set(value);
+export const choice = ({ label, options }) => {
+  const pairs = options.map((option) => [option].flat());
+  const values = pairs.map(([v]) => v);
+  const choices = pairs.map(([v, text = v], i) => element("option", { value: i }, text));
+  const select = element("select", { class: "dc-select", ...OWN_KEYS }, ...choices);
+  const set = (v) => {
+    select.value = values.indexOf(v);
+  };
   const node = element("label", { class: "dc-choice" }, label, select);
   return { node, get: () => values[select.value], set, valid: (v) => values.includes(v) };
 };
 
+export const checkbox = () => element("input", { type: "checkbox", ...OWN_KEYS });
+
 // Radio buttons for `values`; where they and their labels stand is the caller's.
-export const radios = (values, value, changed) => {
-  const name = `dc-radios-${family}-${++serial}`; // its own: radios of one name exclude each other in the whole page
-  const inputs = values.map(() => element("input", { type: "radio", name, "data-lm-suppress-shortcuts": "true", onchange: changed }));
-  const set = (v) => { inputs[values.indexOf(v)].checked = true; };
-  set(value);
-  return { inputs, get: () => values[inputs.findIndex((input) => input.checked)], set, valid: (v) => values.includes(v) };
+export const radios = (values) => {
+  const name = uniqueId("radios"); // its own: radios of one name exclude each other in the whole page
+  const inputs = values.map(() => element("input", { type: "radio", name, ...OWN_KEYS }));
+  const set = (v) => {
+    inputs[values.indexOf(v)].checked = true;
+  };
+  const get = () => values[inputs.findIndex((input) => input.checked)];
+  return { inputs, get, set, valid: (v) => values.includes(v) };
 };
 
-export const button = (label, pressed) => element("button", { type: "button", class: "dc-button", onclick: pressed }, label);
+// The same in a frame of their own: `rows` makes of each radio button the row that it stands in.
+export const radioGroup = (label, className, values, rows) => {
+  const control = radios(values);
+  const attributes = { class: className, role: "radiogroup", "aria-label": label };
+  return { ...control, node: element("div", attributes, ...control.inputs.map(rows)) };
+};

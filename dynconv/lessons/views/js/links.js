@@ -17,23 +17,33 @@ const parsed = (text) => {
   }
 };
 
-// pure: what a hash holds for the instrument `name`: valid values, and the names that mean nothing here.
-// Null if it is not about this instrument; `controls` maps a name to {valid}.
+// pure: of a state from anywhere, the values that the controls can take, and the names that mean nothing here.
+// `controls` maps a name to {valid}.
+export const fitting = (state, controls) => {
+  const fits = ([key, value]) => Object.hasOwn(controls, key) && controls[key].valid(value) === true;
+  const entries = Object.entries(state);
+  const good = entries.filter(fits);
+  const ignored = entries.filter((one) => !good.includes(one)).map(([key]) => key.slice(0, 30));
+  return { values: Object.fromEntries(good), ignored };
+};
+
+// pure: what a hash holds for the instrument `name`, as above; null if it is not about this instrument.
 export const readLink = (hash, name, controls) => {
   const start = `#dc.${name}=`;
   if (!hash.startsWith(start)) return null;
   const state = parsed(hash.slice(start.length));
-  if (!state) return { values: {}, ignored: ["all of it"] };
-  const fits = ([key, value]) => Object.hasOwn(controls, key) && controls[key].valid?.(value) === true;
-  const entries = Object.entries(state), good = entries.filter(fits);
-  return { values: Object.fromEntries(good), ignored: entries.filter((one) => !good.includes(one)).map(([key]) => key.slice(0, 30)) };
+  return state ? fitting(state, controls) : { values: {}, ignored: ["all of it"] };
 };
 
 // in words; of many ignored names the first few
-export const linkInWords = ({ values, ignored }) => {
-  const taken = Object.keys(values), more = ignored.length > 3 ? ` and ${ignored.length - 3} more` : "";
-  return [
-    taken.length ? `From the address: ${taken.join(", ")}.` : "",
-    ignored.length ? `Ignored in the address, because it does not fit: ${ignored.slice(0, 3).join(", ")}${more}.` : "",
-  ].filter(Boolean).join(" ");
+export const ignoredInWords = ({ ignored }, where) => {
+  if (!ignored.length) return "";
+  const more = ignored.length > 3 ? ` and ${ignored.length - 3} more` : "";
+  return `Ignored in ${where}, because it does not fit: ${ignored.slice(0, 3).join(", ")}${more}.`;
+};
+
+export const linkInWords = (read) => {
+  const taken = Object.keys(read.values);
+  const said = taken.length ? `From the address: ${taken.join(", ")}.` : "";
+  return [said, ignoredInWords(read, "the address")].filter(Boolean).join(" ");
 };

@@ -1,19 +1,32 @@
-// Small mathematics on plain arrays, checked against torch by the tests, and numbers as words.
+// Small mathematics on plain arrays, checked against torch by the tests.
 
 export const decode = (text) => {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   return new Float32Array(bytes.buffer); // arrays travel as base64 of little-endian float32
 };
 
+// what Python sent, the named arrays in it decoded: one, a list of them, or none at all
+export const decoded = (raw, ...names) => {
+  const any = (value) => (Array.isArray(value) ? value.map(any) : value && decode(value));
+  return { ...raw, ...Object.fromEntries(names.map((name) => [name, any(raw[name])])) };
+};
+
+// of many arrays of `size` numbers that lie one after the other, the one at place i
+export const part = (array, i, size) => array.subarray(i * size, (i + 1) * size);
+
+export const sum = (values) => values.reduce((a, b) => a + b, 0);
+
+export const mean = (values) => sum(values) / values.length;
+
 export const softmax = (logits, temperature) => {
   const top = Math.max(...logits);
   const powers = logits.map((z) => Math.exp((z - top) / temperature));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((p) => p / sum);
+  const all = sum(powers);
+  return powers.map((p) => p / all);
 };
 
 // exp(entropy): how many kernels are really in use, between 1 and K
-export const effectiveNumber = (weights) => Math.exp(-weights.reduce((s, w) => s + (w > 0 ? w * Math.log(w) : 0), 0));
+export const effectiveNumber = (weights) => Math.exp(-sum(weights.map((w) => (w > 0 ? w * Math.log(w) : 0))));
 
 // stack holds K arrays of `size` numbers one after the other
 export const mix = (stack, weights, size, start = 0) => {
@@ -27,26 +40,31 @@ export const mix = (stack, weights, size, start = 0) => {
 
 // cross-correlation with zero padding, "same" size: what torch calls conv2d
 export const conv2d = (image, height, width, kernel, size) => {
-  const pad = size >> 1, wide = width + 2 * pad;
+  const pad = size >> 1;
+  const wide = width + 2 * pad;
   const padded = new Float32Array(wide * (height + 2 * pad));
   for (let y = 0; y < height; y++) padded.set(image.subarray(y * width, (y + 1) * width), (y + pad) * wide + pad);
   const out = new Float32Array(height * width);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      let sum = 0;
+      let total = 0;
       for (let i = 0; i < size; i++) {
-        const row = (y + i) * wide + x;
-        for (let j = 0; j < size; j++) sum += padded[row + j] * kernel[i * size + j];
+        const start = (y + i) * wide + x;
+        for (let j = 0; j < size; j++) total += padded[start + j] * kernel[i * size + j];
       }
-      out[y * width + x] = sum;
+      out[y * width + x] = total;
     }
   }
   return out;
 };
 
 export const range = (array) => {
-  let low = Infinity, high = -Infinity;
-  for (const v of array) { if (v < low) low = v; if (v > high) high = v; }
+  let low = Infinity;
+  let high = -Infinity;
+  for (const v of array) {
+    if (v < low) low = v;
+    if (v > high) high = v;
+  }
   return [low, high];
 };
 
@@ -54,15 +72,9 @@ export const largestDifference = (a, b) => a.reduce((worst, v, i) => Math.max(wo
 
 export const indexOfMax = (array) => array.reduce((best, v, i) => (v > array[best] ? i : best), 0);
 
-export const sum = (values) => values.reduce((a, b) => a + b, 0);
+export const largestSize = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
 
-// ---------------------------------------------------------------- words
+// the lowest and the highest of many arrays
+export const rangeOfAll = (arrays) => range(arrays.flatMap((array) => range(array)));
 
-export const percent = (w) => `${(100 * w).toFixed(w > 0 && w < 0.0995 ? 1 : 0)} %`;
-
-export const number = (v) => (v >= 10 ? v.toFixed(0) : v >= 1 ? v.toFixed(1) : v.toFixed(2));
-
-export const signed = (v) => `${v < 0 ? "−" : "+"}${number(Math.abs(v))}`;
-
-// so many decimals, a real minus sign, and no minus before zero
-export const fixed = (v, digits) => (Math.abs(v) < 0.5 / 10 ** digits ? 0 : v).toFixed(digits).replace("-", "−");
+export const between = (v, low, high) => Math.max(low, Math.min(high, v));

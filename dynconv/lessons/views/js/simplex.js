@@ -1,55 +1,98 @@
 // Simplex map: attention over three kernels as a place in a triangle. T pulls the dots; the chosen one can be dragged.
 
 import {
-  captioned, decode, effectiveNumber, element, instrument, kernelMark, mix, number, percent, picture, radios, range, sheet,
-  slider, softmax, sum, svg, widget,
+  between,
+  captioned,
+  decoded,
+  effectiveNumber,
+  element,
+  emit,
+  held,
+  instrument,
+  kernelPictures,
+  mix,
+  number,
+  OWN_KEYS,
+  part,
+  percent,
+  picture,
+  points,
+  radioGroup,
+  range,
+  row,
+  setAttributes,
+  sheet,
+  softmax,
+  sum,
+  svg,
+  temperatureSlider,
 } from "./toolkit.js";
 
-const WIDTH = 300, HEIGHT = WIDTH * Math.sqrt(3) / 2;
+const WIDTH = 300;
+const HEIGHT = (WIDTH * Math.sqrt(3)) / 2;
+// prettier-ignore
 const CORNERS = [[0, HEIGHT], [WIDTH, HEIGHT], [WIDTH / 2, 0]];
 
+const logitsOf = ({ logits }, b) => Array.from(part(logits, b, 3));
+
 // pure: attention of every image, kernel and map of the chosen one
-export const simplexState = ({ logits, kernels, maps, kernelArea, area, count }, { image, temperature, free }) => {
-  const attention = Array.from({ length: count }, (_, b) => softmax(Array.from(logits.subarray(3 * b, 3 * b + 3)), temperature));
+export const simplexState = (data, { image, temperature, free }) => {
+  const { kernels, maps, kernelArea, area, count } = data;
+  const attention = Array.from({ length: count }, (_, b) => softmax(logitsOf(data, b), temperature));
   const weights = free.length ? free : attention[image];
-  return { attention, weights, kernel: mix(kernels, weights, kernelArea), map: mix(maps, weights, area, 3 * image * area) };
+  return {
+    attention,
+    weights,
+    kernel: mix(kernels, weights, kernelArea),
+    map: mix(maps, weights, area, 3 * image * area),
+  };
 };
 
 // pure: from weights to a place in the triangle, and back; from outside first down or up to it, then sideways
-export const place = (weights) => [0, 1].map((axis) => weights.reduce((sum, w, k) => sum + w * CORNERS[k][axis], 0));
-
-// the share of the weight that would have to move to make one of them the other
-const distance = (a, b) => a.reduce((sum, v, k) => sum + Math.abs(v - b[k]), 0) / 2;
-
-const between = (v, low, high) => Math.max(low, Math.min(high, v));
+export const place = (weights) => [0, 1].map((axis) => sum(weights.map((w, k) => w * CORNERS[k][axis])));
 
 export const weightsAt = (x, y) => {
-  const top = between(1 - y / HEIGHT, 0, 1), right = between((x - top * WIDTH / 2) / WIDTH, 0, 1 - top);
+  const top = between(1 - y / HEIGHT, 0, 1);
+  const right = between((x - (top * WIDTH) / 2) / WIDTH, 0, 1 - top);
   return [1 - top - right, right, top];
 };
 
+const read = (raw) => {
+  const [kh, kw] = raw.kernel_shape;
+  const [mh, mw] = raw.map_shape;
+  const data = decoded(raw, "logits", "kernels", "maps", "images");
+  return { ...data, kernelArea: kh * kw, area: mh * mw, count: raw.names.length, limits: range(data.maps) };
+};
+
+const state = (data, values) => {
+  const image = data.names.indexOf(values.image);
+  return { image, ...simplexState(data, { ...values, image }) };
+};
+
 // a list from anywhere: nothing, or three shares of one
-const isMixture = (v) => Array.isArray(v) && (v.length === 0 || (v.length === 3 && v.every((w) => typeof w === "number" && w >= 0)
-  && Math.abs(sum(v) - 1) < 1e-4));
+const isShare = (w) => typeof w === "number" && w >= 0;
+const isMixture = (v) =>
+  Array.isArray(v) && (v.length === 0 || (v.length === 3 && v.every(isShare) && Math.abs(sum(v) - 1) < 1e-4));
 
 const letter = (i) => String.fromCharCode(97 + (i % 26)); // in the dots, where a name has no room
 
 // One radio button an image: which one is chosen, and what the letters in the triangle mean.
-const choices = (names, value, changed) => {
-  const control = radios(names, value, changed);
-  const node = element("div", { class: "dc-choices", role: "radiogroup", "aria-label": "image" }, ...names.map((name, i) =>
-    element("label", {}, control.inputs[i], element("b", {}, letter(i)), ` ${name}`)));
-  return { ...control, node };
+const imageChoice = (names) =>
+  radioGroup("image", "dc-choices", names, (input, i) =>
+    element("label", {}, input, element("b", {}, letter(i)), ` ${names[i]}`),
+  );
+
+const controls = ({ names }) => {
+  const all = { temperature: temperatureSlider(), image: imageChoice(names), free: held(isMixture) };
+  // another T or image: the layer's own weights again
+  for (const { node } of [all.temperature, all.image]) node.addEventListener("input", () => all.free.set([]));
+  return all;
 };
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-// A handle that pointers (mouse, pen, touch) drag and arrow keys step; `move` gets places in the units of the SVG `map`.
-const handle = (map, place, move, settled) => {
-  const node = svg("circle", {
-    r: 14, class: "dc-hand", tabindex: 0, role: "slider", "aria-valuemin": 0, "aria-valuemax": 100,
-    "data-lm-suppress-shortcuts": "true",
-  });
+// Pointers (mouse, pen, touch) drag the node; `move` gets places in the units of the SVG `map`.
+const draggable = (node, map, move) => {
   node.addEventListener("pointerdown", (event) => {
     node.setPointerCapture(event.pointerId);
     event.preventDefault();
@@ -62,114 +105,136 @@ const handle = (map, place, move, settled) => {
     const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(map.getScreenCTM().inverse());
     move(point.x, point.y);
   });
-  node.addEventListener("lostpointercapture", settled); // let go, or taken away
-  node.addEventListener("keydown", (event) => {
-    const step = ARROWS[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const [x, y] = place();
-    move(x + 0.02 * WIDTH * step[0], y + 0.02 * HEIGHT * step[1]);
-    settled();
-  });
-  return node;
+  node.addEventListener("lostpointercapture", () => emit(node, "change")); // let go, or taken away
 };
 
 const listed = (weights) => weights.map((v, k) => `${percent(v)} kernel ${k + 1}`).join(", ");
 
-const sentence = ({ attention, weights }, { names, image, temperature, free }) => {
-  const name = names[image], others = names.length - 1, T = number(temperature);
+// A handle that pointers drag and arrow keys step: it gives `free` the weights of where it is.
+const handle = (map, free) => {
+  const range100 = { "aria-valuemin": 0, "aria-valuemax": 100 };
+  const node = svg("circle", { r: 14, class: "dc-hand", tabindex: 0, role: "slider", ...range100, ...OWN_KEYS });
+  let at = [0, 0];
+  const move = (x, y) => {
+    free.set(weightsAt(x, y));
+    emit(node, "input");
+  };
+  draggable(node, map, move);
+  node.addEventListener("keydown", (event) => {
+    const step = ARROWS[event.key];
+    if (!step) return;
+    event.preventDefault();
+    move(at[0] + 0.02 * WIDTH * step[0], at[1] + 0.02 * HEIGHT * step[1]);
+    emit(node, "change");
+  });
+  const draw = (weights, name) => {
+    at = place(weights);
+    setAttributes(node, {
+      cx: at[0].toFixed(2),
+      cy: at[1].toFixed(2),
+      "aria-label": `attention of ${name}`,
+      "aria-valuenow": Math.round(100 * Math.max(...weights)),
+      "aria-valuetext": listed(weights),
+    });
+  };
+  return { node, draw };
+};
+
+// the path of an image's attention from T = 100 to T = 0.1
+const trace = (logits) => {
+  const places = Array.from({ length: 61 }, (_, i) => place(softmax(logits, 10 ** (2 - i / 20))));
+  return svg("polyline", { points: points(places), class: "dc-trace-path" });
+};
+
+// One image's attention. No transform moves it: with one the browser sorts all layers of the page anew.
+const dot = (i) => {
+  const disc = svg("circle", { r: 9 });
+  const text = svg("text", { "text-anchor": "middle", dy: 4 }, letter(i));
+  const move = (weights) => {
+    const [x, y] = place(weights).map((v) => v.toFixed(2));
+    setAttributes(disc, { cx: x, cy: y });
+    setAttributes(text, { x, y });
+  };
+  return { node: svg("g", { class: "dc-dot" }, disc, text), move };
+};
+
+// The triangle: a path and a dot an image, and the hand at the chosen one.
+const triangle = (data, { image, free }) => {
+  const traces = data.names.map((_, b) => trace(logitsOf(data, b)));
+  const dots = data.names.map((_, b) => dot(b));
+  const edge = svg("polygon", { points: points(CORNERS), class: "dc-edge" });
+  const box = [-16, -16, WIDTH + 32, HEIGHT + 32];
+  const node = sheet(box, { class: "dc-simplex" }, edge, ...traces, ...dots.map((one) => one.node));
+  const hand = handle(node, free);
+  node.append(hand.node);
+  dots.forEach((one, b) => one.node.addEventListener("click", () => image.inputs[b].click()));
+  const draw = ({ attention, weights, image: chosen }) => {
+    dots.forEach((one, b) => {
+      one.move(b === chosen ? weights : attention[b]);
+      for (const shape of [one.node, traces[b]]) shape.classList.toggle("dc-chosen", b === chosen);
+    });
+    const last = dots[chosen].node; // above the others
+    if (hand.node.previousSibling !== last) node.insertBefore(last, hand.node);
+    hand.draw(weights, data.names[chosen]);
+  };
+  return { node, draw };
+};
+
+// The chosen image, its kernel and its map.
+const outcome = ({ images, image_shape, kernel_shape, map_shape, limits }) => {
+  const original = picture(...image_shape, "the chosen image");
+  const kernel = picture(...kernel_shape, "its mixed kernel", "dc-kernel-large");
+  const feature = picture(...map_shape, "its feature map");
+  const node = row(
+    "",
+    captioned(original.node, "image"),
+    captioned(kernel.node, "its kernel"),
+    captioned(feature.node, "its feature map"),
+  );
+  let seen; // whose photo is drawn
+  const draw = ({ image, kernel: mixed, map }) => {
+    if (image !== seen) original.draw(images[image], "grey", ...range(images[image]));
+    seen = image;
+    kernel.drawSigned(mixed);
+    feature.draw(map, "viridis", ...limits);
+  };
+  return { node, draw };
+};
+
+const view = (data, all) => {
+  const map = triangle(data, all);
+  const result = outcome(data);
+  const kernels = kernelPictures(3, data.kernel_shape);
+  kernels.forEach((one, k) => one.drawSigned(part(data.kernels, k, data.kernelArea)));
+  const [left, right, top] = kernels.map((one) => one.node); // each kernel at its corner
+  const about = data.about ? [element("p", { class: "dc-about" }, data.about)] : [];
+  return {
+    body: [
+      element("div", { class: "dc-controls" }, all.temperature.node, all.image.node),
+      ...about,
+      row("dc-simplex-row", element("div", { class: "dc-triangle" }, top, map.node, left, right), result.node),
+    ],
+    draw: (shown) => {
+      map.draw(shown);
+      result.draw(shown);
+    },
+  };
+};
+
+// the share of the weight that would have to move to make one of them the other
+const distance = (a, b) => sum(a.map((v, k) => Math.abs(v - b[k]))) / 2;
+
+const words = ({ names }, { attention, weights, image }, { temperature, free }) => {
+  const T = number(temperature);
+  const others = names.length - 1;
   const apart = attention.map((pi) => distance(pi, weights));
   const close = apart.filter((d, i) => i !== image && d < 0.05).length; // dots may lie on top of each other: say so
   const company = others ? ` Within 5 % of it: ${close || "none"} of the other ${others}.` : "";
-  if (free.length) {
-    return `You gave ${name} ${listed(weights)}: ${percent(apart[image])} of the weight is elsewhere than the layer puts it at `
-      + `T = ${T}.${company}`;
-  }
-  return `At T = ${T}, ${name} mixes ${listed(weights)}; ${number(effectiveNumber(weights))} of 3 kernels are effectively in use.`
-    + company;
+  const share = listed(weights);
+  const said = free.length
+    ? `You gave ${names[image]} ${share}: ${percent(apart[image])} of the weight is elsewhere than the layer puts it at T = ${T}.`
+    : `At T = ${T}, ${names[image]} mixes ${share}; ${number(effectiveNumber(weights))} of 3 kernels are effectively in use.`;
+  return said + company;
 };
 
-const render = ({ model, el }) => {
-  const raw = JSON.parse(model.get("data"));
-  const { names, kernel_shape: [kh, kw], map_shape: [mh, mw], image_shape: [h, w] } = raw;
-  const data = {
-    logits: decode(raw.logits), kernels: decode(raw.kernels), maps: decode(raw.maps), kernelArea: kh * kw, area: mh * mw,
-    count: names.length,
-  };
-  const images = raw.images.map(decode), [low, high] = range(data.maps);
-  let free = model.get("free");
-
-  const temperature = slider({
-    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
-    changed: () => { free = []; redraw(); }, settled: () => store(),
-  });
-  const another = () => { free = []; redraw(); store(); };
-  const chosen = choices(names, model.get("image"), another);
-
-  // the path of each image from T = 100 to T = 0.1
-  const traces = names.map((_, b) => {
-    const z = Array.from(data.logits.subarray(3 * b, 3 * b + 3));
-    const points = Array.from({ length: 61 }, (_, i) => place(softmax(z, 10 ** (2 - i / 20))).map((v) => v.toFixed(1)).join(","));
-    return svg("polyline", { points: points.join(" "), class: "dc-trace-path" });
-  });
-  const dots = names.map((name, i) => {
-    const disc = svg("circle", { r: 9 }), text = svg("text", { "text-anchor": "middle", dy: 4 }, letter(i));
-    const node = svg("g", { class: "dc-dot" }, disc, text);
-    node.addEventListener("click", () => { chosen.set(name); another(); });
-    const move = (x, y) => [[disc, "cx", x], [disc, "cy", y], [text, "x", x], [text, "y", y]].forEach(([part, axis, v]) =>
-      part.setAttribute(axis, v.toFixed(2))); // no transform: with one the browser sorts all layers of the page anew
-    return { node, move };
-  });
-  const map = sheet([-16, -16, WIDTH + 32, HEIGHT + 32], { class: "dc-simplex" },
-    svg("polygon", { points: CORNERS.map((c) => c.join(",")).join(" "), class: "dc-edge" }), ...traces, ...dots.map((dot) => dot.node));
-  const move = (x, y) => { free = weightsAt(x, y); redraw(); };
-  const hand = handle(map, () => place(current().weights), move, () => store());
-  map.append(hand);
-
-  const original = picture(h, w, "the chosen image"), kernel = picture(kh, kw, "its mixed kernel", "dc-kernel-large");
-  const feature = picture(mh, mw, "its feature map");
-  const kernels = [0, 1, 2].map((k) => {
-    const view = picture(kh, kw, `kernel ${k + 1}`, "dc-kernel");
-    view.drawSigned(data.kernels.subarray(k * data.kernelArea, (k + 1) * data.kernelArea));
-    return captioned(view.node, kernelMark(k), ` kernel ${k + 1}`);
-  });
-  const now = () => ({ names, image: names.indexOf(chosen.get()), temperature: temperature.get(), free });
-  const current = () => simplexState(data, now());
-
-  let seen; // whose photo is drawn
-  const draw = () => {
-    const state = current(), { image: b } = now(), [x, y] = place(state.weights);
-    dots.forEach((dot, i) => {
-      dot.move(...(i === b ? [x, y] : place(state.attention[i])));
-      dot.node.classList.toggle("dc-chosen", i === b);
-      traces[i].classList.toggle("dc-chosen", i === b);
-    });
-    if (hand.previousSibling !== dots[b].node) map.insertBefore(dots[b].node, hand); // above the others
-    const told = { cx: x.toFixed(2), cy: y.toFixed(2), "aria-label": `attention of ${names[b]}`,
-      "aria-valuenow": Math.round(100 * Math.max(...state.weights)), "aria-valuetext": listed(state.weights) };
-    for (const [name, value] of Object.entries(told)) hand.setAttribute(name, value);
-    if (b !== seen) original.draw(images[b], "grey", ...range(images[b]));
-    seen = b;
-    kernel.drawSigned(state.kernel);
-    feature.draw(state.map, "viridis", low, high);
-    return sentence(state, now());
-  };
-  const { redraw, store, remove } = instrument({
-    model, el, draw,
-    controls: {
-      temperature, image: chosen, free: { get: () => free, set: (v) => { free = v; }, valid: isMixture },
-    },
-    body: [
-      element("div", { class: "dc-controls" }, temperature.node, chosen.node),
-      ...(raw.about ? [element("p", { class: "dc-about" }, raw.about)] : []),
-      element("div", { class: "dc-row dc-simplex-row" },
-        element("div", { class: "dc-triangle" }, kernels[2], map, kernels[0], kernels[1]), // each kernel at its corner
-        element("div", { class: "dc-row" }, captioned(original.node, "image"), captioned(kernel.node, "its kernel"),
-          captioned(feature.node, "its feature map"))),
-    ],
-  });
-  el.classList.add("dc-simplex-map");
-  return remove;
-};
-
-export default widget(render);
+export default instrument({ className: "dc-simplex-map", read, controls, state, view, words });

@@ -1,299 +1,243 @@
 // Trace: one output pixel of a convolution, back to the patch, the kernel, the products and the bias it is made of.
 
 import {
-  bars, captioned, decode, dress, element, fixed, indexOfMax, instrument, kernelMark, mix, number, percent, photograph, picture,
-  range, say, sheet, slider, softmax, svg, widget,
+  captioned,
+  decoded,
+  element,
+  fixed,
+  indexOfMax,
+  instrument,
+  largestSize,
+  mix,
+  number,
+  part,
+  percent,
+  photograph,
+  picture,
+  range,
+  row,
+  softmax,
+  sum,
+  temperatureSlider,
+  wholeSlider,
 } from "./toolkit.js";
+import { channelRow, equationOf, framed, kernelSum, pixelPicker } from "./trace_view.js";
 
 const SHOWN = 3; // input channels side by side
 
 // pure: the image with its zero padding around it
 export const pad = (image, [channels, h, w], [[top, bottom], [left, right]]) => {
-  const high = h + top + bottom, wide = w + left + right, out = new Float32Array(channels * high * wide);
-  for (let c = 0; c < channels; c++) for (let y = 0; y < h; y++) {
-    out.set(image.subarray((c * h + y) * w, (c * h + y + 1) * w), (c * high + y + top) * wide + left);
+  const high = h + top + bottom;
+  const wide = w + left + right;
+  const out = new Float32Array(channels * high * wide);
+  for (let c = 0; c < channels; c++) {
+    for (let y = 0; y < h; y++) out.set(part(image, c * h + y, w), (c * high + y + top) * wide + left);
   }
   return out;
 };
 
+const count = (length) => Array.from({ length }, (_, i) => i);
+
 // pure: where in the padded image each tap of the kernel looks, seen from the patch's first pixel, channel by channel
 export const tapsOf = ({ image_shape: [channels, h, w], padding, kernel_size: [kh, kw], dilation: [dy, dx] }) => {
-  const high = h + padding[0][0] + padding[0][1], wide = w + padding[1][0] + padding[1][1], taps = [];
-  for (let c = 0; c < channels; c++) for (let i = 0; i < kh; i++) for (let j = 0; j < kw; j++) {
-    taps.push((c * high + i * dy) * wide + j * dx);
-  }
-  return { taps, wide };
+  const high = h + padding[0][0] + padding[0][1];
+  const wide = w + padding[1][0] + padding[1][1];
+  const rowOf = (c, i) => count(kw).map((j) => (c * high + i * dy) * wide + j * dx);
+  return { taps: count(channels).flatMap((c) => count(kh).flatMap((i) => rowOf(c, i))), wide };
 };
 
 // pure: all pixels of one output channel under one kernel
 export const convolve = ({ padded, taps, wide, stride: [sy, sx], map_shape: [rows, columns] }, kernel, bias) => {
   const out = new Float32Array(rows * columns);
-  for (let r = 0; r < rows; r++) for (let c = 0; c < columns; c++) {
-    const start = r * sy * wide + c * sx;
-    let sum = bias;
-    for (let i = 0; i < taps.length; i++) sum += padded[start + taps[i]] * kernel[i];
-    out[r * columns + c] = sum;
+  for (let pixel = 0; pixel < out.length; pixel++) {
+    const start = Math.floor(pixel / columns) * sy * wide + (pixel % columns) * sx;
+    let total = bias;
+    for (let i = 0; i < taps.length; i++) total += padded[start + taps[i]] * kernel[i];
+    out[pixel] = total;
   }
   return out;
 };
 
 // pure: everything about one pixel
-export const traceState = (data, { row, column, output_channel, temperature }) => {
-  const { padded, taps, wide, weight, bias, logits, kernels, stride, image_shape: [channels] } = data;
+export const traceState = (data, { row: y, column: x, output_channel, temperature }) => {
+  const { padded, taps, wide, weight, bias, logits, kernels, stride } = data;
+  const [channels] = data.image_shape;
   const attention = logits ? softmax(Array.from(logits), temperature) : [1];
-  const kernel = mix(weight, attention, taps.length, output_channel * kernels * taps.length);
-  const ownBias = attention.reduce((sum, w, k) => sum + w * bias[output_channel * kernels + k], 0);
-  const start = row * stride[0] * wide + column * stride[1], area = taps.length / channels;
-  const patch = taps.map((tap) => padded[start + tap]), products = patch.map((v, i) => v * kernel[i]);
-  const sums = Array.from({ length: channels }, (_, c) => products.slice(c * area, (c + 1) * area).reduce((a, b) => a + b, 0));
+  const kernel = mix(part(weight, output_channel, kernels * taps.length), attention, taps.length);
+  const ownBias = sum(attention.map((w, k) => w * bias[output_channel * kernels + k]));
+  const start = y * stride[0] * wide + x * stride[1];
+  const area = taps.length / channels;
+  const patch = taps.map((tap) => padded[start + tap]);
+  const products = patch.map((v, i) => v * kernel[i]);
+  const sums = count(channels).map((c) => sum(products.slice(c * area, (c + 1) * area)));
   return { attention, kernel, patch, products, sums, bias: ownBias, total: sums.reduce((a, b) => a + b, ownBias) };
 };
 
 // pure: rows and columns of the image that the patch of a pixel looks at, and which taps lie outside
-export const reach = ({ image_shape: [, h, w], padding, kernel_size: [kh, kw], stride, dilation }, row, column) => {
-  const at = (start, taps, gap) => Array.from({ length: taps }, (_, i) => start + i * gap);
-  const rows = at(row * stride[0] - padding[0][0], kh, dilation[0]);
-  const columns = at(column * stride[1] - padding[1][0], kw, dilation[1]);
-  const outside = rows.flatMap((y) => columns.map((x) => y < 0 || y >= h || x < 0 || x >= w));
+export const reach = ({ image_shape: [, h, w], padding, kernel_size: [kh, kw], stride, dilation }, y, x) => {
+  const rows = count(kh).map((i) => y * stride[0] - padding[0][0] + i * dilation[0]);
+  const columns = count(kw).map((j) => x * stride[1] - padding[1][0] + j * dilation[1]);
+  const inside = (v, size) => v >= 0 && v < size;
+  const outside = rows.flatMap((r) => columns.map((c) => !(inside(r, h) && inside(c, w))));
   return { rows, columns, outside };
-};
-
-// a number in as few signs as a cell has room for: −.25, 1.5, 12
-const short = (v) => {
-  const size = Math.abs(v);
-  return v === 0 ? "0" : fixed(v, size >= 9.95 ? 0 : size >= 0.995 ? 1 : 2).replace("0.", ".");
-};
-
-// A canvas inside its padding, with a frame (drawn twice, dark under bright) around what is looked at, and a dot on each
-// tap if dilation spreads them.
-const framed = (canvas, [height, width], [[top, bottom], [left, right]] = [[0, 0], [0, 0]]) => {
-  const high = height + top + bottom, wide = width + left + right, share = (v, all) => `${(100 * v) / all}%`;
-  canvas.style.cssText = `left: ${share(left, wide)}; top: ${share(top, high)}; width: ${share(width, wide)}; `
-    + `height: ${share(height, high)}`;
-  const overlay = sheet([-left, -top, wide, high], { "aria-hidden": "true", preserveAspectRatio: "none" });
-  const lines = ["dc-frame-dark", "dc-frame-bright"].map((name) => svg("path", { class: name }));
-  const dots = svg("path", { class: "dc-taps" });
-  overlay.append(...lines, dots);
-  const node = element("span", { class: "dc-framed", style: `aspect-ratio: ${wide} / ${high}` }, canvas, overlay);
-  const box = (y, x, h, w) => `M${x} ${y}h${w}v${h}h${-w}z`;
-  const draw = (rows, columns, spread) => {
-    const last = rows.length - 1, end = columns.length - 1;
-    const frame = box(rows[0], columns[0], rows[last] - rows[0] + 1, columns[end] - columns[0] + 1);
-    lines.forEach((line) => line.setAttribute("d", frame));
-    dots.setAttribute("d", spread ? rows.flatMap((y) => columns.map((x) => box(y + 0.25, x + 0.25, 0.5, 0.5))).join("") : "");
-  };
-  return { node, draw };
-};
-
-// Values as colours, and as numbers while there is room for them.
-const grid = (height, width) => {
-  const view = picture(height, width, ""), small = Math.max(height, width) <= 5;
-  view.node.style.aspectRatio = `${width} / ${height}`;
-  const cells = Array.from({ length: height * width }, () => element("span", {}));
-  const node = element("div", { class: `dc-grid${small ? "" : " dc-many"}`, style: `--columns: ${width}` }, view.node,
-    element("div", { class: "dc-cells", "aria-hidden": "true" }, ...cells));
-  const draw = (name, values, palette, low, high, outside = []) => {
-    view.node.setAttribute("aria-label", name);
-    view.draw(values, palette, low, high);
-    cells.forEach((cell, i) => {
-      const level = (values[i] - low) / (high - low || 1);
-      say(cell, small ? short(values[i]) : "");
-      const dark = palette === "grey" ? level < 0.5 : Math.abs(level - 0.5) > 0.3;
-      dress(cell, `${dark ? "dc-bright" : "dc-dark"}${outside[i] ? " dc-outside" : ""}`);
-    });
-  };
-  return { node, draw };
-};
-
-const strongestOf = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-
-const sign = (text) => element("span", { class: "dc-sign" }, text);
-
-// One input channel: patch × kernel = products, and their sum.
-const channelRow = ([kh, kw], channels) => {
-  const [patch, kernel, products] = [0, 1, 2].map(() => grid(kh, kw));
-  const sum = element("strong", { class: "dc-value" }), caption = element("span", {});
-  const node = element("div", { class: "dc-term" },
-    element("div", { class: "dc-half" }, captioned(patch.node, caption), sign("×"), captioned(kernel.node, "kernel")),
-    element("div", { class: "dc-half" }, sign("="), captioned(products.node, "products"), sign("sum"), sum));
-  const draw = (c, values, { strongest, most, imageLimits, outside }) => {
-    const name = channels === 1 ? "" : ` of channel ${c}`;
-    say(caption, `patch${name}`);
-    patch.draw(`patch${name}`, values.patch, "grey", ...imageLimits, outside);
-    kernel.draw(`kernel${name}`, values.kernel, "rdbu", -strongest, strongest);
-    products.draw(`products${name}`, values.products, "rdbu", -most, most);
-    say(sum, fixed(values.sum, 3));
-  };
-  return { node, draw };
-};
-
-// The kernel of a dynamic layer: each of the K, what it counts, and the mix of them.
-const kernelSum = ({ kernels, image_shape: [channels], kernel_size: [kh, kw] }) => {
-  const stackOf = (label) => {
-    const views = Array.from({ length: Math.min(SHOWN, channels) }, () => picture(kh, kw, "", "dc-kernel"));
-    views.forEach((view) => { view.node.style.aspectRatio = `${kw} / ${kh}`; });
-    return { label, views, node: element("div", { class: "dc-kernel-stack" }, ...views.map((view) => view.node)) };
-  };
-  const stacks = Array.from({ length: kernels }, (_, k) => stackOf(`kernel ${k + 1}`)), mixed = stackOf("mixed kernel");
-  const share = bars(kernels, "attention of this image");
-  const shares = stacks.map(() => element("span", { class: "dc-weight" }));
-  const term = (before, figure) => element("div", { class: "dc-half" }, sign(before), figure); // a line breaks before a sign
-  const terms = stacks.map(({ node }, k) => term(k ? "+" : "", captioned(node, kernelMark(k), " × ", shares[k])));
-  const node = element("div", { class: "dc-row dc-mixture" }, captioned(share.node, "attention of this image"), ...terms,
-    term("=", captioned(mixed.node, "mixed kernel")));
-  const drawStack = ({ label, views }, from, values, strongest) => views.forEach((view, i) => {
-    const c = from + i;
-    view.node.setAttribute("aria-label", `${label}, input channel ${c}`);
-    view.draw(values.subarray(c * kh * kw, (c + 1) * kh * kw), "rdbu", -strongest, strongest);
-  });
-  const draw = (from, own, { attention, kernel }, strongest) => {
-    share.draw(attention);
-    stacks.forEach((stack, k) => {
-      drawStack(stack, from, own.subarray(k * kernel.length, (k + 1) * kernel.length), strongest);
-      say(shares[k], percent(attention[k]));
-    });
-    drawStack(mixed, from, kernel, strongest);
-  };
-  return { node, draw };
-};
-
-// What belongs to an output channel whatever its pixel and temperature: K kernels and maps, and the scales of their colours.
-const channelCache = (data) => {
-  const kept = new Map(), { weight, bias, kernels, taps, map_shape: [rows, columns] } = data;
-  return (o) => {
-    if (kept.has(o)) return kept.get(o);
-    const own = weight.subarray(o * kernels * taps.length, (o + 1) * kernels * taps.length);
-    const maps = new Float32Array(kernels * rows * columns);
-    for (let k = 0; k < kernels; k++) {
-      const kernel = own.subarray(k * taps.length, (k + 1) * taps.length);
-      maps.set(convolve(data, kernel, bias[o * kernels + k]), k * rows * columns);
-    }
-    kept.set(o, { own, maps, limits: range(maps), strongest: strongestOf(own) });
-    return kept.get(o);
-  };
-};
-
-// The output map: a button, so that it takes the focus; a tap, a drag or an arrow key picks a pixel.
-const pixelPicker = (framedMap, [rows, columns], get, set, settled) => {
-  const pick = (r, c) => set(Math.max(0, Math.min(rows - 1, r)), Math.max(0, Math.min(columns - 1, c)));
-  const node = element("button", {
-    type: "button", class: "dc-picker", "data-lm-suppress-shortcuts": "true",
-  }, framedMap, element("span", { class: "dc-hint" }, "output map: tap a pixel, drag, or use the arrow keys"));
-  const point = (event, box = framedMap.getBoundingClientRect()) => {
-    const down = (event.clientY - box.top) / box.height, across = (event.clientX - box.left) / box.width;
-    pick(Math.floor(down * rows), Math.floor(across * columns));
-  };
-  node.addEventListener("pointerdown", (event) => {
-    if (event.clientY > framedMap.getBoundingClientRect().bottom) return; // the words are no pixels
-    node.setPointerCapture(event.pointerId);
-    point(event);
-  });
-  node.addEventListener("pointermove", (event) => { if (node.hasPointerCapture(event.pointerId)) point(event); });
-  node.addEventListener("pointerup", settled);
-  node.addEventListener("keydown", (event) => {
-    const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key];
-    if (!step) return;
-    event.preventDefault(); // the page must not scroll away under the map
-    event.stopPropagation();
-    const [r, c] = get();
-    pick(r + step[0], c + step[1]);
-    settled();
-  });
-  return node;
 };
 
 // pure: the sums of the channels from `from` on that are shown, and of all others as one number, null if there are none
 export const shownSums = (sums, from) => {
-  const total = (values) => values.reduce((a, b) => a + b, 0), others = [...sums.slice(0, from), ...sums.slice(from + SHOWN)];
-  return { shown: sums.slice(from, from + SHOWN), others: others.length ? total(others) : null, hidden: others.length };
+  const others = [...sums.slice(0, from), ...sums.slice(from + SHOWN)];
+  return { shown: sums.slice(from, from + SHOWN), others: others.length ? sum(others) : null, hidden: others.length };
 };
 
-const inWords = (data, { row, column, output_channel, input_channel, temperature }, state, { rows, columns, outside }) => {
-  const span = (places) => [...new Set([places[0], places[places.length - 1]])].map((v) => fixed(v, 0)).join(" to ");
-  const { shown, others, hidden } = shownSums(state.sums, input_channel);
-  const parts = shown.map((v, i) => (state.sums.length > 1 ? `${fixed(v, 3)} from channel ${input_channel + i}` : fixed(v, 3)));
-  if (hidden) parts.push(`${fixed(others, 3)} from the other ${hidden}`);
-  const missing = outside.filter(Boolean).length, best = indexOfMax(state.attention);
-  const padding = missing ? `; ${missing} of its ${outside.length} positions lie outside and count as zero` : "";
-  const mixed = data.logits ? ` At T = ${number(temperature)} this image gives kernel ${best + 1} `
-    + `${percent(state.attention[best])}; every pixel of the map has the same mixed kernel.` : "";
-  return `The pixel in row ${row}, column ${column} of output channel ${output_channel} is ${fixed(state.total, 4)}: `
-    + `the products sum to ${parts.join(", ")}, and the bias adds ${fixed(state.bias, 3)}. Its patch spans `
-    + `image rows ${span(rows)} and columns ${span(columns)}${padding}.${mixed}`;
-};
-
-const render = ({ model, el }) => {
-  const raw = JSON.parse(model.get("data")), { image_shape: shape, map_shape: [rows, columns], kernel_size: size } = raw;
-  const [channels, h, w] = shape, area = size[0] * size[1];
-  const image = decode(raw.image), padded = pad(image, shape, raw.padding);
-  const arrays = { padded, weight: decode(raw.weight), bias: decode(raw.bias), logits: raw.logits && decode(raw.logits) };
-  const data = { ...raw, ...tapsOf(raw), ...arrays }, imageLimits = range(padded), channelOf = channelCache(data);
-
-  const place = (label, trait, most) => slider({
-    label, min: 0, max: most - 1, step: 1, value: model.get(trait), show: (v) => v.toFixed(0),
-    changed: () => redraw(), settled: () => store(),
-  });
-  const row = place("row", "row", rows), column = place("column", "column", columns);
-  const output = place("output channel", "output_channel", data.outputs);
-  const input = place("input channels from", "input_channel", Math.max(1, channels - SHOWN + 1));
-  const temperature = data.logits && slider({
-    label: "temperature T", min: 0.1, max: 100, step: 0.01, log: true, value: model.get("temperature"),
-    changed: () => redraw(), settled: () => store(),
-  });
-  const seen = channels > SHOWN ? "first of the shown input channels" : "image";
-  const photo = photograph([h, w], "the image", "dc-pixels");
-  if (channels <= SHOWN) photo.draw(image, ...range(image));
-  const map = picture(rows, columns, "the output map", "dc-pixels");
-  const patchFrame = framed(photo.node, [h, w], data.padding), pixelFrame = framed(map.node, [rows, columns]);
-  const picker = pixelPicker(pixelFrame.node, [rows, columns], () => [row.get(), column.get()],
-    (r, c) => { row.set(r); column.set(c); redraw(); }, () => store());
-  const mixture = data.logits && kernelSum(data);
-  const terms = Array.from({ length: Math.min(SHOWN, channels) }, () => channelRow(size, channels));
-  const swatch = picture(1, 1, "colour of the pixel", "dc-swatch"), total = element("strong"), addends = element("span");
-  const equation = element("p", { class: "dc-equation" }, swatch.node, " ", total, addends);
-
-  const drawTerms = (from, state, outside, { strongest }) => {
-    const scales = { strongest, most: strongestOf(state.products), imageLimits, outside };
-    terms.forEach((term, i) => {
-      const c = from + i, part = (values) => values.slice(c * area, (c + 1) * area);
-      const values = { patch: part(state.patch), kernel: part(state.kernel), products: part(state.products), sum: state.sums[c] };
-      term.draw(c, values, scales);
+// What belongs to an output channel whatever its pixel and temperature: K kernels and maps, and the scales of their colours.
+const channelCache = (data) => {
+  const { weight, bias, kernels, taps } = data;
+  const [rows, columns] = data.map_shape;
+  const kept = new Map();
+  const make = (o) => {
+    const own = part(weight, o, kernels * taps.length);
+    const maps = new Float32Array(kernels * rows * columns);
+    count(kernels).forEach((k) => {
+      maps.set(convolve(data, part(own, k, taps.length), bias[o * kernels + k]), k * rows * columns);
     });
-    const { shown, others, hidden } = shownSums(state.sums, from);
-    const values = [...shown, ...(hidden ? [others] : []), state.bias].map((v, i) =>
-      (i ? `${v < 0 ? "−" : "+"} ${fixed(Math.abs(v), 3)}` : fixed(v, 3)));
-    if (hidden) values[values.length - 2] += ` (the other ${hidden} channels)`;
-    say(total, fixed(state.total, 4));
-    say(addends, ` = ${values.join(" ")} (bias)`);
+    return { own, maps, limits: range(maps), strongest: largestSize(own) };
   };
-  const ownT = temperature && { // null stands for the layer's own
-    get: temperature.get, set: (T) => temperature.set(T ?? data.temperature), valid: temperature.valid,
+  return (o) => {
+    if (!kept.has(o)) kept.set(o, make(o));
+    return kept.get(o);
   };
-  const draw = () => {
-    const at = { row: row.get(), column: column.get(), output_channel: output.get(), input_channel: input.get(),
-      temperature: temperature?.get() };
-    const state = traceState(data, at), places = reach(data, at.row, at.column), channel = channelOf(at.output_channel);
-    map.draw(mix(channel.maps, state.attention, rows * columns), "viridis", ...channel.limits);
-    swatch.draw([state.total], "viridis", ...channel.limits);
-    patchFrame.draw(places.rows, places.columns, Math.max(...data.dilation) > 1);
-    pixelFrame.draw([at.row], [at.column], false);
-    mixture?.draw(at.input_channel, channel.own, state, channel.strongest);
-    drawTerms(at.input_channel, state, places.outside, channel);
-    if (channels > SHOWN) photo.draw(image.subarray(at.input_channel * h * w, (at.input_channel + 1) * h * w), ...range(image));
-    return inWords(data, at, state, places);
-  };
-  el.classList.add("dc-trace");
-  const { redraw, store, remove } = instrument({
-    model, el, draw,
-    controls: { row, column, output_channel: output, input_channel: input, ...(ownT && { temperature: ownT }) },
-    body: [
-      element("div", { class: "dc-controls" }, row.node, column.node, ...(data.outputs > 1 ? [output.node] : []),
-        ...(channels > SHOWN ? [input.node] : []), ...(temperature ? [temperature.node] : [])),
-      element("div", { class: "dc-row" }, captioned(patchFrame.node, `${seen}: patch framed, zero padding striped`), picker),
-      ...(mixture ? [mixture.node] : []), ...terms.map((term) => term.node), equation,
-    ],
-  });
-  return remove;
 };
 
-export default widget(render);
+const read = (raw) => {
+  const [channels, h, w] = raw.image_shape;
+  const data = { ...decoded(raw, "image", "weight", "bias", "logits"), ...tapsOf(raw) };
+  const padded = pad(data.image, [channels, h, w], raw.padding);
+  const whole = { ...data, padded, imageLimits: range(padded), area: raw.kernel_size[0] * raw.kernel_size[1] };
+  const size = { shown: Math.min(SHOWN, channels), isCut: channels > SHOWN, isDynamic: Boolean(raw.logits) };
+  return { ...whole, ...size, channelOf: channelCache(whole) };
+};
+
+const state = (data, values) => {
+  const channel = data.channelOf(values.output_channel);
+  const pixel = traceState(data, values);
+  const area = data.map_shape[0] * data.map_shape[1];
+  const map = mix(channel.maps, pixel.attention, area);
+  return { ...pixel, ...reach(data, values.row, values.column), channel, map };
+};
+
+// null stands for the layer's own
+const temperatureOf = (own) => {
+  const inner = temperatureSlider();
+  return { ...inner, set: (T) => inner.set(T ?? own), valid: (T) => T === null || inner.valid(T) };
+};
+
+const controls = (data) => {
+  const upTo = (label, most) => wholeSlider(label, 0, most - 1);
+  const [rows, columns] = data.map_shape;
+  return {
+    row: upTo("row", rows),
+    column: upTo("column", columns),
+    output_channel: upTo("output channel", data.outputs),
+    input_channel: upTo("input channels from", data.image_shape[0] - data.shown + 1),
+    ...(data.isDynamic && { temperature: temperatureOf(data.temperature) }),
+  };
+};
+
+// The image, whole or the first of the input channels that are shown, with the patch framed.
+const imageView = (data) => {
+  const { image, isCut } = data;
+  const [, h, w] = data.image_shape;
+  const photo = photograph([h, w], "the image", "dc-pixels");
+  const frame = framed(photo.node, [h, w], data.padding);
+  const spread = Math.max(...data.dilation) > 1;
+  const seen = isCut ? "first of the shown input channels" : "image";
+  if (!isCut) photo.draw(image, ...range(image));
+  const draw = ({ rows, columns }, from) => {
+    frame.draw(rows, columns, spread);
+    const channel = part(image, from, h * w);
+    if (isCut) photo.draw(channel, ...range(channel));
+  };
+  return { node: captioned(frame.node, `${seen}: patch framed, zero padding striped`), draw };
+};
+
+// The output map, where a pixel is picked.
+const mapView = ({ map_shape }, { row: y, column: x }) => {
+  const map = picture(...map_shape, "the output map", "dc-pixels");
+  const frame = framed(map.node, map_shape);
+  const node = pixelPicker(frame.node, map_shape, { row: y, column: x });
+  const draw = (shown, limits, values) => {
+    map.draw(shown, "viridis", ...limits);
+    frame.draw([values.row], [values.column], false);
+  };
+  return { node, draw };
+};
+
+// Patch × kernel = products, for each input channel that is shown.
+const termsView = ({ kernel_size, image_shape: [channels], shown, area, imageLimits }) => {
+  const terms = count(shown).map(() => channelRow(kernel_size, channels));
+  const draw = ({ patch, kernel, products, sums, outside, channel }, from) => {
+    const scales = { strongest: channel.strongest, most: largestSize(products), imageLimits, outside };
+    terms.forEach((term, i) => {
+      const c = from + i;
+      const own = (values) => values.slice(c * area, (c + 1) * area);
+      term.draw(c, { patch: own(patch), kernel: own(kernel), products: own(products), sum: sums[c] }, scales);
+    });
+  };
+  return { nodes: terms.map((term) => term.node), draw };
+};
+
+const slidersOf = (data, all) => {
+  const { row: y, column: x, output_channel, input_channel, temperature } = all;
+  const many = [...(data.outputs > 1 ? [output_channel] : []), ...(data.isCut ? [input_channel] : [])];
+  const shown = [y, x, ...many, ...(temperature ? [temperature] : [])];
+  return element("div", { class: "dc-controls" }, ...shown.map((one) => one.node));
+};
+
+const view = (data, all) => {
+  const image = imageView(data);
+  const map = mapView(data, all);
+  const mixture = data.isDynamic ? [kernelSum(data)] : [];
+  const terms = termsView(data);
+  const equation = equationOf();
+  const mixtures = mixture.map((one) => one.node);
+  return {
+    body: [slidersOf(data, all), row("", image.node, map.node), ...mixtures, ...terms.nodes, equation.node],
+    draw: (now, values) => {
+      const from = values.input_channel;
+      image.draw(now, from);
+      map.draw(now.map, now.channel.limits, values);
+      for (const one of mixture) one.draw(from, now);
+      terms.draw(now, from);
+      equation.draw(now, shownSums(now.sums, from));
+    },
+  };
+};
+
+// the products' sums, channel by channel
+const partsInWords = (sums, from) => {
+  const { shown, others, hidden } = shownSums(sums, from);
+  const named = (v, i) => (sums.length > 1 ? `${fixed(v, 3)} from channel ${from + i}` : fixed(v, 3));
+  return [...shown.map(named), ...(hidden ? [`${fixed(others, 3)} from the other ${hidden}`] : [])].join(", ");
+};
+
+const spanInWords = (places) => [...new Set([places[0], places.at(-1)])].map((v) => fixed(v, 0)).join(" to ");
+
+const patchInWords = ({ rows, columns, outside }) => {
+  const missing = outside.filter(Boolean).length;
+  const padding = missing ? `; ${missing} of its ${outside.length} positions lie outside and count as zero` : "";
+  return `Its patch spans image rows ${spanInWords(rows)} and columns ${spanInWords(columns)}${padding}.`;
+};
+
+const mixInWords = ({ attention }, temperature) => {
+  const best = indexOfMax(attention);
+  return (
+    ` At T = ${number(temperature)} this image gives kernel ${best + 1} ${percent(attention[best])}; `
+    + "every pixel of the map has the same mixed kernel."
+  );
+};
+
+const words = (data, now, { row: y, column: x, output_channel, input_channel, temperature }) =>
+  `The pixel in row ${y}, column ${x} of output channel ${output_channel} is ${fixed(now.total, 4)}: `
+  + `the products sum to ${partsInWords(now.sums, input_channel)}, and the bias adds ${fixed(now.bias, 3)}. `
+  + `${patchInWords(now)}${data.isDynamic ? mixInWords(now, temperature) : ""}`;
+
+export default instrument({ className: "dc-trace", read, controls, state, view, words });

@@ -1,66 +1,86 @@
 // Training: loss, attention by class and the K kernels, epoch by epoch, while a network learns and afterwards.
 
-import { captioned, element, indexOfMax, instrument, number, percent, widget } from "./toolkit.js";
+import { captioned, element, indexOfMax, instrument, mean, number, percent, row, say } from "./toolkit.js";
 import { effectiveKernels, kernelRow, lossChart, lossRange, player, recordAt, stacks } from "./playback.js";
 
-const words = (record, { classes, epochs, num_kernels: K }) => {
-  const top = record.attention.map(indexOfMax), effective = effectiveKernels(record);
-  const mean = effective.reduce((a, b) => a + b, 0) / effective.length;
-  return `Epoch ${record.epoch} of ${epochs}, T = ${number(record.temperature)}: test loss ${record.test_loss.toFixed(4)}. `
-    + classes.map((name, c) => `${name}: kernel ${top[c] + 1} leads with ${percent(record.attention[c][top[c]])}`).join("; ")
-    + `. On average ${mean.toFixed(1)} of ${K} kernels are effectively in use.`;
+const read = (data, records) => ({ ...data, records, done: records.at(-1)?.epoch ?? 0 });
+
+// The epoch that a hand has chosen, or null: the newest, whatever it will be.
+const latestOrChosen = (time) => {
+  let follows = true;
+  const moved = () => {
+    follows = time.get() >= time.end();
+  };
+  time.nodes.forEach((node) => node.addEventListener("input", moved));
+  const set = (epoch) => {
+    follows = epoch === null;
+    time.set(epoch ?? time.end());
+  };
+  const reach = (epoch) => {
+    time.reach(epoch);
+    if (follows) time.set(epoch);
+  };
+  return { ...time, get: () => (follows ? null : time.get()), set, reach, valid: (v) => v === null || time.valid(v) };
 };
 
-const render = ({ model, el }) => {
-  const data = JSON.parse(model.get("data")), { classes, epochs, num_kernels: K, references } = data;
-  let records = [], follows = model.get("epoch") === null; // the newest, or the epoch that a hand has chosen
+const controls = () => ({ epoch: latestOrChosen(player(0)) });
 
-  const progress = element("progress", { max: epochs, value: 0, "aria-label": "training progress" });
+// the record that is shown; none before the first
+const state = ({ records }, { epoch }) => records[recordAt(records, epoch ?? Infinity)];
+
+// How far it is.
+const progressOf = (epochs) => {
+  const bar = element("progress", { max: epochs, value: 0, "aria-label": "training progress" });
   const status = element("span", {});
-  const newest = () => (records.length ? records[records.length - 1].epoch : 0);
-  const moved = () => { follows = time.get() >= newest(); redraw(); };
-  const time = player({ last: 0, value: 0, moved, settled: () => store() });
-  const epoch = {
-    get: () => (follows ? null : time.get()),
-    set: (value) => { follows = value === null; time.set(value ?? newest()); },
-    valid: (value) => value === null || (records.length > 0 && time.valid(value)),
+  const draw = (done) => {
+    bar.value = done;
+    say(status, done < epochs ? ` training: epoch ${done} of ${epochs}` : ` trained ${epochs} epochs`);
   };
-  const losses = lossChart(references, epochs, "test loss"), attention = stacks(classes, K), kernels = kernelRow(K, data.kernel_shape);
-
-  const load = () => {
-    records = JSON.parse(model.get("records"));
-    const done = newest();
-    progress.value = done;
-    status.textContent = done < epochs ? ` training: epoch ${done} of ${epochs}` : ` trained ${epochs} epochs`;
-    time.reach(done);
-    if (records.length) losses.draw(records, lossRange([records], references));
-    if (follows) time.set(done);
-  };
-  const draw = () => {
-    if (!records.length) return "Waiting for the first epoch.";
-    const record = records[recordAt(records, time.get())];
-    losses.mark(record);
-    attention.draw(record);
-    kernels.draw(record);
-    el.querySelector(".dc-summary").setAttribute("aria-live", time.playing() ? "off" : "polite"); // too fast to listen to
-    return words(record, data);
-  };
-  load();
-  if (!follows) time.set(model.get("epoch"));
-  const { redraw, store, remove } = instrument({
-    model, el, draw,
-    controls: { epoch },
-    body: [
-      element("div", { class: "dc-controls" }, element("div", {}, progress, status), ...time.nodes),
-      element("div", { class: "dc-row" }, captioned(losses.node, "test loss (MSE) by epoch; epoch 0 may lie above"),
-        captioned(attention.node, "mean attention by kind of image, and how many kernels it effectively uses")),
-      kernels.node,
-    ],
-  });
-  const heard = () => { load(); redraw(); };
-  model.on("change:records", heard);
-  el.classList.add("dc-training");
-  return () => { time.stop(); remove(); model.off("change:records", heard); };
+  return { node: element("div", {}, bar, status), draw };
 };
 
-export default widget(render);
+const view = ({ classes, epochs, num_kernels, kernel_shape, references }, { epoch }) => {
+  const progress = progressOf(epochs);
+  const losses = lossChart(references, epochs, "test loss");
+  const attention = stacks(classes, num_kernels);
+  const kernels = kernelRow(num_kernels, kernel_shape);
+  const charts = row(
+    "",
+    captioned(losses.node, "test loss (MSE) by epoch; epoch 0 may lie above"),
+    captioned(attention.node, "mean attention by kind of image, and how many kernels it effectively uses"),
+  );
+  // at first, and after every epoch
+  const load = ({ records, done }) => {
+    progress.draw(done);
+    epoch.reach(done);
+    if (records.length) losses.draw(records, lossRange([records], references));
+  };
+  const draw = (record) => {
+    if (record) for (const one of [attention, kernels]) one.draw(record);
+    if (record) losses.mark(record);
+  };
+  return {
+    body: [element("div", { class: "dc-controls" }, progress.node, ...epoch.nodes), charts, kernels.node],
+    load,
+    draw,
+  };
+};
+
+const leadersInWords = (record, classes) => {
+  const said = classes.map((name, c) => {
+    const top = indexOfMax(record.attention[c]);
+    return `${name}: kernel ${top + 1} leads with ${percent(record.attention[c][top])}`;
+  });
+  return said.join("; ");
+};
+
+const words = ({ classes, epochs, num_kernels: K }, record) => {
+  if (!record) return "Waiting for the first epoch.";
+  return (
+    `Epoch ${record.epoch} of ${epochs}, T = ${number(record.temperature)}: test loss ${record.test_loss.toFixed(4)}. `
+    + `${leadersInWords(record, classes)}. On average ${mean(effectiveKernels(record)).toFixed(1)} of ${K} kernels are `
+    + "effectively in use."
+  );
+};
+
+export default instrument({ className: "dc-training", reads: ["data", "records"], read, controls, state, view, words });

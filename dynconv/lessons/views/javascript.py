@@ -1,0 +1,75 @@
+"""The instruments' JavaScript and CSS as one text each: a widget's code cannot import files that lie beside it.
+
+A bundler such as esbuild would need Node, or a binary of its own, before the first lesson opens, or bundles kept in the
+repository beside their sources, where an edited file would not be what is shown. The modules here need little: named
+imports of files beside them, ``export const``, ``export *`` and one ``export default``. That little is joined below, and
+whatever else is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+__all__: list[str] = []
+
+HERE = Path(__file__).parent / "js"
+EXPORT = re.compile(r"^export (?=const (\w+) =)", re.MULTILINE)
+IMPORT = re.compile(r'^(?:import \{([^}]*)\}|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
+OTHER = re.compile(r"^(?:import|export)\b(?! const \w+ =| default ).*|\bimport\(.*", re.MULTILINE)
+
+
+def bundle(name: str) -> str:
+    """One ES module out of ``name``.js and the modules it imports, each once and after those it needs.
+
+    Each imported module becomes a constant in a scope of its own, so that private names never meet.
+
+    Raises:
+        ImportError: a module imports what the other does not export, or in a circle, or in a way that is not understood.
+    """
+    exports: dict[str, list[str]] = {}
+    parts: list[str] = []
+    _add(name, (), exports, parts)
+    return "\n".join(parts)
+
+
+def _add(name: str, above: tuple[str, ...], exports: dict[str, list[str]], parts: list[str]) -> None:
+    """Appends the module's text to ``parts`` and its names to ``exports``, after all modules that it imports.
+
+    ``above`` are the modules that asked for it, the first of them the one that stays a module.
+    """
+    if name in above:
+        raise ImportError(f"{name}.js imports itself: {' → '.join([*above, name])}")
+    if name in exports:
+        return
+    text = (HERE / f"{name}.js").read_text(encoding="utf-8")
+    if unknown := OTHER.search(IMPORT.sub("", text)):
+        raise ImportError(f"{name}.js: only named imports of files beside it can be joined, not {unknown[0]!r}")
+    own = EXPORT.findall(text)
+
+    def join(found: re.Match[str]) -> str:
+        wanted, other = found.groups()
+        _add(other, (*above, name), exports, parts)
+        if wanted is not None:
+            return f"const {{ {_wanted(wanted, other, exports[other], name)} }} = ${other};\n"
+        own.extend(exports[other])
+        return f"{'' if above else 'export '}const {{ {', '.join(exports[other])} }} = ${other};\n"
+
+    text = IMPORT.sub(join, text)
+    if above:
+        text = f"const ${name} = (() => {{\n{EXPORT.sub('', text)}return {{ {', '.join(own)} }};\n}})();\n"
+    exports[name] = own
+    parts.append(text)
+
+
+def _wanted(names: str, other: str, there: list[str], name: str) -> str:
+    """What stands between the braces of an import, as a destructuring has it."""
+    pairs = [pair.split(" as ") for pair in re.split(r"[\s,]*,[\s,]*", names.strip(" \n,"))]
+    if missing := [pair[0] for pair in pairs if pair[0] not in there]:
+        raise ImportError(f"{name}.js imports what {other}.js does not export: {', '.join(missing)}")
+    return ", ".join(": ".join(pair) for pair in pairs)
+
+
+def styles(name: str = "") -> str:
+    """The instruments' shared style sheet, and after it ``name``.css if an instrument needs rules of its own."""
+    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", name) if part)

@@ -1,0 +1,167 @@
+// An instrument: values in, a picture and a sentence out. Its file says what is its own; here is what all have in common.
+//
+//   what Python sent → read → data           again whenever Python sends more
+//   a hand → controls → values               by the trait's name
+//   state(data, values)                      pure: everything that is shown
+//   view(data, controls).draw(state, values) the pictures
+//   words(data, state, values)               the sentence
+//
+// Controls tell natively: "input" while they move, "change" once they stay. Both bubble up to the instrument's element, where one
+// listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two.
+
+import { button, element, say } from "./elements.js";
+import { fitting, ignoredInWords, linkInWords } from "./links.js";
+import { copier, followLinks } from "./share.js";
+
+// What went wrong, and in words what would be seen: never an empty place.
+const apology = (error, alt) =>
+  `This instrument stopped (${error}). ${alt ? `What it shows: ${alt}` : "Run its cell again."}`;
+
+const excuse = (error, model) => {
+  console.error(error);
+  return apology(error, model.get("alt"));
+};
+
+const listen = (model, listeners) => {
+  listeners.forEach(([event, listener]) => model.on(event, listener));
+  return () => listeners.forEach(([event, listener]) => model.off(event, listener));
+};
+
+// What Python has sent, read anew when it has changed.
+const inbox = (model, { reads, read }) => {
+  let texts = [];
+  let data;
+  const refresh = () => {
+    if (reads.every((trait, i) => model.get(trait) === texts[i])) return false;
+    texts = reads.map((trait) => model.get(trait));
+    data = read(...texts.map((text) => JSON.parse(text)));
+    return true;
+  };
+  refresh();
+  return { data: () => data, refresh };
+};
+
+// All controls as one, whose value is {trait: value}.
+const panel = (controls) => {
+  const entries = Object.entries(controls);
+  return {
+    get: () => Object.fromEntries(entries.map(([trait, one]) => [trait, one.get()])),
+    set: (values) => Object.entries(values).forEach(([trait, value]) => controls[trait].set(value)),
+    playing: () => entries.some(([, one]) => one.playing?.()),
+    remove: () => entries.forEach(([, one]) => one.remove?.()),
+  };
+};
+
+// The kernel's copy of the values. It hears of one when the hand lets go: nothing queues up while a slider moves.
+const copyOf = (model, controls) => {
+  const traits = Object.keys(controls);
+  const get = () => Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
+  const store = (values) => {
+    Object.entries(values).forEach(([trait, value]) => model.set(trait, value));
+    model.save_changes();
+  };
+  const heard = (trait, changed) => () => {
+    if (JSON.stringify(model.get(trait)) === JSON.stringify(controls[trait].get())) return;
+    controls[trait].set(model.get(trait));
+    changed();
+  };
+  return { get, store, listeners: (changed) => traits.map((trait) => [`change:${trait}`, heard(trait, changed)]) };
+};
+
+// The state that Reset returns to: where the first view of this model began.
+const beginningOf = (model, copy) => {
+  const kept = model.get("begun");
+  const isFirst = !kept;
+  if (isFirst) copy.store({ begun: JSON.stringify(copy.get()) });
+  return { isFirst, values: isFirst ? copy.get() : JSON.parse(kept) };
+};
+
+// What is drawn and said of the values as they are now.
+const drawer = (parts, { model, el }, sent, controls) => {
+  const all = panel(controls);
+  const view = parts.view(sent.data(), controls, { model, el });
+  const sentence = element("p", { class: "dc-summary", "aria-live": "polite" });
+  view.load?.(sent.data());
+  const show = () => {
+    if (sent.refresh()) view.load?.(sent.data());
+    const values = all.get();
+    const state = parts.state(sent.data(), values);
+    view.draw(state, values);
+    return parts.words(sent.data(), state, values);
+  };
+  const draw = () => {
+    const live = all.playing() ? "off" : "polite"; // what plays is too fast to listen to
+    if (sentence.getAttribute("aria-live") !== live) sentence.setAttribute("aria-live", live);
+    try {
+      say(sentence, show());
+    } catch (error) {
+      say(sentence, excuse(error, model));
+    }
+  };
+  return { draw, sentence, body: view.body, remove: () => view.remove?.() };
+};
+
+// A button for each experiment, and one to go back.
+const buttons = (model, controls, first, apply) => {
+  const experiments = Object.entries(JSON.parse(model.get("experiments")));
+  const tried = experiments.map(([label, state]) =>
+    button(label, () => {
+      const read = fitting(state, controls);
+      apply({ ...first, ...read.values }, ignoredInWords(read, "this experiment"));
+    }),
+  );
+  return element(
+    "div",
+    { class: "dc-buttons" },
+    ...tried,
+    button("Reset", () => apply(first, "")),
+  );
+};
+
+const run = (parts, model, el) => {
+  const sent = inbox(model, parts);
+  const controls = parts.controls(sent.data());
+  const all = panel(controls);
+  const copy = copyOf(model, controls);
+  const drawing = drawer(parts, { model, el }, sent, controls);
+  const share = copier(model.get("kind"), all.get);
+  const redraw = () => {
+    drawing.draw(); // at once: browsers send one input event a frame
+    share.say("");
+  };
+  const store = () => copy.store(all.get());
+  const apply = (values, note) => {
+    all.set(values);
+    redraw();
+    store();
+    share.say(note);
+  };
+  all.set(copy.get());
+  const start = beginningOf(model, copy);
+  el.append(buttons(model, controls, start.values, apply), ...drawing.body, drawing.sentence, share.node);
+  drawing.draw();
+  el.addEventListener("input", redraw);
+  el.addEventListener("change", store);
+  const arrivals = parts.reads.map((trait) => [`change:${trait}`, redraw]);
+  const deafen = listen(model, [...copy.listeners(redraw), ...arrivals]);
+  const take = (read) => apply(read.values, linkInWords(read));
+  const unfollow = followLinks(model.get("kind"), controls, start.isFirst, take);
+  return () => [deafen, unfollow, all.remove, drawing.remove].forEach((end) => end());
+};
+
+// the traits that hold what Python sends, as JSON, and what is made of it
+const USUAL = { reads: ["data"], read: (data) => data };
+
+// The module's export: an error while drawing for the first time becomes a sentence.
+export const instrument = (parts) => ({
+  render: ({ model, el }) => {
+    el.dataset.kind = model.get("kind");
+    el.classList.add("dynconv", parts.className);
+    try {
+      return run({ ...USUAL, ...parts }, model, el);
+    } catch (error) {
+      el.replaceChildren(element("p", { class: "dc-summary", role: "alert" }, excuse(error, model)));
+      return undefined;
+    }
+  },
+});
