@@ -34,6 +34,16 @@ def test_schedule_goes_from_start_to_end_and_stays(shape):
     assert seen[:11] == sorted(seen[:11], reverse=True)
 
 
+def test_cosine_is_a_cosine():
+    # a quarter and three quarters of the way: there it differs from other curves that begin and end flat
+    schedule, seen = TemperatureSchedule(DynamicConv2d(1, 1, 3), steps=8, start=30.0, end=2.0, shape="cosine"), []
+    for _ in range(9):
+        seen.append(schedule.temperature)
+        schedule.step()
+    assert seen[2] == pytest.approx(16 + 14 * 0.5**0.5)
+    assert seen[6] == pytest.approx(16 - 14 * 0.5**0.5)
+
+
 def test_schedule_goes_on_from_a_checkpoint():
     schedule = TemperatureSchedule(DynamicConv2d(1, 1, 3), steps=10)
     for _ in range(4):

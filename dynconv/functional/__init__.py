@@ -1,6 +1,6 @@
 """The mathematics as pure functions on tensors: no modules, no state.
 
-Shapes, everywhere: B images, K kernels, C channels in, O channels out, *S the spatial sizes (one, two or three).
+Shapes, everywhere: B images, K kernels, C channels in, O channels out, ``*S`` the spatial sizes (one, two or three).
 ``weight`` is (K, O, C/groups, *kernel), ``attention`` is (B, K), ``bias`` is (K, O).
 """
 

@@ -87,9 +87,9 @@ class CAMOutput(NamedTuple):
     attended: Tensor
     """(B, C, H, W)"""
     logit: Tensor
-    """(B, 2): of the classifier on the means, and of that on the maxima"""
+    """(B, 2), of the classifier on the means, and of that on the maxima"""
     heatmap: Tensor
-    """(B, 1, H, W): the channel sum of ``attended``"""
+    """(B, 1, H, W), the channel sum of ``attended``"""
 
 
 class CAMAttention(nn.Module):
@@ -101,7 +101,7 @@ class CAMAttention(nn.Module):
         z = \big(w^a \cdot \mathrm{mean}(f),\; w^m \cdot \max(f)\big)
 
     where V is a 1×1 convolution and :math:`\sigma` the activation; the logits z are trained to tell two kinds of images
-    apart (:func:`dynconv.functional.cam.auxiliary_classifier_loss`). The weights are parameters shared by all images:
+    apart (:func:`dynconv.functional.auxiliary_classifier_loss`). The weights are parameters shared by all images:
     up to the activation the whole attention is the single 1×1 convolution that :meth:`fold` returns.
 
     Example:
@@ -145,7 +145,7 @@ class CAMAttention(nn.Module):
 
     @property
     def weights(self) -> Tensor:
-        """(2, C): the weights of the means and of the maxima; of both uses of them."""
+        """(2, C), the weights of the means and of the maxima; of both uses of them."""
         return torch.cat([self.average.weight, self.maximum.weight])
 
     def forward(self, features: Tensor) -> CAMOutput:

@@ -58,7 +58,7 @@ class UGATITDiscriminatorOutput(NamedTuple):
     """
 
     patches: Tensor
-    """(B, 1, H', W'): how real each patch looks, unbounded"""
+    """(B, 1, H', W'), how real each patch looks, unbounded"""
     logit: Tensor
     """(B, 2), the attention's"""
     heatmap: Tensor

@@ -22,8 +22,8 @@ def interleaved(
 
     Example:
         >>> took = interleaved({"add": lambda: 1 + 1, "sum": lambda: sum(range(10000))}, seconds=0.01)
-        >>> took["sum"] > took["add"]
-        True
+        >>> sorted(took), 0 < min(took.values()) < 1
+        (['add', 'sum'], True)
 
     Args:
         functions: name → call without arguments; each is called once before to warm up.
@@ -53,7 +53,8 @@ def peak_memory(function: Callable[[], object], device: str = "cpu") -> float | 
     Reference: proc(5), clear_refs and VmHWM, https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html
 
     Example:
-        >>> peak_memory(lambda: torch.zeros(20_000_000)) in (None, 0) or True
+        >>> used = peak_memory(lambda: torch.ones(20_000_000))  # four bytes each
+        >>> used is None or 70e6 < used < 200e6
         True
 
     Args:

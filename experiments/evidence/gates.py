@@ -26,10 +26,6 @@ def run(budget: float, seed: int = 0) -> dict:
 
     Reference: Verelst and Tuytelaars, figure 5, https://arxiv.org/abs/1912.03203
 
-    Example:
-        >>> run.__name__
-        'run'
-
     Args:
         budget: 0 to 1; reached in a straight line from 1 during the first third of the training.
         seed: of first weights, order and noise.

@@ -27,10 +27,6 @@ def run(seed: int = 0) -> dict:
     Reference: Zhou et al., https://arxiv.org/abs/1512.04150; Selvaraju et al., https://arxiv.org/abs/1610.02391;
     torchcam, https://github.com/frgfm/torch-cam
 
-    Example:
-        >>> run.__name__
-        'run'
-
     Args:
         seed: of the first weights and of the order of the images.
 

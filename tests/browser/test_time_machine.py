@@ -4,9 +4,11 @@ import json
 
 import pytest
 import torch
+from ipywidgets import DOMWidget
 
 from dynconv.lessons.data.recordings import recording
 from dynconv.lessons.views import TrainingView
+from dynconv.lessons.views.pages import HOST
 from dynconv.lessons.views.time_machine import TimeMachine, time_state
 from tests.browser.instruments import PLACES, check_everyday_use, in_page, opened, seen
 
@@ -17,6 +19,17 @@ NUMBERS = """
     const { shown, best } = m.timeState(runs, epoch);
     return { best, shown: shown.map((s) => ({ ...s, record: { ...s.record, kernels: s.record.kernels.map((k) => Array.from(k)) } })) };
   });"""
+
+# how many timers run while it plays, and how many when the page has taken it away
+TIMERS = f"""{HOST}
+  const running = new Set(), {{ setInterval: begin, clearInterval: end }} = window;
+  window.setInterval = (...given) => {{ const id = begin(...given); running.add(id); return id; }};
+  window.clearInterval = (id) => {{ running.delete(id); end(id); }};
+  const el = document.body.appendChild(document.createElement("div")), remove = host(m.default, d, el);
+  el.querySelector(".dc-play").click();
+  const playing = running.size;
+  remove();
+  return [playing, running.size];"""
 
 # from where to where each part of a stacked bar is painted, as shares of its width
 SHOWN = """all => all.map((stack) => [...stack.children].map((part) => {
@@ -150,6 +163,17 @@ def test_play_pause_and_reset(chromium, tmp_path):
         root.get_by_role("button", name="Reset").press("Enter")
         tab.clock.run_for(1000)
         assert seen(root) == first
+
+
+@pytest.mark.parametrize("module", ["time_machine", "training"])
+def test_taken_away_while_it_plays_it_leaves_no_timer(chromium, module):
+    view = TimeMachine({"mine": a_run(8)}, ["x", "y"])
+    if module == "training":
+        view = TrainingView(["x", "y"], 8, num_kernels=3, kernel_size=3)
+        for record in a_run(8):
+            view.add(record)
+    state = {name: getattr(view, name) for name in view.traits(sync=True) if name not in DOMWidget.class_traits()}
+    assert in_page(chromium, module, TIMERS, state) == [1, 0]
 
 
 def test_a_hand_on_the_scrubber_stops_the_player(chromium, tmp_path):

@@ -21,6 +21,17 @@ def test_reference_gumbel_draw_and_its_gradient():
     torch.testing.assert_close(x.grad, golden["dx"], atol=2e-4, rtol=0)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_exactly_one_half_opens(temperature):
+    x = torch.zeros(3, requires_grad=True)
+    y = gumbel_sigmoid(x, temperature, noise=False)
+    assert y.tolist() == [1.0, 1.0, 1.0]
+    u = torch.tensor([0.3, 0.5, 0.7])
+    assert gumbel_sigmoid(x, temperature, uniforms=(u, u)).tolist() == [1.0, 1.0, 1.0]  # equal draws cancel
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, torch.full((3,), 0.25 / temperature))
+
+
 def test_reference_sparsity_losses():
     golden = GOLDEN["sparsity_loss"]
     masks = [[round(64 * a) / 64, f, round(64 * b) / 64, g] for a, f, b, g in golden["masks"]]

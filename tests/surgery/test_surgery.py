@@ -205,6 +205,16 @@ def test_a_converted_dynamic_chain_can_be_cooled_and_restored():
     assert other[0].attention.temperature == 2
 
 
+def test_what_is_frozen_is_in_no_group():
+    model = convert(small_net())
+    frozen = [model[0].attention.fc2.weight, *model[0].attention.fc1.parameters(), model[1].bias]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    both = [p for group in parameter_groups(model) for p in group["params"]]
+    assert not {id(p) for p in frozen} & {id(p) for p in both}
+    assert len(both) == sum(p.requires_grad for p in model.parameters())
+
+
 def test_gates_are_not_decayed_and_every_parameter_is_in_one_group():
     model = convert(small_net())
     model[1].weight.requires_grad_(False)

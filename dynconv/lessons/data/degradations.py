@@ -106,7 +106,7 @@ def best_filter(degraded: Tensor, clean: Tensor, kernel_size: int = 9) -> Tensor
 
     Reference: N. Wiener, *Extrapolation, Interpolation, and Smoothing of Stationary Time Series* (1949), here on samples
 
-    .. math:: \arg\min_W \lVert W * x_{degraded} - x_{clean} \rVert^2
+    .. math:: \mathrm{arg\,min}_W \lVert W * x_{degraded} - x_{clean} \rVert^2
 
     Example:
         >>> data = restoration("train", per_photo=5)

@@ -29,7 +29,7 @@ def recording_names() -> list[str]:
 def recording(name: str) -> dict:
     """A shipped recording of training runs, ready for :class:`dynconv.lessons.views.time_machine.TimeMachine`.
 
-    Reference: :func:`experiments.evidence.recording.record_training`; data/README.md says how the files were made
+    Reference: ``experiments.evidence.recording.record_training``; data/README.md says how the files were made
 
     Example:
         >>> kept = recording("restoration")
@@ -40,7 +40,7 @@ def recording(name: str) -> dict:
         name: one of :func:`recording_names`.
 
     Returns:
-        "runs" name → records, see :func:`check_record`; "classes" names of the kinds of image; "references" name → loss;
+        "runs" name → records, see :func:`.check_record`; "classes" names of the kinds of image; "references" name → loss;
         "task", "seed", "command" and "versions" say where they come from.
 
     Raises:
@@ -65,7 +65,7 @@ def recording(name: str) -> dict:
 def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str]) -> None:
     """Raise a ValueError that names the run, the epoch and the entry, if these are not records of training runs.
 
-    Reference: :func:`check_record` says what a record holds
+    Reference: :func:`.check_record` says what a record holds
 
     Example:
         >>> check_runs({"T = 1": []}, ["cat"])

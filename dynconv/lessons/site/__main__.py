@@ -1,4 +1,4 @@
-"""Every lesson as a page for any browser: python -m dynconv.lessons.site [--out FOLDER] [LESSON ...]"""
+"""Every lesson as a page for any browser, and the reference: python -m dynconv.lessons.site [--out FOLDER] [LESSON ...]"""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 
 from .build import index_page, lesson_page, title_of
 from .execute import NOTEBOOKS, execute
+from .reference import write_reference
 
 LARGEST = 5e6  # bytes a page
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Execute the lessons, write one HTML file each and an index; the exit status."""
+    """Execute the lessons, write one HTML file each, the reference and an index; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m dynconv.lessons.site", description=__doc__)
     parser.add_argument("--out", default="site", type=Path, help="folder to write into (default: site)")
     parser.add_argument("lessons", nargs="*", help="starts of names, such as 05 (default: all)")
@@ -39,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         "Learn, with your hands, what makes a convolution dynamic. Open a lesson: its instruments work in this page."
     )
     (args.out / "index.html").write_text(index_page(titles, words), encoding="utf-8")
-    return 0
+    status = write_reference(args.out / "reference")
+    print(f"{args.out / 'reference' / 'index.html'}: every public name of dynconv", flush=True)
+    return status
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from .mathml import with_mathml
 
 __all__ = ["index_page", "lesson_page", "title_of"]
 
+REFERENCE = '<p><a href="reference/index.html">Reference</a>: every public name of the package behind the lessons.</p>'
 STYLE = (Path(__file__).parent / "site.css").read_text(encoding="utf-8")
 PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
 GAP = re.compile(r"\S {2,}(?=\S)")  # between the columns of a printed table
@@ -70,7 +71,7 @@ def index_page(titles: Sequence[tuple[str, str]], words: str) -> str:
         words: what it is, one sentence.
     """
     rows = "\n".join(f'<li><a href="{html.escape(file)}">{html.escape(title)}</a></li>' for file, title in titles)
-    return _document("dynconv", f"<h1>dynconv</h1>\n<p>{html.escape(words)}</p>\n<ul>\n{rows}\n</ul>")
+    return _document("dynconv", f"<h1>dynconv</h1>\n<p>{html.escape(words)}</p>\n<ul>\n{rows}\n</ul>\n{REFERENCE}")
 
 
 def _with_images(body: str, folder: Path) -> str:

@@ -66,7 +66,7 @@ def dynamic_state(
         (torch.Size([2, 3]), torch.Size([3, 5, 5]), torch.Size([2, 3, 12, 12]))
 
     Args:
-        layer: with one softmax :class:`KernelAttention` in its ``attention``, and nothing after it.
+        layer: with one softmax :class:`.KernelAttention` in its ``attention``, and nothing after it.
         images: (B, C, H, W) as the layer takes them.
         output_channel: from 0.
         input_channel: from 0, among those that this output channel sees (C/groups). A 1 × 1 kernel is a single number
@@ -151,12 +151,12 @@ class DynamicView(KernelInstrument):
         (4, 30.0, ['a', 'b'])
 
     Args:
-        layer: a DynamicConv2d, see :func:`dynamic_state`; at most 8 kernels.
+        layer: a DynamicConv2d, see :func:`.dynamic_state`; at most 8 kernels.
         images: name → (C, H, W), at most 8, all of one size, as the layer takes them. One or three channels are shown as a
             picture, of others the first.
         temperature: T to start with; the layer's own if left out.
         experiments: button's label → traits it sets, for example {"paper's start": {"temperature": 30}}.
-        output_channel, input_channel: which part of the layer, see :func:`dynamic_state`.
+        output_channel, input_channel: which part of the layer, see :func:`.dynamic_state`.
         pictures: name → (C, H, W), what stands for each image where the layer's input is not what one wants to see.
         prepare: from an uploaded image, (3, H, W) or (1, H, W) floats in 0 … 1 of the pictures' size, to what the layer
             takes. Not needed where pictures of 1 or 3 channels go in as they are.

@@ -49,7 +49,7 @@ class DynamicLayer:
 
     @property
     def effective(self) -> Tensor | None:
-        """exp(entropy) of each image's attention, (B,): between 1 and K. None where the weights do not sum to 1."""
+        """(B,), exp(entropy) of each image's attention, between 1 and K. None where the weights do not sum to 1."""
         if self.attention is None or isinstance(self.layer, CondConv2d):
             return None
         return torch.special.entr(self.attention).sum(1).exp()
@@ -90,7 +90,7 @@ class DynamicLayer:
 
 
 class Explanation:
-    """What :func:`explain` found: a table of the dynamic layers, and instruments 3 to 7 for any of them.
+    """What :func:`.explain` found: a table of the dynamic layers, and instruments 3 to 7 for any of them.
 
     Layers are chosen by name, the first one if left out. Which of them can be looked into with what is said by an error
     that names the reason: a triangle needs three kernels, a temperature a softmax.
@@ -130,7 +130,7 @@ class Explanation:
         Args:
             layer: name.
             channel, input_channel: from 0. The maps are made from all input channels, the kernels' pictures show one.
-            options: to :class:`DynamicView`.
+            options: to :class:`.DynamicView`.
         """
         found = self._softmax(layer)
         named = self._part(found, channel, input_channel)
@@ -168,7 +168,7 @@ class Explanation:
             layer: name.
             channel: from 0.
             image: name; the first if left out.
-            options: to :class:`Trace`.
+            options: to :class:`.Trace`.
         """
         found, image = self._softmax(layer), self.names[0] if image is None else image
         if image not in self.pictures:
@@ -186,7 +186,7 @@ class Explanation:
 
         Args:
             layer: name; its attention alone is replaced.
-            options: to :class:`InterventionsView`.
+            options: to :class:`.InterventionsView`.
         """
         images = dict(list(self.pictures.items())[:MOST_INTERVENED])
         chosen = list(self.layers) if layer is None else [self[layer].name]
@@ -196,7 +196,7 @@ class Explanation:
         return InterventionsView(self.model, images, layers=names, **options)
 
     def training(self, recording: Mapping) -> TimeMachine:
-        """Instrument 6: recorded runs played back, from :func:`dynconv.lessons.data.recordings.recording` or one's own."""
+        """Instrument 6: recorded runs played back, from :func:`dynconv.lessons.data.recording` or one's own."""
         return TimeMachine(recording["runs"], recording["classes"], recording.get("references"))
 
     def _table(self) -> list[list[str]]:

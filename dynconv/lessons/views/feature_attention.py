@@ -72,7 +72,7 @@ class FeatureAttentionView(Instrument):
 
     The bars never move: the weights are parameters. What differs from image to image is the map and the logits. The
     heatmap is what the two classifiers ask for; the learned 1×1 convolution and the ReLU that follow in
-    :class:`dynconv.CAMAttention` are left out.
+    :class:`dynconv.layers.CAMAttention` are left out.
 
     Example:
         >>> import torch

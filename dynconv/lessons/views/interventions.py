@@ -86,13 +86,13 @@ class InterventionsView(Instrument):
         ('as trained', 'a', 'b', 1.0, 'attention')
 
     Args:
-        model: see :func:`interventions_state`; its output must be maps (B, C, H, W), of which the first channel is
+        model: see :func:`.interventions_state`; its output must be maps (B, C, H, W), of which the first channel is
             shown, or logits (B, classes) of at most 20 classes.
         images: name → (C, H, W), all of one size, 2 to 6; three channels are shown in colour, of others the first.
         targets: what the output should be: classes (B,) for logits, or a tensor of the output's shape (squared error).
         layers: which weightings are replaced; None for all.
         classes: names of the classes; their numbers if left out.
-        mode: one of :data:`MODES` to start with.
+        mode: one of :data:`~dynconv.lessons.views.interventions.MODES` to start with.
         first, second: names of the two images that swap; the first two if left out.
         strength: 0 for the attention as trained … 1 for the other; only a single DynamicConv2d takes another than 1.
         layer: whose attention is shown; the first if left out.

@@ -69,7 +69,7 @@ class TimeMachine(Instrument):
 
     Args:
         runs: name → records, 1 to 4 of them; shipped ones, those of :class:`dynconv.lessons.views.TrainingView`'s ``history``, or
-            what :func:`experiments.evidence.recording.record_training` gives. See :func:`dynconv.lessons.data.recordings.check_record`.
+            what ``experiments.evidence.recording.record_training`` gives. See :func:`dynconv.lessons.data.recordings.check_record`.
         classes: names of the kinds of image, the same in all runs.
         references: name → loss, drawn as horizontal lines to compare with.
         epoch: to start with.

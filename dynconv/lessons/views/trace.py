@@ -50,7 +50,7 @@ def trace_state(
         True
 
     Args:
-        layer: zero padding, groups=1; a DynamicConv2d with a :class:`KernelAttention` at the end of its ``attention``.
+        layer: zero padding, groups=1; a DynamicConv2d with a :class:`.KernelAttention` at the end of its ``attention``.
         image: (C, H, W) as the layer takes it.
         row, column: of the pixel, from 0.
         output_channel: from 0.
@@ -93,7 +93,7 @@ class Trace(Instrument):
         (5, 8, 2, None)
 
     Args:
-        layer: an nn.Conv2d or a DynamicConv2d, see :func:`trace_state`; kernels of at most 11 × 11, at most 64 output
+        layer: an nn.Conv2d or a DynamicConv2d, see :func:`.trace_state`; kernels of at most 11 × 11, at most 64 output
             channels and 8 kernels, 262,144 weights together.
         image: (C, H, W) as the layer takes it, at most 128 × 128 pixels and 262,144 values.
         row, column: of the output pixel, from 0; the middle if left out.

@@ -8,6 +8,7 @@ from torch import nn
 
 from dynconv import DynamicConv2d, StaticMixConv2d
 from dynconv.lessons.train import attention_by_class, fit, load_checkpoint, save_checkpoint
+from dynconv.lessons.train.loop import _Run
 
 
 def test_fit_learns_and_repeats_itself():
@@ -20,6 +21,42 @@ def test_fit_learns_and_repeats_itself():
         assert not model.training  # left in the mode it came in
     assert runs[0] == runs[1] != runs[2]
     assert runs[0][-1]["loss"] < 0.02 * runs[0][1]["loss"]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_whoever_trains_and_looks_finds_the_model_in_its_mode(training):
+    x, y = a_problem()
+    net, looked = a_net().train(training), []
+
+    def evaluate(model):
+        looked.append(any(module.training for module in model.modules()))
+        return {"test_loss": 1.0}
+
+    for _ in fit(net, x, y, epochs=2, evaluate=evaluate, progress=False):
+        assert all(module.training == training for module in net.modules())
+    assert looked == [False, False, False]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_the_shares_of_a_short_batch_are_one_batch(count):
+    """What two processes average is the gradient of the whole batch, though one has fewer of its images, or none."""
+    x, y = a_problem()
+    index, loss = torch.arange(count), nn.functional.mse_loss
+    settings = {"images": len(x), "epochs": 1, "batch_size": 8, "lr": 0.1, "optimizer": "sgd", "weight_decay": 0.0}
+
+    def step(rank, world):
+        run = _Run(copy.deepcopy(start), settings | {"anneal": None, "seed": 0}, None)
+        run.rank, run.world = rank, world
+        return run.step(index, x, y, loss), [p.grad for p in run.model.parameters()]
+
+    torch.manual_seed(0)
+    start = DynamicConv2d(1, 1, 3)
+    total, expected = step(0, 1)
+    torch.testing.assert_close(total, count * loss(start(x[index]), y[index]).detach())
+    (first, ours), (second, theirs) = step(0, 2), step(1, 2)
+    torch.testing.assert_close(first + second, total)
+    for one, other, whole in zip(ours, theirs, expected, strict=True):
+        torch.testing.assert_close((one + other) / 2, whole)
 
 
 def test_fit_cools_as_told_and_records_it():

@@ -12,7 +12,7 @@ from dynconv import CondConv2d, DynamicConv2d, KernelAttention, StaticMixConv2d
 from dynconv.functional import softmax_temperature
 from dynconv.layers import FixedAttention, ODConv2d
 from dynconv.lessons.data.recordings import recording
-from dynconv.lessons.views.dynamic import dynamic_state
+from dynconv.lessons.views.dynamic import averaged, dynamic_state
 from dynconv.lessons.views.explanation import explain
 from dynconv.lessons.views.pages import page
 from dynconv.lessons.views.trace import trace_state
@@ -134,6 +134,34 @@ def test_traces_are_the_layers_output(mobilenet, name, channel):
         state = trace_state(trace.layer, trace.image, 3, 2, trace.output_channel)
     torch.testing.assert_close(state["map"], expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(state["total"], expected[3, 2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channel", range(6))
+def test_a_trace_in_groups_of_several_channels(channel):
+    torch.manual_seed(0)
+    layer = DynamicConv2d(6, 6, 3, groups=3, num_kernels=2)  # each output channel sees two input channels
+    found = explain(layer, {"a": torch.rand(6, 9, 9)})
+    trace = found.trace(channel=channel)
+    inside = 2 * (channel // 2)
+    assert torch.equal(trace.image, found[""].images[0, inside : inside + 2])
+    with torch.no_grad():
+        state = trace_state(trace.layer, trace.image, 3, 2, trace.output_channel)
+        expected = layer(found[""].images)[0, channel]
+    torch.testing.assert_close(state["map"], expected, atol=1e-5, rtol=1e-4)
+    maps = found.dynamic(channel=channel).shown
+    mixed = torch.einsum("k,khw->hw", softmax_temperature(maps["logits"], 30.0)[0], maps["maps"][0])
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_smaller_map_holds_the_means_of_the_pixels_that_are_there():
+    ones = torch.ones(2, 3, 100, 151)  # in blocks of 2 × 2 a column is left over
+    small, n = averaged(ones)
+    assert (small.shape, n) == ((2, 3, 50, 76), 2)
+    assert torch.equal(small, torch.ones_like(small))
+    image = torch.rand(97, 97)
+    small, _ = averaged(image[None])
+    assert small[0, -1, -1] == image[-1, -1]
+    torch.testing.assert_close(small[0, 0, -1], image[:2, -1].mean())
 
 
 def test_simplex_and_interventions_of_a_classifier(resnet):
