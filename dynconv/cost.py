@@ -6,6 +6,7 @@ Reference: torch's own counter, https://docs.pytorch.org/docs/stable/generated/t
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -187,7 +188,7 @@ def summary(model: nn.Module, x: Sample) -> Summary:
     """
     lines = _modules(model)
     gates = {name: gate for name, module in lines.items() if (gate := _gate(module)) is not None}
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS)
     with ExitStack() as stack, torch.no_grad(), _nothing_hidden():
         counts, gate_counts = _counted(lines, counter, stack), _counted(gates, counter, stack)
         with counter:
@@ -202,6 +203,16 @@ def summary(model: nn.Module, x: Sample) -> Summary:
 
 
 OTHER = "(other)"
+
+
+def _lstm_flops(x: Any, weight: Any, recurrent: Any, *rest: Any, **more: Any) -> int:
+    """Of one layer and direction, from shapes: x (T, B, C), weight (4H, C), recurrent (4H, H)."""
+    return 2 * math.prod(x[:2]) * (math.prod(weight) + math.prod(recurrent))
+
+
+MORE_OPERATIONS = {
+    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops
+}  # an LSTM on a CPU, which torch's counter does not know
 
 
 @dataclass
@@ -219,11 +230,13 @@ class _Count:
 
 @contextmanager
 def _nothing_hidden() -> Iterator[None]:
-    """Compiled modules run eagerly; attention and recurrent layers without fused operations, which torch's counter does not know."""
+    """Compiled modules run eagerly, and attention without the fused operation that torch's counter does not know."""
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.compiler.set_stance("force_eager"), torch.backends.mkldnn.flags(enabled=False):
+        with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+            # torch's counter has global hooks: a compiled part would say so
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
