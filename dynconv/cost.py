@@ -207,7 +207,7 @@ OTHER = "(other)"
 
 def _lstm_flops(x: Any, weight: Any, recurrent: Any, *rest: Any, **more: Any) -> int:
     """Of one layer and direction, from shapes: x (T, B, C), weight (4H, C), recurrent (4H, H)."""
-    return 2 * math.prod(x[:2]) * (math.prod(weight) + math.prod(recurrent))
+    return int(2 * math.prod(x[:2]) * (math.prod(weight) + math.prod(recurrent)))
 
 
 MORE_OPERATIONS = {
@@ -318,8 +318,9 @@ def _grouped(number: int) -> str:
 
 def _line(name: str, module: nn.Module, parameters: int, count: _Count, gate: _Count | None) -> LayerCost:
     given, made = count.shapes
-    mixes = isinstance(module, KernelStack) and len(given) == module.spatial_dims + 2
-    aggregation = layer_macs(module, given, made)["aggregation"] if mixes else 0
+    aggregation = 0
+    if isinstance(module, KernelStack) and len(given) == module.spatial_dims + 2:
+        aggregation = layer_macs(module, given, made)["aggregation"]
     macs = count.macs if _is_whole(module) else count.own
     return LayerCost(name, type(module).__name__, made, parameters, macs, gate.macs if gate else 0, aggregation)
 

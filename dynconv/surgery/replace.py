@@ -1,18 +1,70 @@
-"""Exchanging modules inside a model."""
+"""Copying models, and exchanging modules inside them."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 __all__: list[str] = []
 
 
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy with what torch's own leaves behind: hooks on parameters and marks on them.
+
+    Tensors that a module computed and keeps (the weight under the old weight_norm), which torch refuses to copy, are
+    copied as values: the module computes them anew.
+    """
+    kept = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in kept if value.grad_fn is not None}
+    new = copy.deepcopy(model, memo)
+    for parameter, other in zip(model.parameters(), new.parameters(), strict=True):
+        carry_marks(parameter, other)
+        for hook in (parameter._backward_hooks or {}).values():
+            other.register_hook(hook)
+        for hook in (getattr(parameter, "_post_accumulate_grad_hooks", None) or {}).values():
+            other.register_post_accumulate_grad_hook(hook)
+    return new
+
+
+def carry_marks(old: Tensor, new: Tensor) -> None:
+    """Attributes that someone put on a parameter, such as ``_no_weight_decay``."""
+    vars(new).update(vars(old))
+
+
 def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.Module:
-    """Put ``new[old]`` wherever ``old`` is a child; the same old one gets the same new one in every place."""
+    """Put ``new[old]`` wherever ``old`` is a child; the same old one gets the same new one in every place.
+
+    That includes lists and dicts of modules that a parent keeps beside its children, and wrappers of torch.compile, which
+    would go on running the old module.
+    """
     for parent in list(model.modules()):
-        for name, child in list(parent._modules.items()):
-            if child in new:
-                setattr(parent, name, new[child])
+        for name, child in parent._modules.items():
+            if child is not None and child in new:
+                parent._modules[name] = new[child]
+        for name, value in list(vars(parent).items()):
+            if not name.startswith("_") and (other := _exchanged(value, new)) is not value:
+                vars(parent)[name] = other
+        if parent._modules.get("_orig_mod") in new.values():
+            parent.__setstate__(parent.__getstate__())  # the wrapper compiles what it wraps now
     return new.get(model, model)
+
+
+def _exchanged(value: Any, new: Mapping[nn.Module, nn.Module]) -> Any:
+    if isinstance(value, nn.Module):
+        return new.get(value, value)
+    if type(value) is list:
+        value[:] = [_exchanged(part, new) for part in value]
+    elif type(value) is dict:
+        value.update({key: _exchanged(part, new) for key, part in value.items()})
+    elif type(value) is tuple:
+        parts = tuple(_exchanged(part, new) for part in value)
+        return parts if any(a is not b for a, b in zip(parts, value, strict=True)) else value
+    return value
+
+
+def plain_name(name: str) -> str:
+    """A module's dotted name as if nothing were wrapped by torch.compile."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")

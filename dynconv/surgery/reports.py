@@ -1,0 +1,166 @@
+"""What was done to a model, as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+from torch import nn
+
+from ..cost import Sample, Table, summary
+from ..layers.kernel_stack import KernelStack
+from .replace import plain_name
+
+__all__ = ["Change", "Report", "report"]
+
+OTHERS = "(other layers)"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One line of a report: a layer, what it was and is, why it was left, and what it costs.
+
+    Example:
+        >>> import torch
+        >>> from dynconv.surgery import convert, report
+        >>> report(convert(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)))).changes[0]
+        Change(name='0', was='Conv2d', now='DynamicConv2d', why='', parameters=224, macs=None)
+    """
+
+    name: str
+    was: str
+    now: str
+    why: str
+    parameters: int
+    macs: int | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is another layer now."""
+        return self.was != self.now
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Table):
+    """What :func:`convert` or :func:`fold` did; it prints as a table.
+
+    Example:
+        >>> import torch
+        >>> from dynconv.surgery import convert, report
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ConvTranspose2d(8, 3, 3))
+        >>> report(convert(net, sample=torch.randn(1, 3, 16, 16)))
+        layer        was              now              why         parameters  multiply-adds
+        0            Conv2d           DynamicConv2d                       224         42,336
+        1            ConvTranspose2d  ConvTranspose2d  transposed         219         42,336
+        1 of 2                                                            51%            50%
+
+    Attributes:
+        changes: one :class:`Change` a layer that was changed or left.
+        parameters: of the whole model, before.
+        macs: multiply-adds of the whole model on the sample, before; None without one.
+    """
+
+    changes: tuple[Change, ...]
+    parameters: int
+    macs: int | None = None
+    texts = 4
+
+    @property
+    def share(self) -> float:
+        """The changed layers' part of the model's multiply-adds; of its parameters if they were not counted."""
+        return self.part(change for change in self.changes if change.changed)
+
+    def part(self, changes: Iterable[Change]) -> float:
+        """The part that some layers have of the multiply-adds, or else of the parameters."""
+        if self.macs is None:
+            return sum(c.parameters for c in changes) / max(1, self.parameters)
+        return sum(c.macs or 0 for c in changes) / max(1, self.macs)
+
+    @property
+    def counted(self) -> str:
+        """What :attr:`share` is a part of."""
+        return "parameters" if self.macs is None else "multiply-adds"
+
+    def after(self, now: Mapping[str, str], why: Mapping[str, str]) -> Report:
+        """The same with other kinds and reasons, by name."""
+        told = (replace(c, now=now.get(c.name, c.now), why=why.get(c.name, c.why)) for c in self.changes)
+        return replace(self, changes=tuple(told))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table as text, the heading first and the changed layers' share last."""
+        head: tuple[str, ...] = ("layer", "was", "now", "why", "parameters")
+        lines = [(c.name or "(model)", c.was, c.now, c.why, f"{c.parameters:,}") for c in self.changes]
+        changed = [c for c in self.changes if c.changed]
+        share = sum(c.parameters for c in changed) / max(1, self.parameters)
+        listed = sum(c.name != OTHERS for c in self.changes)
+        last = (f"{len(changed)} of {listed}", "", "", "", f"{share:.0%}")
+        if self.macs is None:
+            return [head, *lines, last]
+        macs = [f"{c.macs or 0:,}" for c in self.changes]
+        return [
+            (*head, "multiply-adds"),
+            *((*line, count) for line, count in zip(lines, macs, strict=True)),
+            (*last, f"{self.share:.0%}"),
+        ]
+
+
+REPORTS: WeakKeyDictionary[nn.Module, Report] = WeakKeyDictionary()
+
+
+def report(model: nn.Module) -> Report:
+    """What the last :func:`convert` or :func:`fold` that returned ``model`` did to it.
+
+    It is kept beside the model and not in it: copies and reloaded models have none.
+
+    Example:
+        >>> import torch
+        >>> from dynconv.surgery import convert
+        >>> print(report(convert(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)))))
+        layer   was     now            why  parameters
+        0       Conv2d  DynamicConv2d              224
+        1 of 1                                    100%
+
+    Args:
+        model: what ``convert`` or ``fold`` returned. Reference: this project's README.
+
+    Raises:
+        ValueError: neither returned it.
+    """
+    if model not in REPORTS:
+        raise ValueError(
+            f"there is no report on this {type(model).__name__}: convert and fold keep one for what they return"
+        )
+    return REPORTS[model]
+
+
+def layers(model: nn.Module, sample: Sample | None = None) -> Report:
+    """A report in which nothing has changed yet: every convolution of ``model``, and the rest of it in one line."""
+    costs = None if sample is None else summary(model, sample)
+    macs = {} if costs is None else {layer.name: layer.macs for layer in costs.layers}
+    convs = {n: m for n, m in model.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, KernelStack))}
+    lines = [_line(name, module, macs.get(name, 0) if costs else None) for name, module in convs.items()]
+    total = sum(p.numel() for p in model.parameters())
+    others = Change(OTHERS, "", "", "", total - sum(c.parameters for c in lines))
+    if costs is not None:
+        others = replace(others, macs=costs.macs - sum(c.macs or 0 for c in lines))
+    if others.macs or others.parameters > 0:
+        kinds = Counter(type(m).__name__ for m in _outside(model) if any(True for _ in m.parameters(recurse=False)))
+        names = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+        lines.append(replace(others, was=names, now=names, why="no convolution"))
+    return Report(tuple(lines), total, None if costs is None else costs.macs)
+
+
+def _line(name: str, module: nn.Module, macs: int | None) -> Change:
+    kind = type(module).__name__
+    why = "transposed" if getattr(module, "transposed", False) else ""
+    return Change(plain_name(name), kind, kind, why, sum(p.numel() for p in module.parameters()), macs)
+
+
+def _outside(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules of a model that are neither convolutions nor inside of one."""
+    for child in module.children():
+        if not isinstance(child, (nn.modules.conv._ConvNd, KernelStack)):
+            yield child
+            yield from _outside(child)
