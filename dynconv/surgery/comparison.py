@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 def output(model: nn.Module, sample: Sample) -> list[Tensor]:
     """Every tensor that the model puts out in eval mode, without a trace: modes and random numbers stay as they were."""
-    with _evaluated(model), torch.no_grad(), torch.random.fork_rng():
+    with _evaluated(model), torch.no_grad(), torch.random.fork_rng(), torch.compiler.set_stance("force_eager"):
         torch.manual_seed(0)
         return [tensor.detach().clone() for tensor in tensors(call(model, sample))]
 
@@ -23,7 +23,7 @@ def output(model: nn.Module, sample: Sample) -> list[Tensor]:
 def called(model: nn.Module, sample: Sample, modules: Mapping[str, nn.Module]) -> set[str]:
     """Which of ``modules`` the model calls; what it raises on the way is not of interest here."""
     seen: set[str] = set()
-    with ExitStack() as stack, torch.compiler.set_stance("force_eager"):
+    with ExitStack() as stack:
         for name, module in modules.items():
             hook = module.register_forward_pre_hook(lambda module, args, name=name: seen.add(name))
             stack.callback(hook.remove)
@@ -44,10 +44,11 @@ def difference(before: list[Tensor], after: list[Tensor]) -> float:
 def _difference(a: Tensor, b: Tensor) -> float:
     if not torch.equal(a.isfinite(), b.isfinite()):
         return float("inf")
-    a, b, rounding = a[a.isfinite()].double(), b[b.isfinite()].double(), 10 * torch.finfo(a.dtype).eps ** 0.5
+    rounding: float = min(0.1, 10 * torch.finfo(a.dtype).eps ** 0.5)
+    a, b = a[a.isfinite()].double(), b[b.isfinite()].double()
     if not len(a):
         return 0.0
-    return ((a - b).abs().max() / a.abs().max().clamp_min(1e-12)).item() / min(rounding, 0.1)
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) / rounding
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from .comparison import called, difference, output
 from .obstacles import check_wrapper, obstacle, obstacles
 from .plain import CONVS, Plain, plain
 from .replace import carry_marks, copied, plain_name, replace_modules
-from .reports import REPORTS, Report, layers
+from .reports import REPORTS, Report, layers, with_rest
 
 __all__ = ["convert", "from_conv"]
 
@@ -176,7 +176,7 @@ def convert(
             f"{type(model).__name__} has no convolution to convert" + (f" where {where!r}" if where else "")
         )
     found, left = _sorted(model, chosen, where)
-    before = layers(model, sample)
+    before = with_rest(layers(model, sample), model)
     expected = None if sample is None else output(model, sample)
     model = model if inplace else copied(model)
     names = {plain_name(name): module for name, module in model.named_modules()}

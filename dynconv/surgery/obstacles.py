@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 
 from .readers import readers
+from .replace import PARAMETER_HOOKS
 
 __all__: list[str] = []
 
@@ -74,8 +75,7 @@ def _lost(module: nn.Module) -> str:
     """Hooks and patches, named."""
     hooks = [name for name, value in vars(module).items() if name.endswith("_hooks") and value]
     for name, parameter in module.named_parameters():
-        many = parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None)
-        hooks += [f"hooks on {name}"] if many else []
+        hooks += [f"hooks on {name}"] if any(getattr(parameter, kind, None) for kind in PARAMETER_HOOKS) else []
     patched = [name for name in vars(module) if callable(getattr(type(module), name, None))]
     hooks += [f"a patched {name}" for name in patched]
     if module._compiled_call_impl is not None:

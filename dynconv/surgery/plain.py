@@ -57,7 +57,7 @@ def plain(module: nn.Module) -> Plain:
         parameters[0].POSITIONAL_OR_KEYWORD,
     ):
         raise _refused(module, "takes more than an image")
-    if list(module.children()) or list(module.buffers()):
+    if module._modules or module._buffers:
         raise _refused(module, "uses modules or buffers of its own")
     return _observed(module, said)
 
@@ -70,11 +70,11 @@ def _refused(module: nn.Module, what: str) -> TypeError:
     return TypeError(f"its forward is its own and {what}; got {_kind(module)}")
 
 
-class _Convolutions(TorchDispatchMode):
+class _Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Keeps the arguments of every convolution that runs."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: list[tuple[Any, ...]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -44,13 +44,14 @@ def readers(model: nn.Module) -> dict[nn.Module, str]:
     found: dict[nn.Module, str] = {}
     for module in model.modules():
         if not type(module).__module__.startswith("torch.nn."):
-            for tree in _reachable(type(module)):
+            kind: Any = type(module)  # mypy does not take a class for hashable
+            for tree in _reachable(kind):
                 _Reading(module, found).visit(tree)
     return found
 
 
 @lru_cache(maxsize=1024)
-def _reachable(kind: type) -> tuple[ast.FunctionDef, ...]:
+def _reachable(kind: Any) -> tuple[ast.FunctionDef, ...]:
     """``forward`` and the methods it mentions, those of parent classes too, as far as there is source."""
     names, trees = ["forward"], []
     for name in names:  # grows
@@ -80,17 +81,17 @@ class _Reading(ast.NodeVisitor):
     def __init__(self, module: nn.Module, found: dict[nn.Module, str]) -> None:
         self.module, self.found, self.known = module, found, dict[str, list[nn.Module]]()
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         if not self.known and node.args.args:
             self.known[node.args.args[0].arg] = [self.module]
         self.generic_visit(node)
 
-    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802
+    def visit_Assign(self, node: ast.Assign) -> None:
         self.generic_visit(node)
         for target in node.targets:
             self._name(target, self.modules(node.value))
 
-    def visit_For(self, node: ast.For) -> None:  # noqa: N802
+    def visit_For(self, node: ast.For) -> None:
         self._name(node.target, _with_children(self.modules(node.iter)))
         self.generic_visit(node)
 
@@ -105,7 +106,7 @@ class _Reading(ast.NodeVisitor):
 
     visit_ListComp = visit_GeneratorExp = visit_SetComp = visit_DictComp = _comprehension  # noqa: N815
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         value = node.value
         if node.attr in OF_PARAMETERS and isinstance(value, ast.Attribute):
             node, value = value, value.value  # conv.weight.dtype is no look at the weight
@@ -113,13 +114,13 @@ class _Reading(ast.NodeVisitor):
             self._note(value, f"reads its {node.attr}")
         self.visit(value)
 
-    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> None:
         parts = (node.left, *node.comparators)
         nothing = any(isinstance(part, ast.Constant) and part.value is None for part in parts)
         for part in parts:  # `conv.bias is None` is no look at the bias
             self.visit(part.value if nothing and isinstance(part, ast.Attribute) else part)
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> None:
         name = ast.unparse(node.func)
         if name not in HARMLESS and "checkpoint" not in name:
             for argument in (*node.args, *(keyword.value for keyword in node.keywords)):

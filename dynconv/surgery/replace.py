@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 __all__: list[str] = []
+
+PARAMETER_HOOKS: dict[str, Callable[[Tensor, Any], Any]] = {
+    "_backward_hooks": Tensor.register_hook,
+    "_post_accumulate_grad_hooks": Tensor.register_post_accumulate_grad_hook,
+}
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -22,10 +27,9 @@ def copied(model: nn.Module) -> nn.Module:
     new = copy.deepcopy(model, memo)
     for parameter, other in zip(model.parameters(), new.parameters(), strict=True):
         carry_marks(parameter, other)
-        for hook in (parameter._backward_hooks or {}).values():
-            other.register_hook(hook)
-        for hook in (getattr(parameter, "_post_accumulate_grad_hooks", None) or {}).values():
-            other.register_post_accumulate_grad_hook(hook)
+        for kind, register in PARAMETER_HOOKS.items():
+            for hook in (getattr(parameter, kind, None) or {}).values():
+                register(other, hook)
     return new
 
 
@@ -48,7 +52,8 @@ def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.
             if not name.startswith("_") and (other := _exchanged(value, new)) is not value:
                 vars(parent)[name] = other
         if parent._modules.get("_orig_mod") in new.values():
-            parent.__setstate__(parent.__getstate__())  # the wrapper compiles what it wraps now
+            wrapper: Any = parent
+            wrapper.__setstate__(wrapper.__getstate__())  # it compiles what it wraps now
     return new.get(model, model)
 
 

@@ -15,7 +15,7 @@ from .replace import plain_name
 
 __all__ = ["Change", "Report", "report"]
 
-OTHERS = "(other layers)"
+REST = "(other layers)"
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Report(Table):
         lines = [(c.name or "(model)", c.was, c.now, c.why, f"{c.parameters:,}") for c in self.changes]
         changed = [c for c in self.changes if c.changed]
         share = sum(c.parameters for c in changed) / max(1, self.parameters)
-        listed = sum(c.name != OTHERS for c in self.changes)
+        listed = sum(c.name != REST for c in self.changes)
         last = (f"{len(changed)} of {listed}", "", "", "", f"{share:.0%}")
         if self.macs is None:
             return [head, *lines, last]
@@ -135,32 +135,44 @@ def report(model: nn.Module) -> Report:
     return REPORTS[model]
 
 
-def layers(model: nn.Module, sample: Sample | None = None) -> Report:
-    """A report in which nothing has changed yet: every convolution of ``model``, and the rest of it in one line."""
+CONVS = (nn.modules.conv._ConvNd, KernelStack)
+
+
+def layers(model: nn.Module, sample: Sample | None = None, kinds: tuple[type[nn.Module], ...] = CONVS) -> Report:
+    """A report in which nothing has changed yet: the layers of some kinds."""
     costs = None if sample is None else summary(model, sample)
     macs = {} if costs is None else {layer.name: layer.macs for layer in costs.layers}
-    convs = {n: m for n, m in model.named_modules() if isinstance(m, (nn.modules.conv._ConvNd, KernelStack))}
-    lines = [_line(name, module, macs.get(name, 0) if costs else None) for name, module in convs.items()]
-    total = sum(p.numel() for p in model.parameters())
-    others = Change(OTHERS, "", "", "", total - sum(c.parameters for c in lines))
-    if costs is not None:
-        others = replace(others, macs=costs.macs - sum(c.macs or 0 for c in lines))
-    if others.macs or others.parameters > 0:
-        kinds = Counter(type(m).__name__ for m in _outside(model) if any(True for _ in m.parameters(recurse=False)))
-        names = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
-        lines.append(replace(others, was=names, now=names, why="no convolution"))
-    return Report(tuple(lines), total, None if costs is None else costs.macs)
+    listed = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    seen: set[nn.Parameter] = set()
+    lines = []
+    for name, module in listed:
+        own = set(module.parameters()) - seen  # one that is shared is counted once
+        seen |= own
+        lines.append(_line(name, module, sum(p.numel() for p in own), macs.get(name, 0) if costs else None))
+    return Report(tuple(lines), sum(p.numel() for p in model.parameters()), None if costs is None else costs.macs)
 
 
-def _line(name: str, module: nn.Module, macs: int | None) -> Change:
+def _line(name: str, module: nn.Module, parameters: int, macs: int | None) -> Change:
     kind = type(module).__name__
     why = "transposed" if getattr(module, "transposed", False) else ""
-    return Change(plain_name(name), kind, kind, why, sum(p.numel() for p in module.parameters()), macs)
+    return Change(plain_name(name), kind, kind, why, parameters, macs)
 
 
-def _outside(module: nn.Module) -> Iterator[nn.Module]:
+def with_rest(made: Report, model: nn.Module) -> Report:
+    """The report with one more line, for all that is no convolution."""
+    parameters = made.parameters - sum(change.parameters for change in made.changes)
+    macs = None if made.macs is None else made.macs - sum(change.macs or 0 for change in made.changes)
+    if parameters <= 0 and not macs:
+        return made
+    kinds = Counter(type(m).__name__ for m in _rest(model) if any(True for _ in m.parameters(recurse=False)))
+    names = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3))
+    rest = Change(REST, names, names, "no convolution", max(0, parameters), macs)
+    return replace(made, changes=(*made.changes, rest))
+
+
+def _rest(module: nn.Module) -> Iterator[nn.Module]:
     """The modules of a model that are neither convolutions nor inside of one."""
     for child in module.children():
-        if not isinstance(child, (nn.modules.conv._ConvNd, KernelStack)):
+        if not isinstance(child, CONVS):
             yield child
-            yield from _outside(child)
+            yield from _rest(child)
