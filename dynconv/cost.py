@@ -180,7 +180,7 @@ def summary(model: nn.Module, x: Sample) -> Summary:
         total                                   979        287,623             7          896
 
     Args:
-        model: any module; left in its mode.
+        model: any module; counted in its mode, and left as it is.
         x: its input, several inputs as a tuple, or named ones as a dict; the numbers are for this batch.
 
     Returns:
@@ -191,8 +191,11 @@ def summary(model: nn.Module, x: Sample) -> Summary:
     counter = FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS)
     with ExitStack() as stack, torch.no_grad(), _nothing_hidden():
         counts, gate_counts = _counted(lines, counter, stack), _counted(gates, counter, stack)
+        kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
         with counter:
             call(model, x)
+        for buffer, value in kept:
+            buffer.copy_(value)  # to count is no step of training: batch norms keep their statistics
     parameters = _parameters(model, {n: m for n, m in lines.items() if _has_line(n, m, counts[n])})
     layers = [_line(n, lines[n], own, counts[n], gate_counts.get(n)) for n, own in parameters.items() if n != OTHER]
     total = counter.get_total_flops() // 2

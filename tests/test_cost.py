@@ -90,6 +90,9 @@ def test_work_outside_of_any_layer_is_not_lost_and_hooks_go():
             return self.inner(x) @ x.T
 
     net = Net().train()
+    normed = nn.Sequential(nn.BatchNorm1d(4)).train()
+    summary(normed, torch.randn(3, 4))
+    assert normed[0].num_batches_tracked == 0
     table = summary(net, torch.randn(2, 4))
     assert [(layer.name, layer.macs) for layer in table.layers] == [("inner", 32), ("(other)", 16)]
     with pytest.raises(RuntimeError, match="on purpose"):

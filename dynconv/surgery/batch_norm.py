@@ -18,7 +18,7 @@ from ..layers.kernel_stack import KernelStack
 from ..layers.omni import ODConv2d, OmniAttention
 from .obstacles import obstacle, obstacles
 from .plain import CONVS, plain
-from .replace import copied, plain_name
+from .replace import copied, outside_stacks, plain_name
 
 __all__: list[str] = []
 
@@ -29,7 +29,7 @@ class _Tracer(torch.fx.Tracer):
     """Looks into containers only: a norm that also activates, or a layer of ours, stays one step."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        ours = type(module).__module__.startswith("dynconv.layers")
+        ours = type(module).__module__.startswith("dynconv.layers") or isinstance(module, CONVS)
         return ours or super().is_leaf_module(module, name) or not _has_convs(module)
 
 
@@ -43,7 +43,7 @@ def fuse_batch_norms(model: nn.Module) -> dict[str, str]:
     Who takes whose output is read from torch.fx traces, of the whole model or of its largest parts that can be traced: names
     and order of the children prove nothing.
     """
-    modules = dict(model.named_modules())
+    modules = outside_stacks(model)
     norms = {name: module for name, module in modules.items() if isinstance(module, _BatchNorm)}
     said = dict.fromkeys(norms, UNTRACED)
     kept = obstacles(model, {n: m for n, m in modules.items() if isinstance(m, (_BatchNorm, *CONVS, KernelStack))})

@@ -28,6 +28,7 @@ FAMILIES: dict[str, tuple[Callable[..., KernelStack], ...]] = {
     "static": (StaticMixConv1d, StaticMixConv2d, StaticMixConv3d),
 }
 Where = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
+PLAIN = nn.Conv2d(1, 1, 1, device="meta")
 NOT_CHOSEN = "not chosen"
 
 
@@ -110,6 +111,8 @@ def _stack(conv: nn.Module, found: Plain, num_kernels: int, family: str, options
                 new.copy_(values.expand_as(new))
             carry_marks(old, new)
             new.requires_grad_(old.requires_grad)
+    for name in vars(conv).keys() - vars(PLAIN).keys() - vars(layer).keys():
+        setattr(layer, name, getattr(conv, name))  # what someone put on the module
     return layer.train(conv.training)
 
 
@@ -177,14 +180,20 @@ def convert(
         )
     found, left = _sorted(model, chosen, where)
     before = with_rest(layers(model, sample), model)
-    expected = None if sample is None else output(model, sample)
+    expected, idle = list[Tensor](), set[str]()
+    if sample is not None:
+        expected, idle = output(model, sample), found.keys() - called(model, sample, chosen)
     model = model if inplace else copied(model)
     names = {plain_name(name): module for name, module in model.named_modules()}
     new = {name: (names[name], _stack(names[name], form, num_kernels, family, options)) for name, form in found.items()}
     model = replace_modules(model, dict(new.values()))
-    if expected is not None:
-        model, bypassed = _checked(model, sample, expected, new)
-        left |= dict.fromkeys(bypassed, "the model uses its weight without calling it")
+    if sample is not None and (error := _changed(model, sample, expected)):
+        # a convolution that the model never calls may be one whose weight it reads
+        model = replace_modules(model, {new[name][1]: new[name][0] for name in idle})
+        if _changed(model, sample, expected):
+            replace_modules(model, {layer: conv for conv, layer in new.values()})
+            raise error
+        left |= dict.fromkeys(idle, "the model uses its weight without calling it")
     now = {name: type(layer).__name__ for name, (_, layer) in new.items() if name not in left}
     for name in now:
         _spread(new[name][1], noise, generator)
@@ -223,27 +232,18 @@ def _sorted(model: nn.Module, chosen: Mapping[str, nn.Module], where: Where) -> 
     return {name: found[name] for name in chosen if name in found}, {name: str(e) for name, e in errors.items()}
 
 
-def _checked(
-    model: nn.Module, sample: Sample, expected: list[Tensor], new: Mapping[str, tuple[nn.Module, nn.Module]]
-) -> tuple[nn.Module, set[str]]:
-    """The model if it still computes ``expected``, with convolutions put back that it does not call, and their names."""
-    bypassed: set[str] = set()
-    for _ in range(2):
-        try:
-            error: Exception | None = None
-            far = difference(expected, output(model, sample))
-        except Exception as raised:
-            error, far = raised, math.inf
-        if far <= 1:
-            return model, bypassed
-        idle = new.keys() - called(model, sample, {name: layer for name, (_, layer) in new.items()}) - bypassed
-        model = replace_modules(model, {new[name][1]: new[name][0] for name in idle})
-        bypassed |= idle
-    replace_modules(model, {layer: old for old, layer in new.values()})
-    raise ValueError(
-        f"converted, {type(model).__name__} computes something else on the sample ({error or 'other values'}): it has been "
-        "left as it was. Does it read the weight of a convolution? Choose others with `where`"
-    ) from error
+def _changed(model: nn.Module, sample: Sample, expected: list[Tensor]) -> ValueError | None:
+    """The error to raise if the model puts out anything but ``expected``."""
+    try:
+        if difference(expected, output(model, sample)) <= 1:
+            return None
+        what = "other values"
+    except Exception as error:  # whatever it is, the model did not raise it before
+        what = f"{type(error).__name__}: {error}"
+    return ValueError(
+        f"converted, {type(model).__name__} computes something else on the sample ({what}); it has been left as it was. "
+        "Does it use a convolution without calling it? Choose others with `where`"
+    )
 
 
 def _warn(made: Report, left: Mapping[str, str]) -> None:

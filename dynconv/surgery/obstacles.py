@@ -50,8 +50,10 @@ def obstacle(module: nn.Module) -> Exception | None:
         return TypeError(f"it has no weight yet: run the model once before; got {kind}")
     if parametrize.is_parametrized(module):
         return TypeError(f"its {_parametrized(module)}: remove the parametrization first; got {kind}")
+    if why := _computed(module):
+        return why
     lost = _lost(module)
-    return ValueError(f"it has {lost}, which would be lost; remove them first") if lost else _computed(module)
+    return ValueError(f"it has {lost}, which would be lost; remove them first") if lost else None
 
 
 def _parametrized(module: nn.Module) -> str:

@@ -143,7 +143,11 @@ class _Reading(ast.NodeVisitor):
             case ast.Name(id=name):
                 return self.known.get(name, [])
             case ast.Attribute(value=value, attr=name):
-                return [m for of in self.modules(value) for m in _held(of._modules.get(name, vars(of).get(name)))]
+                return [
+                    m
+                    for of in self.modules(value)
+                    for m in _held(dict(of.named_children()).get(name, vars(of).get(name)))
+                ]
             case ast.Subscript(value=value):
                 return _with_children(self.modules(value))
             case ast.IfExp(body=a, orelse=b):

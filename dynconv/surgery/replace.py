@@ -6,7 +6,10 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from ..layers.kernel_stack import KernelStack
 
 __all__: list[str] = []
 
@@ -44,7 +47,7 @@ def replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> nn.
     That includes lists and dicts of modules that a parent keeps beside its children, and wrappers of torch.compile, which
     would go on running the old module.
     """
-    for parent in list(model.modules()):
+    for parent in [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]:
         for name, child in parent._modules.items():
             if child is not None and child in new:
                 parent._modules[name] = new[child]
@@ -68,6 +71,17 @@ def _exchanged(value: Any, new: Mapping[nn.Module, nn.Module]) -> Any:
         parts = tuple(_exchanged(part, new) for part in value)
         return parts if any(a is not b for a, b in zip(parts, value, strict=True)) else value
     return value
+
+
+def outside_stacks(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of a model by name, without what mixes of kernels are made of."""
+    found: dict[str, nn.Module] = {}
+    inside: tuple[str, ...] = ()
+    for name, module in model.named_modules():  # parents come before their children
+        if not name.startswith(inside):
+            found[name] = module
+            inside += (f"{name}." if name else "",) if isinstance(module, KernelStack) else ()
+    return found
 
 
 def plain_name(name: str) -> str:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..cost import Sample, Table, summary
 from ..layers.kernel_stack import KernelStack
-from .replace import plain_name
+from .replace import outside_stacks, plain_name
 
 __all__ = ["Change", "Report", "report"]
 
@@ -142,14 +143,18 @@ def layers(model: nn.Module, sample: Sample | None = None, kinds: tuple[type[nn.
     """A report in which nothing has changed yet: the layers of some kinds."""
     costs = None if sample is None else summary(model, sample)
     macs = {} if costs is None else {layer.name: layer.macs for layer in costs.layers}
-    listed = [(name, module) for name, module in model.named_modules() if isinstance(module, kinds)]
+    listed = [(name, module) for name, module in outside_stacks(model).items() if isinstance(module, kinds)]
     seen: set[nn.Parameter] = set()
     lines = []
     for name, module in listed:
         own = set(module.parameters()) - seen  # one that is shared is counted once
         seen |= own
-        lines.append(_line(name, module, sum(p.numel() for p in own), macs.get(name, 0) if costs else None))
-    return Report(tuple(lines), sum(p.numel() for p in model.parameters()), None if costs is None else costs.macs)
+        lines.append(_line(name, module, _numbers(own), macs.get(name, 0) if costs else None))
+    return Report(tuple(lines), _numbers(model.parameters()), None if costs is None else costs.macs)
+
+
+def _numbers(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters if not is_lazy(p))
 
 
 def _line(name: str, module: nn.Module, parameters: int, macs: int | None) -> Change:
