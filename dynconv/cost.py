@@ -6,9 +6,12 @@ Reference: torch's own counter, https://docs.pytorch.org/docs/stable/generated/t
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from html import escape
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +22,39 @@ from .layers.kernel_stack import KernelStack
 from .layers.static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
 
 __all__ = ["LayerCost", "Summary", "layer_macs", "summary"]
+
+Sample = Tensor | tuple[Any, ...] | Mapping[str, Any] | Any
+
+
+def call(model: nn.Module, sample: Sample) -> Any:
+    """Run a model on one input, on several in a tuple, or on named ones in a mapping."""
+    if isinstance(sample, tuple):
+        return model(*sample)
+    return model(**sample) if isinstance(sample, Mapping) else model(sample)
+
+
+class Table:
+    """What prints as a table, in Jupyter as HTML: subclasses give ``rows()``, the heading first."""
+
+    texts = 3  # so many columns stand left, the numbers after them right
+
+    def rows(self) -> list[tuple[str, ...]]:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        rows = self.rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        aligned = (
+            [c.ljust(w) if i < self.texts else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+            for row in rows
+        )
+        return "\n".join("  ".join(cells).rstrip() for cells in aligned)
+
+    def _repr_html_(self) -> str:
+        head, *rows = self.rows()
+        top = "".join(f'<th scope="col">{escape(c)}</th>' for c in head)
+        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
+        return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def layer_macs(layer: KernelStack, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> dict[str, int]:
@@ -63,7 +99,7 @@ def layer_macs(layer: KernelStack, input_shape: tuple[int, ...], output_shape: t
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One line of a summary: a layer, its parameters and its multiply-adds (of all that is inside it).
+    """One line of a summary: a layer, its parameters and its multiply-adds (without those of lines of their own inside it).
 
     Example:
         >>> import torch
@@ -84,8 +120,8 @@ class LayerCost:
         return self.macs, self.gate_macs, self.aggregation_macs
 
 
-@dataclass(frozen=True)
-class Summary:
+@dataclass(frozen=True, repr=False)
+class Summary(Table):
     """The costs of a model. ``macs`` is torch's count of the whole pass; the layers' add up to it.
 
     Example:
@@ -125,26 +161,13 @@ class Summary:
         numbers = (self.parameters, self.macs, self.gate_macs, self.aggregation_macs)
         return [head, *lines, ("total", "", "", *map(_grouped, numbers))]
 
-    def __repr__(self) -> str:
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        aligned = (
-            [c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))] for r in rows
-        )
-        return "\n".join("  ".join(cells).rstrip() for cells in aligned)
 
-    def _repr_html_(self) -> str:
-        head, *rows = self.rows()
-        top = "".join(f'<th scope="col">{escape(c)}</th>' for c in head)
-        body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def summary(model: nn.Module, x: Tensor) -> Summary:
+def summary(model: nn.Module, x: Sample) -> Summary:
     """Count parameters and multiply-adds of one forward pass, layer by layer.
 
     Everything is counted where it happens, by torch's counter, so that functional convolutions are not missed: the
-    kernels an attention mixes are no modules, and counters that only know modules are off by an order of magnitude.
+    kernels an attention mixes are no modules, and counters that only know modules are off by an order of magnitude. A
+    module that has parameters of its own beside further layers (ConvNeXt's blocks) gets a line for what is its own.
 
     Example:
         >>> import torch
@@ -157,87 +180,167 @@ def summary(model: nn.Module, x: Tensor) -> Summary:
         total                                   979        287,623             7          896
 
     Args:
-        model: any module; left in its mode.
-        x: its input; the numbers are for this batch.
+        model: any module; counted in its mode, and left as it is.
+        x: its input, several inputs as a tuple, or named ones as a dict; the numbers are for this batch.
 
     Returns:
         A :class:`Summary` that prints as a table, in Jupyter as HTML.
     """
-    units = _outermost(model)
-    gates = {name: gate for name, unit in units.items() if (gate := _gate(unit)) is not None}
-    counter, shapes = FlopCounterMode(display=False), {}
-    with ExitStack() as stack, torch.no_grad():
-        macs = _counted(units, counter, stack, shapes)
-        gate_macs = _counted(gates, counter, stack)
+    lines = _modules(model)
+    gates = {name: gate for name, module in lines.items() if (gate := _gate(module)) is not None}
+    counter = FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS)
+    with ExitStack() as stack, torch.no_grad(), _nothing_hidden():
+        counts, gate_counts = _counted(lines, counter, stack), _counted(gates, counter, stack)
+        kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
         with counter:
-            model(x)
-    layers = [_line(name, unit, shapes, macs, gate_macs) for name, unit in units.items() if name in shapes]
+            call(model, x)
+        for buffer, value in kept:
+            buffer.copy_(value)  # to count is no step of training: batch norms keep their statistics
+    parameters = _parameters(model, {n: m for n, m in lines.items() if _has_line(n, m, counts[n])})
+    layers = [_line(n, lines[n], own, counts[n], gate_counts.get(n)) for n, own in parameters.items() if n != OTHER]
     total = counter.get_total_flops() // 2
     rest = total - sum(layer.macs for layer in layers)
-    parameters = sum(p.numel() for p in model.parameters())
-    unseen = parameters - sum(layer.parameters for layer in layers)
-    if rest or unseen > 0:
-        layers.append(LayerCost("(other)", "", (), max(unseen, 0), rest))
-    return Summary(tuple(layers), parameters, total)
+    if rest or parameters[OTHER]:
+        layers.append(LayerCost(OTHER, "", (), parameters[OTHER], rest))
+    return Summary(tuple(layers), sum(p.numel() for p in model.parameters()), total)
 
 
-def _is_unit(module: nn.Module) -> bool:
-    """Whether a module is one line of the table, whatever it is made of."""
+OTHER = "(other)"
+
+
+def _lstm_flops(x: Any, weight: Any, recurrent: Any, *rest: Any, **more: Any) -> int:
+    """Of one layer and direction, from shapes: x (T, B, C), weight (4H, C), recurrent (4H, H)."""
+    return int(2 * math.prod(x[:2]) * (math.prod(weight) + math.prod(recurrent)))
+
+
+MORE_OPERATIONS = {
+    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops
+}  # an LSTM on a CPU, which torch's counter does not know
+
+
+@dataclass
+class _Count:
+    """What hooks saw of a module: multiply-adds in it and, of them, in modules inside it; the shapes of its last call."""
+
+    macs: int = 0
+    inside: int = 0
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+
+    @property
+    def own(self) -> int:
+        return self.macs - self.inside
+
+
+@contextmanager
+def _nothing_hidden() -> Iterator[None]:
+    """Compiled modules run eagerly, and attention without the fused operation that torch's counter does not know."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+            # torch's counter has global hooks: a compiled part would say so
+            warnings.filterwarnings("ignore", "Using `torch.compile", UserWarning)
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+
+
+def _is_whole(module: nn.Module) -> bool:
+    """Whether a module is one line of the table, whatever it is made of: a mix of kernels, a gate."""
     gate = isinstance(getattr(module, "over", None), str) and any(True for _ in module.parameters())
-    return gate or isinstance(module, KernelStack) or any(True for _ in module.parameters(recurse=False))
+    return gate or isinstance(module, KernelStack)
 
 
-def _gate(unit: nn.Module) -> nn.Module | None:
-    """The part of a unit that computes weights, if it has one; a gate by itself is all gate."""
-    return unit.attention if isinstance(unit, KernelStack) else unit if hasattr(unit, "over") else None
+def _gate(module: nn.Module) -> nn.Module | None:
+    """The part of a module that computes weights, if it has one; a gate by itself is all gate."""
+    if isinstance(module, KernelStack):
+        gate = module.attention
+        return gate if isinstance(gate, nn.Module) else None
+    return module if _is_whole(module) else None
 
 
-def _outermost(model: nn.Module) -> dict[str, nn.Module]:
-    units: dict[str, nn.Module] = {}
+def _modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Every module that may get a line, by name: those inside of a whole one do not."""
+    found: dict[str, nn.Module] = {}
+    wholes: list[str] = []
     for name, module in model.named_modules():  # parents come before their children
-        inside = any(outer == "" or name.startswith(f"{outer}.") for outer in units)
-        if _is_unit(module) and not inside:
-            units[name] = module
-    return units
+        if any(outer == "" or name.startswith(f"{outer}.") for outer in wholes):
+            continue
+        found[name] = module
+        if _is_whole(module):
+            wholes.append(name)
+    return found
 
 
-def _counted(modules: dict[str, nn.Module], counter: FlopCounterMode, stack: ExitStack, shapes: dict | None = None):
-    """Multiply-adds inside each module, filled in by hooks that ``stack`` removes; with ``shapes``, of what went in and out."""
-    totals, started = dict.fromkeys(modules, 0), []
+def _has_line(name: str, module: nn.Module, count: _Count) -> bool:
+    if not count.shapes:
+        return False  # it was not called: whoever read its parameters did the work
+    works = bool(name and count.own)  # what the model does outside of its layers is "(other)"
+    return _is_whole(module) or any(True for _ in module.parameters(recurse=False)) or works
 
-    def begin(module, args):
-        started.append(counter.get_total_flops())
 
-    def end(name):
-        def hook(module, args, output):
-            totals[name] += (counter.get_total_flops() - started.pop()) // 2  # torch counts 2 flops a multiply-add
-            if shapes is not None:
-                shapes[name] = (_shape(args), _shape(output))
+def _counted(modules: dict[str, nn.Module], counter: FlopCounterMode, stack: ExitStack) -> dict[str, _Count]:
+    """Multiply-adds inside each module, filled in by hooks that ``stack`` removes."""
+    counts = {name: _Count() for name in modules}
+    running: list[list[int]] = []  # of the modules that are being called: the count at the start, and the part inside
+
+    def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
+        running.append([counter.get_total_flops(), 0])
+
+    def end(count: _Count) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            started, inside = running.pop()
+            macs = (counter.get_total_flops() - started) // 2  # torch counts 2 flops a multiply-add
+            count.macs, count.inside = count.macs + macs, count.inside + inside
+            count.shapes = [_shape((*args, *kwargs.values())), _shape(output)]
+            if running:
+                running[-1][1] += macs
 
         return hook
 
     for name, module in modules.items():
-        stack.callback(module.register_forward_pre_hook(begin).remove)
-        stack.callback(module.register_forward_hook(end(name)).remove)
-    return totals
+        stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+        stack.callback(module.register_forward_hook(end(counts[name]), with_kwargs=True).remove)
+    return counts
+
+
+def _parameters(model: nn.Module, lines: dict[str, nn.Module]) -> dict[str, int]:
+    """How many parameters each line has: those of the innermost line around them, each counted once."""
+    owned, seen = dict.fromkeys((*lines, OTHER), 0), set[int]()
+    for name, module in model.named_modules():
+        around = [n for n in lines if n == "" or name == n or name.startswith(f"{n}.")]
+        new = [p for p in module.parameters(recurse=False) if id(p) not in seen]
+        seen.update(map(id, new))
+        owned[max(around, key=len, default=OTHER)] += sum(p.numel() for p in new)
+    return owned
 
 
 def _grouped(number: int) -> str:
     return f"{number:,}"
 
 
-def _line(name: str, unit: nn.Module, shapes: dict, macs: dict, gate_macs: dict) -> LayerCost:
-    given, made = shapes[name]
-    mixes = isinstance(unit, KernelStack) and len(given) == unit.spatial_dims + 2
-    aggregation = layer_macs(unit, given, made)["aggregation"] if mixes else 0
-    parameters = sum(p.numel() for p in unit.parameters())
-    return LayerCost(name, type(unit).__name__, made, parameters, macs[name], gate_macs.get(name, 0), aggregation)
+def _line(name: str, module: nn.Module, parameters: int, count: _Count, gate: _Count | None) -> LayerCost:
+    given, made = count.shapes
+    aggregation = 0
+    if isinstance(module, KernelStack) and len(given) == module.spatial_dims + 2:
+        aggregation = layer_macs(module, given, made)["aggregation"]
+    macs = count.macs if _is_whole(module) else count.own
+    return LayerCost(name, type(module).__name__, made, parameters, macs, gate.macs if gate else 0, aggregation)
 
 
-def _shape(output) -> tuple[int, ...]:
-    if isinstance(output, Tensor):
-        return tuple(output.shape)
-    first = (
-        next((part for part in output if isinstance(part, Tensor)), None) if isinstance(output, (tuple, list)) else None
-    )
-    return () if first is None else tuple(first.shape)
+def _shape(value: Any) -> tuple[int, ...]:
+    return next((tuple(tensor.shape) for tensor in tensors(value)), ())
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor inside of lists, tuples, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from tensors(part)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from tensors(vars(value))

@@ -164,7 +164,12 @@ class CAMAttention(nn.Module):
         super()._load_from_state_dict(state, prefix, *args)
 
     def fold(self) -> nn.Conv2d:
-        """The plain 1×1 convolution that computes ``attended`` before the activation: V diag(wa) and V diag(wm), added."""
+        """The plain 1×1 convolution that computes ``attended`` before the activation: V diag(wa) and V diag(wm), added.
+
+        Raises TypeError if ``conv1x1`` is no plain convolution any more (:func:`dynconv.surgery.convert`).
+        """
+        if type(self.conv1x1) is not nn.Conv2d:
+            raise TypeError(f"CAMAttention folds with a plain conv1x1, got {type(self.conv1x1).__name__}")
         with torch.no_grad():
             kernel = self.conv1x1.weight.unflatten(1, (2, self.channels))  # (C, 2, C, 1, 1)
             kernel = torch.einsum("otchw,tc->ochw", kernel, self.weighting(self.weights))  # (C, C, 1, 1)

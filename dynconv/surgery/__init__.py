@@ -3,6 +3,17 @@
 from .conversion import convert, from_conv
 from .folding import fold
 from .groups import parameter_groups
+from .reports import Change, Report, report
 from .temperature import set_temperature, temperatures
 
-__all__ = ["convert", "fold", "from_conv", "parameter_groups", "set_temperature", "temperatures"]
+__all__ = [
+    "Change",
+    "Report",
+    "convert",
+    "fold",
+    "from_conv",
+    "parameter_groups",
+    "report",
+    "set_temperature",
+    "temperatures",
+]

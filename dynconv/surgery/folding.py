@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import copy
+import warnings
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..cost import Sample
 from ..functional import mix_kernels
-from ..layers.attention import FixedAttention
+from ..layers.attention import FixedAttention, LearnedAttention
 from ..layers.kernel_stack import KernelStack
-from ..layers.omni import ODConv2d
-from .batch_norm import fuse_batch_norms
-from .replace import replace_modules
+from ..layers.omni import ODConv2d, OmniAttention
+from .batch_norm import UNTRACED, fuse_batch_norms
+from .comparison import difference, output
+from .obstacles import check_wrapper, obstacle, obstacles
+from .replace import carry_marks, copied, plain_name, replace_modules
+from .reports import REPORTS, Report, layers
 
 __all__ = ["fold"]
+
+Weights = Tensor | Mapping[str, Tensor]  # of the K kernels, or of each head of an ODConv2d
+DYNAMIC = "its attention looks at the image"
 
 
 def fold(
     model: nn.Module,
-    attention: str | Tensor | Mapping[str, Tensor] | None = None,
+    attention: str | Tensor | Mapping[str, Weights] | None = None,
     *,
     batch_norm: bool = False,
     inplace: bool = False,
+    sample: Sample | None = None,
 ) -> nn.Module:
     r"""Replace every mix of kernels that no image has a part in by the one plain convolution it equals.
 
@@ -49,59 +59,157 @@ def fold(
         attention: what dynamic layers are frozen at: None leaves them dynamic (unless their attention is a FixedAttention),
             "uniform" is 1/K each, a tensor (K,) is for all of them, a dict goes from names of layers to (K,), or for an
             ODConv2d to a dict from "kernels", "channels", "filters", "taps" to their weights.
-        batch_norm: fuse every batch norm that alone takes a convolution's output into that convolution; needs eval mode
-            and a model that torch.fx can trace.
+        batch_norm: fuse every batch norm that alone takes a convolution's output into that convolution, also into the K
+            kernels of a mix that stays dynamic, if its weights sum to one; needs eval mode. Parts of the model that
+            torch.fx cannot trace keep their norms, and a warning names these.
         inplace: change ``model`` itself instead of a copy.
+        sample: an input of the model (several as a tuple, named ones as a dict). With it, multiply-adds are counted, and
+            the folded model is run beside the old one with its attention frozen: it must put out the same.
 
     Returns:
-        The folded model.
+        The folded model. :func:`dynconv.surgery.report` tells what was folded, what was left, and why.
 
     Raises:
-        ValueError: attention has the wrong shape or an unknown name; batch norm is to be fused in training mode, or the
-            model cannot be traced.
+        ValueError: attention has the wrong shape or an unknown name; batch norm is to be fused in training mode; or the
+            model computes something else on the sample afterwards.
+        TypeError, ValueError: a layer that ``attention`` names has hooks or patches, which would be lost.
     """
-    model = model if inplace else copy.deepcopy(model)
-    stacks = {name: m for name, m in model.named_modules() if isinstance(m, KernelStack)}
-    if isinstance(attention, Mapping) and attention.keys() - stacks.keys():
-        raise ValueError(
-            f"no layer is named {sorted(attention.keys() - stacks.keys())}; there are: {', '.join(stacks)}"
-        )
-    new = {stack: folded for name, stack in stacks.items() if (folded := _folded(stack, name, attention)) is not None}
-    model = replace_modules(model, new)
-    return fuse_batch_norms(model) if batch_norm else model
+    check_wrapper(model)
+    stacks = {plain_name(name): m for name, m in model.named_modules() if isinstance(m, KernelStack)}
+    weights = _weights(stacks, attention)
+    kept = _kept(model, stacks, weights, attention)
+    frozen = {name: w for name, w in weights.items() if name not in kept}
+    before = layers(model, sample, (KernelStack, _BatchNorm) if batch_norm else (KernelStack,))
+    expected = None if sample is None else _frozen_output(model, sample, stacks, frozen)
+    model = model if inplace else copied(model)
+    names = {plain_name(name): module for name, module in model.named_modules()}
+    new = {name: _folded(names[name], w) for name, w in frozen.items()}
+    model = replace_modules(model, {names[name]: conv for name, conv in new.items()})
+    norms = fuse_batch_norms(model) if batch_norm else {}
+    if expected is not None and difference(expected, output(model, sample)) > 1:
+        raise ValueError(f"folded, {type(model).__name__} computes something else on the sample: leave layers out")
+    REPORTS[model] = _report(model, before, dict.fromkeys(stacks.keys() - new.keys(), DYNAMIC) | kept | norms)
+    _warn(REPORTS[model], kept)
+    return model
 
 
-def _folded(stack: KernelStack, name: str, attention) -> nn.Module | None:
-    """The plain convolution of one mix of kernels, or None where it stays dynamic."""
-    if hasattr(stack, "fold"):
-        return stack.fold()
-    weights = attention.get(name) if isinstance(attention, Mapping) else attention
-    if weights is None and isinstance(stack.attention, FixedAttention):
-        weights = stack.attention.weights
-    if weights is None or (isinstance(stack, ODConv2d) and not isinstance(weights, Mapping)):
-        return None  # an ODConv needs all four of its attentions frozen
+def _weights(
+    stacks: Mapping[str, KernelStack], attention: str | Tensor | Mapping[str, Weights] | None
+) -> dict[str, Weights | None]:
+    """What each layer that folds is frozen at; None for one that no image has a part in anyhow."""
+    if isinstance(attention, Mapping):
+        attention = {plain_name(name): weights for name, weights in attention.items()}
+        if attention.keys() - stacks.keys():
+            raise ValueError(
+                f"no layer is named {sorted(attention.keys() - stacks.keys())}; there are: {', '.join(stacks)}"
+            )
+    found: dict[str, Weights | None] = {}
+    for name, stack in stacks.items():
+        given = attention.get(name) if isinstance(attention, Mapping) else attention
+        own = stack.get_submodule("attention")
+        if type(own) is LearnedAttention:
+            found[name] = None
+        elif given is None and type(own) is FixedAttention:
+            found[name] = own.get_buffer("weights")
+        elif isinstance(given, Mapping) or (given is not None and not isinstance(stack, ODConv2d)):
+            found[name] = _fitting(stack, name, given)  # an ODConv needs all four of its attentions frozen
+    return found
+
+
+def _fitting(stack: KernelStack, name: str, weights: str | Weights) -> Weights:
     if isinstance(weights, Mapping):
-        return _folded_omni(stack, name, weights)
+        heads = _heads(stack)
+        if weights.keys() != heads.keys():
+            raise ValueError(f"attention of {name!r} must be for {sorted(heads)}, got {sorted(weights)}")
+        for over, head in heads.items():
+            if weights[over].shape != (head.out_features,):
+                raise ValueError(f"{over} of {name!r} must be ({head.out_features},), got {tuple(weights[over].shape)}")
+        return weights
     if isinstance(weights, str):
         if weights != "uniform":
             raise ValueError(f"attention must be 'uniform', a tensor or a dict, got {weights!r}")
-        weights = stack.weight.new_full((stack.num_kernels,), 1 / stack.num_kernels)
+        return stack.weight.new_full((stack.num_kernels,), 1 / stack.num_kernels)
     if weights.shape != (stack.num_kernels,):
         raise ValueError(f"attention of {name!r} must be (K,) = ({stack.num_kernels},), got {tuple(weights.shape)}")
-    with torch.no_grad():
-        weights = weights.to(stack.weight)
-        bias = None if stack.bias is None else mix_kernels(stack.bias, weights)
-        return stack._plain_conv(mix_kernels(stack.weight, weights), bias)
+    return weights
 
 
-def _folded_omni(stack: KernelStack, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
-    """An ODConv2d at the weights of each of its heads, (count,) each."""
-    heads = stack.attention.heads if isinstance(stack, ODConv2d) else {}
-    if weights.keys() != set(heads):
-        raise ValueError(f"attention of {name!r} must be for {sorted(heads)}, got {sorted(weights)}")
-    for over, head in heads.items():
-        if weights[over].shape != (head.fc.out_features,):
-            raise ValueError(f"{over} of {name!r} must be ({head.fc.out_features},), got {tuple(weights[over].shape)}")
+def _heads(stack: KernelStack) -> dict[str, nn.Linear]:
+    """The last layer of each attention of an ODConv2d."""
+    attention = stack.get_submodule("attention")
+    if not isinstance(attention, OmniAttention):
+        return {}
+    fcs = {over: head.fc for over, head in attention.heads.items()}
+    return {over: fc for over, fc in fcs.items() if isinstance(fc, nn.Linear)}
+
+
+def _kept(
+    model: nn.Module,
+    stacks: Mapping[str, KernelStack],
+    weights: Mapping[str, Weights | None],
+    attention: str | Tensor | Mapping[str, Weights] | None,
+) -> dict[str, str]:
+    """Why layers that could fold do not; raise for one that was asked for by name."""
+    errors = obstacles(model, {name: stacks[name] for name in weights})
+    for name in weights.keys() - errors.keys():
+        if not type(stacks[name]).forward.__module__.startswith("dynconv.layers"):
+            errors[name] = TypeError(f"its forward is its own; got {type(stacks[name]).__name__}")
+        elif weights[name] is None and (why := obstacle(stacks[name].get_submodule("attention"))):
+            errors[name] = type(why)(f"of its attention: {why}")
+    for name, error in errors.items():
+        if isinstance(attention, Mapping) and name in map(plain_name, attention):
+            raise type(error)(f"{name or 'the model'}: {error}")
+    return {name: str(error) for name, error in errors.items()}
+
+
+def _folded(stack: nn.Module, weights: Weights | None) -> nn.Module:
+    """The plain convolution of one mix of kernels at some weights."""
+    assert isinstance(stack, KernelStack)
     with torch.no_grad():
-        kernel, bias = stack.kernels({over: w.to(stack.weight)[None] for over, w in weights.items()}, batch=1)
-        return stack._plain_conv(kernel[0], None if bias is None else bias[0])
+        if isinstance(stack, ODConv2d) and isinstance(weights, Mapping):
+            kernels, biases = stack.kernels({over: w.to(stack.weight)[None] for over, w in weights.items()}, batch=1)
+            kernel, bias = kernels[0], None if biases is None else biases[0]
+        else:
+            pi = stack.get_submodule("attention")() if weights is None else weights
+            assert isinstance(pi, Tensor)
+            pi = pi.to(stack.weight)
+            kernel = mix_kernels(stack.weight, pi)
+            bias = None if stack.bias is None else mix_kernels(stack.bias, pi)
+        conv = stack._plain_conv(kernel, bias)
+    for old, name in ((stack.weight, "weight"), (stack.bias, "bias")):
+        if old is not None:
+            carry_marks(old, conv.get_parameter(name))
+            conv.get_parameter(name).requires_grad_(old.requires_grad)
+    return conv
+
+
+def _frozen_output(
+    model: nn.Module,
+    sample: Sample,
+    stacks: Mapping[str, KernelStack],
+    frozen: Mapping[str, Weights | None],
+) -> list[Tensor]:
+    """What the model puts out with the attention of some layers frozen."""
+    with ExitStack() as hooks:
+        for name, weights in frozen.items():
+            attention = stacks[name].get_submodule("attention")
+            parts: Mapping[str, Tensor | None] = weights if isinstance(weights, Mapping) else {"": weights}
+            for over, values in parts.items():
+                if values is not None:
+                    part = attention.get_submodule(f"heads.{over}" if over else "")
+                    hook = part.register_forward_hook(lambda _, args, y, values=values: values.to(y).expand_as(y))
+                    hooks.callback(hook.remove)
+        return output(model, sample)
+
+
+def _report(model: nn.Module, before: Report, why: Mapping[str, str]) -> Report:
+    now = {plain_name(name): type(module).__name__ for name, module in model.named_modules()}
+    return before.after(now, why)
+
+
+def _warn(made: Report, kept: Mapping[str, str]) -> None:
+    """Say what was left though it could have been folded."""
+    left = [f"{c.name or 'the model'} ({c.was}): {c.why}" for c in made.changes if c.name in kept or c.why == UNTRACED]
+    if left:
+        more = f"; and {len(left) - 3} more" if len(left) > 3 else ""
+        warnings.warn("fold left " + "; ".join(left[:3]) + more, UserWarning, stacklevel=3)

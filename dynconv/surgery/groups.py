@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
+from ..layers.kernel_stack import KernelStack
+from ..layers.omni import OmniAttention
 from ..layers.weighting import weightings
 
 __all__ = ["parameter_groups"]
 
 
-def parameter_groups(model: nn.Module, weight_decay: float = 1e-4, **options) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float = 1e-4, **options: Any) -> list[dict[str, Any]]:
     """Parameters for an optimiser: no weight decay on what decides the weights (gates and attention).
 
     Reference: He et al., *Bag of Tricks*, section 3.1, https://arxiv.org/abs/1812.01187 (no decay where it has no purpose);
@@ -29,7 +33,11 @@ def parameter_groups(model: nn.Module, weight_decay: float = 1e-4, **options) ->
     Returns:
         Two groups, every trainable parameter in just one of them: the others, then the gates'.
     """
-    gates = {p: None for gate in weightings(model).values() for p in gate.parameters() if p.requires_grad}
+    # an ODConv2d's weightings are the heads of its attention: what they have in common is no weighting, but a gate too
+    whole = [m.get_submodule("attention") for m in model.modules() if isinstance(m, KernelStack)]
+    whole += [m for m in model.modules() if isinstance(m, OmniAttention)]
+    deciding = (*whole, *weightings(model).values())
+    gates = {p: None for gate in deciding for p in gate.parameters() if p.requires_grad}
     others = [p for p in model.parameters() if p.requires_grad and p not in gates]
     return [
         {"params": others, "weight_decay": weight_decay, **options},

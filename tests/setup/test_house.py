@@ -10,7 +10,7 @@ import dynconv
 
 ROOT = Path(__file__).resolve().parents[2]
 # whoever stands lower may import what stands higher; of two in one line neither knows the other
-CORE = [("native",), ("functional",), ("layers",), ("surgery", "probe", "cost"), ("schedule",)]
+CORE = [("native",), ("functional",), ("layers",), ("cost",), ("surgery", "probe"), ("schedule",)]
 LESSONS = [
     ("lessons.packages",),
     ("lessons.data", "lessons.figures", "lessons.tables"),

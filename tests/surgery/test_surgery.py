@@ -127,8 +127,11 @@ def test_a_shared_convolution_stays_shared_and_tied_weights_are_refused():
     assert twice[0] is twice[2]
     other = nn.Conv2d(4, 4, 3)
     other.weight = conv.weight
-    with pytest.raises(ValueError, match=r"weight of 0 is shared by \['0', '1'\]"):
-        convert(nn.Sequential(conv, other))
+    tied = nn.Sequential(conv, other)
+    with pytest.warns(UserWarning, match=r"0 \(Conv2d\): its weight is shared by \['0', '1'\]"):
+        assert dynamic_names(convert(tied)) == []
+    with pytest.raises(ValueError, match=r"0: its weight is shared by \['0', '1'\]"):
+        convert(tied, where="0")
 
 
 def test_what_would_be_lost_is_refused():
@@ -142,7 +145,7 @@ def test_what_would_be_lost_is_refused():
         from_conv(hooked)
     with pytest.raises(TypeError, match="got Scaled"):
         from_conv(Scaled(2, 2, 3))
-    with pytest.raises(TypeError, match="got ParametrizedConv2d"):
+    with pytest.raises(TypeError, match=r"weight is parametrized by SpectralNorm.*got ParametrizedConv2d"):
         from_conv(nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 2, 3)))
     for options, message in (
         ({"family": "sparse"}, "got 'sparse'"),
@@ -151,7 +154,8 @@ def test_what_would_be_lost_is_refused():
     ):
         with pytest.raises(ValueError, match=message):
             from_conv(nn.Conv2d(2, 2, 3), **options)
-    assert dynamic_names(convert(nn.Sequential(Scaled(2, 2, 3), nn.Conv2d(2, 2, 3)))) == ["1"]  # its own forward stays
+    with pytest.warns(UserWarning, match=r"0 \(Scaled\): its forward is its own"):
+        assert dynamic_names(convert(nn.Sequential(Scaled(2, 2, 3), nn.Conv2d(2, 2, 3)))) == ["1"]
 
 
 def test_fold_of_static_and_frozen_layers():
