@@ -1,14 +1,13 @@
-"""Hooks on the weightings of a model, for as long as a ``with`` block lasts."""
+"""Which weightings of a model are meant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-import torch
 from torch import nn
 
+from ..layers.hooks import hooked as hooked
 from ..layers.weighting import weightings
 
 __all__: list[str] = []
@@ -30,16 +29,3 @@ def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
 
 def _under(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-
-
-@contextmanager
-def hooked(modules: dict[str, nn.Module], hook: Callable[[str], Callable]) -> Iterator[None]:
-    """Give every module the forward hook ``hook(name)``; take all of them away at the end, also after an error.
-
-    Compiled modules run eagerly meanwhile: the graph of one that ran before holds none of these hooks.
-    """
-    with ExitStack() as stack:
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for name, module in modules.items():
-            stack.callback(module.register_forward_hook(hook(name)).remove)
-        yield

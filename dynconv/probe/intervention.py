@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .hooks import Layers, hooked, select
+from ..layers.hooks import Hook, hooked
+from .hooks import Layers, select
 
 __all__ = ["MODES", "intervene"]
 
@@ -30,7 +31,8 @@ def intervene(
 
     - "uniform": each image's weights are all replaced by their mean (for softmax over K kernels: 1/K each);
     - "argmax": all of an image's weight goes to its largest one (the sum stays);
-    - "shuffled": every image gets the weights of another image of the batch, the same one in every layer;
+    - "shuffled": every image gets the weights of another image of the batch, the same one in every layer (one that only
+      ever sees a single image, as of a positional encoding, keeps its own);
     - "frozen": the mean over the first batch that runs is used for every image from then on;
     - "given": the weights in ``attention``.
 
@@ -52,8 +54,8 @@ def intervene(
         seed: which shuffle.
 
     Raises:
-        ValueError: unknown mode or name, nothing to intervene on, attention missing or of the wrong shape, or shuffling a
-            batch of one.
+        ValueError: unknown mode or name, nothing to intervene on, attention missing or of the wrong shape, weights of another
+            size than they were frozen at, or a batch of one to shuffle (if no layer had more: at the end of the block).
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}, got {mode!r}")
@@ -62,21 +64,26 @@ def intervene(
     chosen = select(model, list(attention) if isinstance(attention, Mapping) and layers is None else layers)
     if not chosen:
         raise ValueError(f"{type(model).__name__} has no weights to intervene on")
+    shuffle = _Shuffle(seed)
 
-    def replace(name):
-        change = _change(mode, name, attention, seed)
+    def replace(name: str) -> Hook:
+        change = _change(mode, name, attention, shuffle)
         return lambda module, args, weights: change(weights, getattr(module, "batched", True))
 
-    with hooked(chosen, replace):
+    # an attention that layers share has a name in each of them, and is one all the same
+    with hooked({name: module for module, name in {m: n for n, m in chosen.items()}.items()}, replace, changes=True):
         yield
+    shuffle.check()
 
 
-def _change(mode: str, name: str, attention, seed: int) -> Callable[[Tensor, bool], Tensor]:
+def _change(
+    mode: str, name: str, attention: Tensor | Mapping[str, Tensor] | None, shuffle: _Shuffle
+) -> Callable[[Tensor, bool], Tensor]:
     if mode == "shuffled":
-        return lambda weights, batched: _shuffled(weights, seed) if batched else weights
+        return lambda weights, batched: shuffle(weights, name) if batched else weights
     if mode == "frozen":
-        return _Frozen()
-    if mode == "given":
+        return _Frozen(name)
+    if attention is not None:
         return lambda weights, batched: _given(weights, attention, name)
     return lambda weights, batched: _each_row(UNARY[mode], weights, batched)
 
@@ -101,28 +108,45 @@ def _argmax(rows: Tensor) -> Tensor:
 UNARY = {"uniform": _uniform, "argmax": _argmax}
 
 
-def _shuffled(weights: Tensor, seed: int) -> Tensor:
+class _Shuffle:
     """Image perm[i] gets the weights of perm[i + 1]: nobody keeps their own."""
-    if weights.shape[0] < 2:
-        raise ValueError(f"shuffling needs at least 2 images in a batch, got {weights.shape[0]}")
-    perm = torch.randperm(weights.shape[0], generator=torch.Generator().manual_seed(seed)).to(weights.device)
-    return torch.empty_like(weights).index_copy(0, perm, weights[perm.roll(-1)])
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.one: set[str] = set()  # the layers that saw one image
+        self.more: set[str] = set()
+
+    def __call__(self, weights: Tensor, name: str) -> Tensor:
+        if len(weights):
+            (self.one if len(weights) == 1 else self.more).add(name)
+        if name in self.one & self.more:  # a batch of one among others, not a layer that never sees the batch
+            raise ValueError(f"shuffling {name!r} needs at least 2 images in a batch, got 1")
+        if len(weights) < 2:
+            return weights
+        generator = torch.Generator("cpu").manual_seed(self.seed)
+        perm = torch.randperm(len(weights), generator=generator, device="cpu").to(weights.device)
+        return torch.empty_like(weights).index_copy(0, perm, weights[perm.roll(-1)])
+
+    def check(self) -> None:
+        if self.one and not self.more:
+            names = ", ".join(map(repr, sorted(self.one)))
+            raise ValueError(f"shuffling needs at least 2 images in a batch, got 1 in {names}: nothing was shuffled")
 
 
 class _Frozen:
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.mean: Tensor | None = None
 
     def __call__(self, weights: Tensor, batched: bool) -> Tensor:
-        if not batched:
+        if not batched or not len(weights):
             return weights
-        if self.mean is None and len(weights):
+        if self.mean is None:
             self.mean = weights.detach().mean(0, keepdim=True)  # (1, ...)
-        if self.mean is not None and self.mean.shape[1:] != weights.shape[1:]:
-            raise ValueError(
-                f"frozen at weights {tuple(self.mean.shape[1:])}, got {tuple(weights.shape[1:])}: same sizes only"
-            )
-        return weights if self.mean is None else self.mean.expand_as(weights)
+        if self.mean.shape[1:] != weights.shape[1:]:
+            frozen, got = tuple(self.mean.shape[1:]), tuple(weights.shape[1:])
+            raise ValueError(f"{self.name!r} was frozen at weights {frozen}, got {got}: same sizes only")
+        return self.mean.to(weights).expand_as(weights)
 
 
 def _given(weights: Tensor, attention: Tensor | Mapping[str, Tensor], name: str) -> Tensor:

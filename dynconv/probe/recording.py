@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..functional import mix_kernels
-from .hooks import Layers, hooked, select
+from ..layers.hooks import Hook, hooked
+from .hooks import Layers, select
 
 __all__ = ["Record", "Recording", "record"]
 
@@ -32,7 +33,8 @@ class Record:
         name: of the weighting in the model.
         over: what each weight belongs to: "kernels", "channels", "filters", "taps", "positions" or "classes".
         batched: whether the first dimension of a batch is the image.
-        batches: one tensor for each time the layer ran, detached.
+        batches: one tensor for each time the layer ran, detached copies. Replicas on several devices or threads add theirs
+            in the order in which they finish.
     """
 
     name: str
@@ -46,17 +48,27 @@ class Record:
         """All images, (N, ...); for weights no image has a part in, those of the last run, (...)."""
         if not self.batches:
             raise ValueError(f"{self.name!r} did not run inside the `with` block")
-        return torch.cat(self.batches) if self.batched else self.batches[-1]
+        if not self.batched:
+            return self.batches[-1]
+        for what, kinds in (("sizes", {tuple(b.shape[1:]) for b in self.batches}), ("devices", self._devices())):
+            if len(kinds) > 1:
+                names = " and ".join(sorted(map(str, kinds)))
+                raise ValueError(f"weights of {self.name!r} are of several {what}, {names}: read its `batches`")
+        return torch.cat(self.batches)
+
+    def _devices(self) -> set[torch.device]:
+        return {batch.device for batch in self.batches}
 
     @property
     def kernels(self) -> Tensor:
         """The kernel each image was convolved with, (N, O, C/groups, *kernel); (O, ...) if it was the same for all."""
         if self.stack is None:
             raise ValueError(f"{self.name!r} weighs {self.over}; only a mix of K kernels has kernels to show")
-        return mix_kernels(self.stack.weight.detach(), self.weights)
+        stack: Tensor = self.stack.get_parameter("weight").detach()
+        return mix_kernels(stack, self.weights.to(stack))
 
 
-class Recording(Mapping):
+class Recording(Mapping[str, Record]):
     """The records of a model, by name of the weighting or of the layer it belongs to.
 
     Example:
@@ -108,6 +120,11 @@ def record(model: nn.Module, layers: Layers = None) -> Iterator[Recording]:
         >>> list(seen), seen["0"].weights.shape, seen["0"].kernels.shape
         (['0.attention', '2.attention'], torch.Size([5, 4]), torch.Size([5, 8, 3, 3, 3]))
 
+    Seen is what is used: weights that :func:`intervene` puts in, whichever block was entered first. What a backward pass
+    runs again (activation checkpointing) is not written down twice. A model compiled by torch.compile runs eagerly inside
+    the block; no copy made in it keeps a hook. A block records what its own thread or task runs, and those that record
+    nothing themselves.
+
     Args:
         model: any module; neither its mode nor its output changes.
         layers: names (``*`` is a wildcard) of layers or weightings; None for all.
@@ -119,14 +136,20 @@ def record(model: nn.Module, layers: Layers = None) -> Iterator[Recording]:
         ValueError: a name fits nothing.
     """
     modules = select(model, layers)
-    stacks = {m.attention: m for m in model.modules() if getattr(m, "mixes_kernels", False)}
     records = {
-        name: Record(name, getattr(m, "over", "kernels"), getattr(m, "batched", True), stacks.get(m))
+        name: Record(name, getattr(m, "over", "kernels"), getattr(m, "batched", True), _stack(model, name, m))
         for name, m in modules.items()
     }
 
-    def keep(name):
+    def keep(name: str) -> Hook:
         return lambda module, args, weights: records[name].batches.append(weights.detach().clone())
 
     with hooked(modules, keep):
         yield Recording(records)
+
+
+def _stack(model: nn.Module, name: str, weighting: nn.Module) -> nn.Module | None:
+    """The layer whose K kernels this weighting mixes."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    mixes = getattr(layer, "mixes_kernels", False) and getattr(layer, "attention", None) is weighting
+    return layer if mixes else None
