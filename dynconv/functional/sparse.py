@@ -43,7 +43,7 @@ def gumbel_sigmoid(
         tensor([0., 1., 1.])
 
     Args:
-        logits: any shape, floating point.
+        logits: any shape, floating point; of half precision, the noise and s are computed in float32.
         temperature: T above 0; a small one makes s, and with it the gradient, steep.
         hard: return 0 or 1 instead of s.
         noise: False leaves g_1 and g_2 out.
@@ -58,18 +58,23 @@ def gumbel_sigmoid(
     check_temperature(temperature)
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, got {logits.dtype}")
+    scores = logits
     if noise:
+        # half precision has no 1e-8, and draws exact zeros: its logarithms are those of single precision
+        exact = torch.promote_types(logits.dtype, torch.float32)
         if uniforms is None:
-            draw = {"generator": generator, "device": logits.device, "dtype": logits.dtype}
-            uniforms = torch.rand(logits.shape, **draw), torch.rand(logits.shape, **draw)
+            first, second = (
+                torch.rand(logits.shape, generator=generator, device=logits.device, dtype=exact) for _ in range(2)
+            )
+            uniforms = first, second
         if any(u.shape != logits.shape for u in uniforms):
             raise ValueError(
                 f"uniforms must be two of shape {tuple(logits.shape)}, got {[tuple(u.shape) for u in uniforms]}"
             )
         check_together(dtypes=False, logits=logits, **{f"uniforms[{i}]": u for i, u in enumerate(uniforms)})
-        first, second = (-torch.log(-torch.log(u + eps) + eps) for u in uniforms)
-        logits = logits + first - second
-    soft = torch.sigmoid(logits / temperature)
+        first, second = (-torch.log(-torch.log(u.to(exact) + eps) + eps) for u in uniforms)
+        scores = logits + first - second
+    soft = torch.sigmoid(scores / temperature).to(logits.dtype)
     if not hard:
         return soft
     return ((soft >= 0.5).to(soft.dtype) - soft).detach() + soft

@@ -17,7 +17,7 @@ __all__ = ["check_temperature", "softmax_temperature"]
 def check_temperature(temperature: float | Tensor) -> None:
     """Raise ValueError unless ``temperature`` is one finite number above zero, TypeError if it is no number at all.
 
-    A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile``.
+    A CUDA tensor is not looked at (that would make the CPU wait for the GPU), nor is one under ``torch.compile`` or vmap.
 
     Example:
         >>> check_temperature(30.0)
@@ -34,9 +34,12 @@ def check_temperature(temperature: float | Tensor) -> None:
     if isinstance(temperature, Tensor):
         if temperature.numel() != 1:
             raise ValueError(f"temperature must be one number, got a tensor of shape {tuple(temperature.shape)}")
-        if torch.compiler.is_compiling() or temperature.device.type != "cpu":
+        if torch.compiler.is_compiling() or torch.jit.is_tracing() or temperature.device.type != "cpu":
             return
-        temperature = temperature.item()
+        try:
+            temperature = temperature.item()
+        except RuntimeError:  # there is no one number: vmap has a batch of them, or a tracer's tensor has none
+            return
     if not isinstance(temperature, Real):
         raise TypeError(f"temperature must be a number, got {temperature!r}")
     if not (math.isfinite(temperature) and temperature > 0):

@@ -6,18 +6,23 @@ whose squeeze and two layers are those of Squeeze-and-Excitation, https://arxiv.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
-from ..functional import check_temperature, softmax_temperature
+from ..functional import softmax_temperature
 from ..functional.checks import check_counts
 from .checkpoints import flatten_pointwise
 from .inputs import check_images
+from .layer import Factory, Layer
+from .tempered import Tempered
 
 __all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
 
 
-class KernelAttention(nn.Module):
+class KernelAttention(Tempered):
     r"""How much each of K kernels counts, computed from each image.
 
     Reference: Chen et al., section 3.2, https://arxiv.org/abs/1912.03458; ``activation="sigmoid"`` as in CondConv,
@@ -61,46 +66,42 @@ class KernelAttention(nn.Module):
         hidden_channels: int | None = None,
         temperature: float = 30.0,
         activation: str = "softmax",
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_temperature(temperature)
+        super().__init__(temperature, device, dtype)
         if activation not in ("softmax", "sigmoid"):
             raise ValueError(f"activation must be 'softmax' or 'sigmoid', got {activation!r}")
         check_counts(in_channels=in_channels, num_kernels=num_kernels, reduction=reduction)
         hidden = max(1, in_channels // reduction) if hidden_channels is None else hidden_channels
         check_counts(hidden_channels=hidden)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.in_channels, self.num_kernels, self.activation = in_channels, num_kernels, activation
         self.fc1 = nn.Linear(in_channels, hidden, bias=False, **factory)
         self.fc2 = nn.Linear(hidden, num_kernels, **factory)
-        # a buffer, not an attribute: a reloaded checkpoint must go on at the temperature it was saved at
-        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z before temperature and softmax, (B, K)."""
         check_images(self, x, self.in_channels, "[*spatial]")
         squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
-        return self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
+        logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)
         if self.activation == "sigmoid":
-            return torch.sigmoid(logits / self.temperature)
-        return softmax_temperature(logits, self.temperature)
+            return torch.sigmoid(logits / self._divisor())
+        return softmax_temperature(logits, self._divisor())
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         flatten_pointwise(state, prefix, ("fc1", "fc2"))
         super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
-        return (
-            f"num_kernels={self.num_kernels}, temperature={self.temperature.item():g}, activation={self.activation!r}"
-        )
+        return f"num_kernels={self.num_kernels}, temperature={self._shown()}, activation={self.activation!r}"
 
 
-class LearnedAttention(nn.Module):
+class LearnedAttention(Tempered):
     r"""How much each of K kernels counts, as K learned numbers: no image has a part in it.
 
     Reference: the question that began this project, https://ai.stackexchange.com/questions/34748
@@ -124,22 +125,24 @@ class LearnedAttention(nn.Module):
 
     over, batched = "kernels", False
 
-    def __init__(self, num_kernels: int = 4, temperature: float = 1.0, device=None, dtype=None) -> None:
-        super().__init__()
-        check_temperature(temperature)
+    def __init__(self, num_kernels: int = 4, temperature: float = 1.0, device: Device = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__(temperature, device, dtype)
         check_counts(num_kernels=num_kernels)
-        factory = {"device": device, "dtype": dtype}
-        self.logits = nn.Parameter(torch.zeros(num_kernels, **factory))  # (K,)
-        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
+        self.logits = nn.Parameter(torch.zeros(num_kernels, device=device, dtype=dtype))  # (K,)
+
+    def reset_parameters(self) -> None:
+        """An even mix again, at the temperature of the beginning."""
+        super().reset_parameters()
+        nn.init.zeros_(self.logits)
 
     def forward(self, x: Tensor | None = None) -> Tensor:
-        return softmax_temperature(self.logits, self.temperature)
+        return softmax_temperature(self.logits, self._divisor())
 
     def extra_repr(self) -> str:
-        return f"num_kernels={len(self.logits)}, temperature={self.temperature.item():g}"
+        return f"num_kernels={len(self.logits)}, temperature={self._shown()}"
 
 
-class FixedAttention(nn.Module):
+class FixedAttention(Layer):
     """The same K weights for every image, of any sign and sum: attention that was frozen.
 
     Example:
@@ -150,7 +153,8 @@ class FixedAttention(nn.Module):
                 [0.2500, 0.7500]])
 
     Args:
-        weights: (K,), kept as a buffer.
+        weights: (K,), kept as a buffer. Nothing can draw them anew: on the meta device they are gone until a checkpoint
+            is loaded.
 
     Shape:
         (B, ...) → (B, K).
@@ -160,6 +164,7 @@ class FixedAttention(nn.Module):
     """
 
     over, batched = "kernels", True
+    weights: Tensor
 
     def __init__(self, weights: Tensor) -> None:
         super().__init__()

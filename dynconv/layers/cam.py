@@ -5,27 +5,33 @@ References: Zhou et al., https://arxiv.org/abs/1512.04150; Kim et al., *U-GAT-IT
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm as spectrally_normed
+from torch.types import Device
 
 from ..functional.cam import class_activation_map, normalize_map
 from ..functional.checks import check_counts
 from .checkpoints import rename
 from .inputs import check_images
+from .layer import Factory, Layer
 from .weighting import Weighting
 
 __all__ = ["CAM", "CAMAttention", "CAMHead", "CAMOutput"]
 
-ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "none": nn.Identity}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "none": nn.Identity,
+}
 POOLINGS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 
 
-class CAMHead(nn.Module):
+class CAMHead(Layer):
     r"""A classifier that can say where it looked: global average pooling, then one linear layer.
 
     Reference: Zhou et al., section 2, https://arxiv.org/abs/1512.04150
@@ -54,7 +60,7 @@ class CAMHead(nn.Module):
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, bias: bool = True, device=None, dtype=None) -> None:
+    def __init__(self, in_channels: int, num_classes: int, bias: bool = True, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, num_classes=num_classes)
         self.classifier = nn.Linear(in_channels, num_classes, bias, device=device, dtype=dtype)
@@ -92,7 +98,7 @@ class CAMOutput(NamedTuple):
     """(B, 1, H, W), the channel sum of ``attended``"""
 
 
-class CAMAttention(nn.Module):
+class CAMAttention(Layer):
     r"""U-GAT-IT's attention: channels weighed with the weights of two auxiliary classifiers.
 
     Reference: Kim et al., section 3.1, https://arxiv.org/abs/1907.10830
@@ -127,18 +133,19 @@ class CAMAttention(nn.Module):
     """
 
     def __init__(
-        self, channels: int, activation: str = "relu", spectral_norm: bool = False, device=None, dtype=None
+        self, channels: int, activation: str = "relu", spectral_norm: bool = False, device: Device = None, dtype: torch.dtype | None = None
     ) -> None:
         super().__init__()
         check_counts(channels=channels)
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.channels = channels
         self.average = nn.Linear(channels, 1, bias=False, **factory)
         self.maximum = nn.Linear(channels, 1, bias=False, **factory)
-        if spectral_norm:
-            self.average, self.maximum = spectrally_normed(self.average), spectrally_normed(self.maximum)
+        if spectral_norm:  # each stays a linear layer
+            for layer in (self.average, self.maximum):
+                spectrally_normed(layer)
         self.conv1x1 = nn.Conv2d(2 * channels, channels, 1, **factory)
         self.activation = ACTIVATIONS[activation]()
         self.weighting = Weighting("channels", batched=False)
@@ -159,7 +166,7 @@ class CAMAttention(nn.Module):
         attended = self.activation(self.conv1x1(weighed.flatten(1, 2)))  # (B, C, H, W)
         return CAMOutput(attended, logit, attended.sum(1, keepdim=True))
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         rename(state, prefix, {"gap_fc": "average", "gmp_fc": "maximum"})
         super()._load_from_state_dict(state, prefix, *args)
 
@@ -173,10 +180,9 @@ class CAMAttention(nn.Module):
         with torch.no_grad():
             kernel = self.conv1x1.weight.unflatten(1, (2, self.channels))  # (C, 2, C, 1, 1)
             kernel = torch.einsum("otchw,tc->ochw", kernel, self.weighting(self.weights))  # (C, C, 1, 1)
-            factory = {"device": kernel.device, "dtype": kernel.dtype}
-            conv = torch.nn.utils.skip_init(nn.Conv2d, self.channels, self.channels, 1, **factory)
-            conv.weight.copy_(kernel)
-            conv.bias.copy_(self.conv1x1.bias)
+            factory: Factory = {"device": kernel.device, "dtype": kernel.dtype}
+            conv: nn.Conv2d = torch.nn.utils.skip_init(nn.Conv2d, self.channels, self.channels, 1, **factory)
+            conv.load_state_dict({"weight": kernel, "bias": self.conv1x1.bias})
         return conv.train(self.training)
 
 

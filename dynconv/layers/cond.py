@@ -5,18 +5,22 @@ Reference: Yang et al., *CondConv: Conditionally Parameterized Convolutions*, ht
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
-from ..functional import METHODS, dynamic_conv
+from ..functional import dynamic_conv
 from ..functional.checks import check_counts
 from .inputs import check_images
 from .kernel_stack import KernelStack
+from .layer import Layer
 
 __all__ = ["CondConv2d", "Routing"]
 
 
-class Routing(nn.Module):
+class Routing(Layer):
     r"""CondConv's routing weights: spatial mean, one linear layer, sigmoid.
 
     Reference: Yang et al., eq. 2, https://arxiv.org/abs/1904.04971
@@ -41,7 +45,7 @@ class Routing(nn.Module):
 
     over, batched = "kernels", True
 
-    def __init__(self, in_channels: int, num_kernels: int, device=None, dtype=None) -> None:
+    def __init__(self, in_channels: int, num_kernels: int, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, num_kernels=num_kernels)
         self.fc = nn.Linear(in_channels, num_kernels, device=device, dtype=dtype)
@@ -49,7 +53,8 @@ class Routing(nn.Module):
     def logits(self, x: Tensor) -> Tensor:
         """The scores before the sigmoid, (B, K)."""
         check_images(self, x, self.fc.in_features)
-        return self.fc(x.flatten(2).mean(2))
+        logits: Tensor = self.fc(x.flatten(2).mean(2))
+        return logits
 
     def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
         return torch.sigmoid(self.logits(x)) if given is None else given
@@ -86,42 +91,11 @@ class CondConv2d(KernelStack):
     """
 
     spatial_dims = 2
+    attention: Routing
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        *,
-        num_kernels=4,
-        method="auto",
-    ):
-        if method != "auto" and method not in METHODS:
-            raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
-        factory = {"device": device, "dtype": dtype}
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            num_kernels=num_kernels,
-            **factory,
-        )
-        self.attention = Routing(in_channels, num_kernels, **factory)
-        self.method = method
+    def _weigh(self, *, method: str = "auto") -> None:
+        self.method = self._check_method(method)
+        self.attention = Routing(self.in_channels, self.num_kernels, **self._factory())
 
     def forward(self, x: Tensor, routing_weights: Tensor | None = None) -> Tensor:
         x, unbatched = self._as_batch(x)
@@ -131,7 +105,7 @@ class CondConv2d(KernelStack):
         y = dynamic_conv(x, self.weight, weights, self.bias, **self.geometry(), method=self.method)
         return y.squeeze(0) if unbatched else y
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         flat = state.get(prefix + "weight")
         if flat is not None and flat.shape == (self.num_kernels, self.weight[0].numel()):
             state[prefix + "weight"] = flat.reshape(self.weight.shape)  # timm keeps (K, O·C/g·kh·kw)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..functional import METHODS, dynamic_conv
+from ..functional import dynamic_conv
 from .attention import KernelAttention
 from .kernel_stack import KernelStack
 
@@ -15,46 +15,22 @@ __all__ = ["DynamicConv1d", "DynamicConv2d", "DynamicConv3d"]
 
 
 class _DynamicConv(KernelStack):
-    def __init__(
+    attention: nn.Module
+
+    def _weigh(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
         *,
-        num_kernels=4,
-        reduction=4,
-        temperature=30.0,
-        attention=None,
-        method="auto",
-    ):
-        if method != "auto" and method not in METHODS:
-            raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
-        factory = {"device": device, "dtype": dtype}
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            num_kernels=num_kernels,
-            **factory,
-        )
+        reduction: int = 4,
+        temperature: float = 30.0,
+        attention: nn.Module | None = None,
+        method: str = "auto",
+    ) -> None:
+        self.method = self._check_method(method)
         if attention is None:
-            attention = KernelAttention(in_channels, num_kernels, reduction, temperature=temperature, **factory)
-        self.attention: nn.Module = attention
-        self.method = method
+                attention = KernelAttention(
+                self.in_channels, self.num_kernels, reduction, temperature=temperature, **self._factory()
+            )
+        self.attention = attention
 
     def forward(self, x: Tensor) -> Tensor:
         x, unbatched = self._as_batch(x)

@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
-from ..functional import PADDING_MODES
+from ..functional import METHODS, PADDING_MODES
 from ..functional.checks import check_counts, check_together, sizes
+from .layer import Factory, Layer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
 
 __all__: list[str] = []
 
-PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+PLAIN: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-class KernelStack(nn.Module):
-    """``weight`` (K, O, C/groups, *kernel) and ``bias`` (K, O), with nn.ConvNd's geometry and initialisation.
+class Geometry(TypedDict):
+    """The keyword arguments that `functional.conv` and `functional.dynamic_conv` share."""
 
-    Subclasses set ``spatial_dims`` and say where the K weights of the mix come from.
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    groups: int
+    padding_mode: str
+
+
+class Options(TypedDict, total=False):
+    """What the families take besides the arguments of nn.ConvNd and K; which of it, and its defaults, says `_weigh`."""
+
+    temperature: float
+    reduction: int
+    min_hidden: int
+    attention: nn.Module | None
+    method: str
+
+
+class KernelStack(Layer):
+    """``weight`` (K, O, C/groups, *kernel) and ``bias`` (K, O), with nn.ConvNd's arguments, geometry and initialisation.
+
+    The constructor is that of all families. Each says in ``_weigh`` what else it takes, and where the K weights of its
+    mix come from.
     """
 
-    spatial_dims: int
-    mixes_kernels = True  # `attention` weighs the K kernels
+    spatial_dims: ClassVar[int]
+    mixes_kernels: ClassVar[bool] = True  # `attention` weighs the K kernels
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    __signature__: ClassVar[inspect.Signature]  # notebooks show it
 
     def __init__(
         self,
@@ -35,11 +66,12 @@ class KernelStack(nn.Module):
         dilation: int | Sequence[int] = 1,
         groups: int = 1,
         bias: bool = True,
-        padding_mode: str = "zeros",
+        padding_mode: Literal["zeros", "reflect", "replicate", "circular"] = "zeros",
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         *,
-        num_kernels: int,
-        device=None,
-        dtype=None,
+        num_kernels: int = 4,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, out_channels=out_channels, groups=groups, num_kernels=num_kernels)
@@ -60,15 +92,46 @@ class KernelStack(nn.Module):
         self.weight = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
         self.bias = nn.Parameter(torch.empty(shape[:2], device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
+        taken = inspect.signature(self._weigh).parameters
+        if unknown := options.keys() - taken.keys():
+            known = ", ".join(("num_kernels", *taken))
+            raise TypeError(f"{type(self).__name__} takes no {min(unknown)}; besides nn.ConvNd's arguments it takes {known}")
+        self._weigh(**options)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__signature__ = _signature(cls)
+
+    def _weigh(self, *args: Any, **options: Any) -> None:
+        """Make what weighs the kernels. A family names its options here, with their defaults."""
+        raise NotImplementedError(f"{type(self).__name__} has no _weigh")
 
     def reset_parameters(self) -> None:
         """Draw each kernel and its bias as nn.ConvNd draws its own."""
-        # Kernel by kernel: fan-in must be that of one kernel. Initialising the stack at once would take O for C.
-        for weight in self.weight:
-            nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
+        # Fan-in must be that of one kernel: torch's kaiming_uniform_ with a = √5, given the stack, would take O for C.
+        # The whole stack is drawn at once, for FSDP may have cut it along K.
+        bound = 1 / math.sqrt(math.prod(self.weight.shape[2:]))
+        nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
-            bound = 1 / math.sqrt(self.weight[0, 0].numel())
             nn.init.uniform_(self.bias, -bound, bound)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # model.to(memory_format=torch.channels_last) is meant for images: a stack of kernels has another number of
+        # dimensions, and what mixes its kernels reads them one after the other. As a matrix it is left as it is.
+        def leave_format(t: Tensor) -> Tensor:
+            return fn(t.flatten(1)).unflatten(1, t.shape[1:]) if t.shape == shape else fn(t)
+
+        shape = (self.num_kernels, self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        super()._apply(leave_format, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def _factory(self) -> Factory:
+        return {"device": self.weight.device, "dtype": self.weight.dtype}
+
+    def _check_method(self, method: str, known: Sequence[str] = METHODS) -> str:
+        if method not in ("auto", *known):
+            raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, known))}, got {method!r}")
+        return method
 
     def _as_batch(self, x: Tensor) -> tuple[Tensor, bool]:
         """Check x as nn.ConvNd would, and give one image without a batch dimension one."""
@@ -85,14 +148,19 @@ class KernelStack(nn.Module):
         check_together(x=x, weight=self.weight)
         return batch, unbatched
 
-    def geometry(self) -> dict:
+    def geometry(self) -> Geometry:
         """The keyword arguments that `functional.conv` and `functional.dynamic_conv` share."""
-        names = ("stride", "padding", "dilation", "groups", "padding_mode")
-        return {name: getattr(self, name) for name in names}
+        return Geometry(
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            padding_mode=self.padding_mode,
+        )
 
-    def _plain_conv(self, weight: Tensor, bias: Tensor | None) -> nn.Module:
+    def _plain_conv(self, weight: Tensor, bias: Tensor | None) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
         """An nn.ConvNd of this geometry that holds the given kernel."""
-        conv = torch.nn.utils.skip_init(
+        conv: nn.Conv1d | nn.Conv2d | nn.Conv3d = torch.nn.utils.skip_init(
             PLAIN[self.spatial_dims],
             self.in_channels,
             self.out_channels,
@@ -106,10 +174,7 @@ class KernelStack(nn.Module):
             device=weight.device,
             dtype=weight.dtype,
         )
-        with torch.no_grad():
-            conv.weight.copy_(weight)
-            if bias is not None:
-                conv.bias.copy_(bias)
+        conv.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
         return conv.train(self.training)
 
     def extra_repr(self) -> str:
@@ -119,3 +184,12 @@ class KernelStack(nn.Module):
         parts += ["bias=False"] if self.bias is None else []
         parts += [f"padding_mode={self.padding_mode}"] if self.padding_mode != "zeros" else []
         return ", ".join([*parts, f"num_kernels={self.num_kernels}"])
+
+
+def _signature(family: type[KernelStack]) -> inspect.Signature:
+    """What a notebook shows for a family: the common arguments, then those of its own ``_weigh``."""
+    given = inspect.signature(family.__init__).parameters.values()
+    own = inspect.signature(family._weigh).parameters.values()
+    if family.__init__ is not KernelStack.__init__ or any(p.kind is p.VAR_KEYWORD for p in own):
+        return inspect.Signature(list(given)[1:])
+    return inspect.Signature([*list(given)[1:-1], *list(own)[1:]])

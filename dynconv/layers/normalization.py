@@ -5,11 +5,15 @@ Reference: Kim et al., *U-GAT-IT*, section 3.1, https://arxiv.org/abs/1907.10830
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import torch
 from torch import Tensor, nn
+from torch.types import Device
 
 from ..functional.checks import check_counts
 from ..functional.normalization import adaptive_layer_instance_norm, layer_instance_norm
+from .layer import Layer
 
 __all__ = ["ILN", "AdaLIN"]
 
@@ -28,34 +32,39 @@ class _UnitClamp(torch.autograd.Function):
         return rho.clamp(0.0, 1.0)  # as integers, torch 2.8 cannot export them to ONNX
 
     @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (rho,) = ctx.saved_tensors
         leads_away = ((rho < 0) & (gradient > 0)) | ((rho > 1) & (gradient < 0))  # descent steps against the gradient
         return gradient.masked_fill(leads_away, 0)
 
 
-class _Mix(nn.Module):
+class _Mix(Layer):
     """The parameter that ILN and AdaLIN share: ``rho`` (1, C, 1, 1)."""
 
-    initial_rho: float
+    initial_rho: ClassVar[float]
 
-    def __init__(self, num_features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(num_features=num_features)
         self.num_features, self.eps = num_features, eps
         self.rho = self._parameter(self.initial_rho, device, dtype)
 
-    def _parameter(self, value, device, dtype):
+    def _parameter(self, value: float, device: Device, dtype: torch.dtype | None) -> nn.Parameter:
         # four dimensions, as reference checkpoints have them; any number of spatial ones is served all the same
         return nn.Parameter(torch.full((1, self.num_features, 1, 1), value, device=device, dtype=dtype))
 
+    def reset_parameters(self) -> None:
+        """The rho of the beginning."""
+        nn.init.constant_(self.rho, self.initial_rho)
+
     def bounded_rho(self) -> Tensor:
         """The rho in use, (C,): the parameter, clamped to 0 … 1."""
-        return _UnitClamp.apply(self.rho).flatten()
+        bounded: Tensor = _UnitClamp.apply(self.rho)
+        return bounded.flatten()
 
     def _check(self, x: Tensor) -> None:
         if x.ndim < 3 or x.shape[1] != self.num_features:
@@ -94,10 +103,16 @@ class ILN(_Mix):
 
     initial_rho = 0.0
 
-    def __init__(self, num_features: int, eps: float = 1e-5, device=None, dtype=None) -> None:
+    def __init__(self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__(num_features, eps, device, dtype)
         self.gamma = self._parameter(1.0, device, dtype)
         self.beta = self._parameter(0.0, device, dtype)
+
+    def reset_parameters(self) -> None:
+        """A layer norm without scale and shift, as to begin with."""
+        super().reset_parameters()
+        nn.init.ones_(self.gamma)
+        nn.init.zeros_(self.beta)
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)

@@ -6,30 +6,53 @@ Reference: Li, Zhou and Yao, *Omni-Dimensional Dynamic Convolution*, https://ope
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
-from ..functional import check_temperature, conv_per_image, mix_kernels, softmax_temperature
+from ..functional import conv_per_image, mix_kernels, softmax_temperature
 from ..functional.checks import check_counts
+from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
 from .kernel_stack import KernelStack
+from .layer import Factory, Layer
+from .tempered import Tempered
 
 __all__ = ["ODConv2d", "OmniAttention"]
 
 
-class _Head(nn.Module):
+# what the authors' code calls the norm and the four heads
+NAMES = {
+    "bn": "norm",
+    "kernel_fc": "heads.kernels.fc",
+    "channel_fc": "heads.channels.fc",
+    "filter_fc": "heads.filters.fc",
+    "spatial_fc": "heads.taps.fc",
+}
+
+
+class _KaimingLinear(nn.Linear):
+    """A linear layer that starts as the authors' do."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()  # its draws are followed by the ones that count: a seed gives what it always gave
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class _Head(Layer):
     """One of the four attentions: a linear layer, then softmax over K kernels or a sigmoid for each of the others."""
 
     batched = True
 
-    def __init__(self, hidden: int, count: int, over: str, device, dtype) -> None:
+    def __init__(self, hidden: int, count: int, over: str, device: Device, dtype: torch.dtype | None) -> None:
         super().__init__()
         self.over = over
-        self.fc = nn.Linear(hidden, count, device=device, dtype=dtype)
-        nn.init.kaiming_normal_(self.fc.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.fc.bias)
+        self.fc = _KaimingLinear(hidden, count, device=device, dtype=dtype)
 
     def forward(self, hidden: Tensor, temperature: Tensor) -> Tensor:
         logits = self.fc(hidden)  # (B, count)
@@ -37,7 +60,7 @@ class _Head(nn.Module):
         return softmax_temperature(logits, temperature) if softmax else torch.sigmoid(logits / temperature)
 
 
-class OmniAttention(nn.Module):
+class OmniAttention(Tempered):
     r"""The four attentions of :class:`ODConv2d`, from one squeeze.
 
     Reference: Li et al., section 3.2, https://openreview.net/forum?id=DmpCfq6Mg39
@@ -63,7 +86,8 @@ class OmniAttention(nn.Module):
 
     Shape:
         (B, C, *spatial) → dict from "kernels", "channels", "filters", "taps" to (B, count). In training the batch norm
-        uses the batch's statistics; a batch of one has none, and is normalised by the running ones.
+        uses the batch's statistics; a batch of one has none, and is normalised by the running ones. Checkpoints of the
+        paper's code load with ``strict=False``: they hold no temperature.
 
     Raises:
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
@@ -79,16 +103,15 @@ class OmniAttention(nn.Module):
         min_hidden: int = 16,
         temperature: float = 1.0,
         depthwise: bool = False,
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        check_temperature(temperature)
+        super().__init__(temperature, device, dtype)
         check_counts(in_channels=in_channels, out_channels=out_channels, taps=taps, num_kernels=num_kernels)
         check_counts(reduction=reduction, min_hidden=min_hidden)
-        hidden, factory = max(in_channels // reduction, min_hidden), {"device": device, "dtype": dtype}
-        self.fc = nn.Linear(in_channels, hidden, bias=False, **factory)
-        nn.init.kaiming_normal_(self.fc.weight, mode="fan_out", nonlinearity="relu")
+        hidden = max(in_channels // reduction, min_hidden)
+        factory: Factory = {"device": device, "dtype": dtype}
+        self.fc = _KaimingLinear(in_channels, hidden, bias=False, **factory)
         self.norm = nn.BatchNorm1d(hidden, **factory)
         counts = {
             "kernels": num_kernels if num_kernels > 1 else 0,
@@ -97,21 +120,27 @@ class OmniAttention(nn.Module):
             "taps": taps if taps > 1 else 0,
         }
         self.heads = nn.ModuleDict({over: _Head(hidden, n, over, **factory) for over, n in counts.items() if n})
-        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         check_images(self, x, self.fc.in_features)
         hidden = torch.relu(self._normalized(self.fc(x.flatten(2).mean(2))))  # (B, hidden)
-        return {over: head(hidden, self.temperature) for over, head in self.heads.items()}
+        temperature = self._divisor()
+        return {over: head(hidden, temperature) for over, head in self.heads.items()}
 
     def _normalized(self, hidden: Tensor) -> Tensor:
         if self.training and hidden.shape[0] < 2:
             norm = self.norm
             return F.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
-        return self.norm(hidden)
+        normalized: Tensor = self.norm(hidden)
+        return normalized
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        rename(state, prefix, NAMES)
+        flatten_pointwise(state, prefix, ("fc", *(f"heads.{over}.fc" for over in self.heads)))
+        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature.item():g}"
+        return f"temperature={self._shown()}"
 
 
 class ODConv2d(KernelStack):
@@ -146,56 +175,25 @@ class ODConv2d(KernelStack):
     """
 
     spatial_dims = 2
+    attention: OmniAttention
     mixes_kernels = False  # not only: each of the four heads is a weighting of its own
 
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        *,
-        num_kernels=4,
-        reduction=16,
-        min_hidden=16,
-        temperature=1.0,
-        method="auto",
-    ):
-        factory = {"device": device, "dtype": dtype}
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            num_kernels=num_kernels,
-            **factory,
-        )
-        if method not in ("auto", "grouped", "unfold"):
-            raise ValueError(f"method must be 'auto', 'grouped' or 'unfold', got {method!r}")
+    def _weigh(
+        self, *, reduction: int = 16, min_hidden: int = 16, temperature: float = 1.0, method: str = "auto"
+    ) -> None:
+        self.method = self._check_method(method, ("grouped", "unfold"))
         self.attention = OmniAttention(
-            in_channels,
-            out_channels,
+            self.in_channels,
+            self.out_channels,
             math.prod(self.kernel_size),
-            num_kernels,
+            self.num_kernels,
             reduction,
             min_hidden,
             temperature,
-            depthwise=in_channels == groups == out_channels,
-            **factory,
+            depthwise=self.in_channels == self.groups == self.out_channels,
+            device=self.weight.device,
+            dtype=self.weight.dtype,
         )
-        self.method = method
 
     def kernels(self, weights: dict[str, Tensor], batch: int) -> tuple[Tensor, Tensor | None]:
         """Each image's kernel (B, O, C/groups, kh, kw) and bias (B, O), from weights (B, count) as the attention gives them."""

@@ -6,22 +6,24 @@ https://arxiv.org/abs/1912.03203
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
-from ..functional.temperature import check_temperature
 from .checkpoints import rename
 from .inputs import check_images
+from .layer import Factory, Layer
+from .tempered import Tempered
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
 
 
-class SpatialGate(nn.Module):
+class SpatialGate(Tempered):
     r"""Open (1) or closed (0), for each position of each image.
 
     Reference: Verelst and Tuytelaars, section 3.1, https://arxiv.org/abs/1912.03203
@@ -40,7 +42,8 @@ class SpatialGate(nn.Module):
     Args:
         in_channels: C.
         stride: of the 3×3 convolution C, which has padding 1.
-        temperature: T above 0 of the gradient in training, a buffer.
+        temperature: T above 0 of the gradient in training, a buffer. A straight-through gradient wants about 1: schedules of
+            a whole model leave it alone, unless they are told of it.
 
     Shape:
         (B, C, H, W) → (B, 1, H', W').
@@ -51,30 +54,30 @@ class SpatialGate(nn.Module):
 
     over, batched = "positions", True
 
-    def __init__(self, in_channels: int, stride: int = 1, temperature: float = 1.0, device=None, dtype=None) -> None:
-        super().__init__()
-        check_temperature(temperature)
+    def __init__(self, in_channels: int, stride: int = 1, temperature: float = 1.0, device: Device = None, dtype: torch.dtype | None = None) -> None:
+        super().__init__(temperature, device, dtype)
         check_counts(in_channels=in_channels, stride=stride)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.conv = nn.Conv2d(in_channels, 1, 3, stride, padding=1, **factory)
         self.fc = nn.Linear(in_channels, 1, **factory)
-        self.register_buffer("temperature", torch.tensor(float(temperature), **factory))
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z, (B, 1, H', W')."""
         check_images(self, x, self.conv.in_channels, "H, W")
-        return self.conv(x) + self.fc(x.mean((2, 3)))[..., None, None]
+        everywhere: Tensor = self.fc(x.mean((2, 3)))  # (B, 1)
+        logits: Tensor = self.conv(x) + everywhere[..., None, None]
+        return logits
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)
-        return gumbel_sigmoid(logits, self.temperature) if self.training else (logits >= 0).to(logits.dtype)
+        return gumbel_sigmoid(logits, self._divisor()) if self.training else (logits >= 0).to(logits.dtype)
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         rename(state, prefix, {"maskconv.conv": "conv", "maskconv.fc": "fc"})
         super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
-        return f"temperature={self.temperature.item():g}"
+        return f"temperature={self._shown()}"
 
 
 class SparseCost(NamedTuple):
@@ -92,7 +95,7 @@ class SparseCost(NamedTuple):
     """with all positions open"""
 
 
-class SparseBlock(nn.Module):
+class SparseBlock(Layer):
     r"""A residual block that computes its branch only where its gate is open.
 
     Reference: Verelst and Tuytelaars, section 3.2, https://arxiv.org/abs/1912.03203
@@ -136,13 +139,13 @@ class SparseBlock(nn.Module):
         stride: int = 1,
         temperature: float = 1.0,
         sparse: bool | None = None,
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         check_counts(out_channels=out_channels)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.gate = SpatialGate(in_channels, stride, temperature, **factory)
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False, **factory)
         self.bn1 = nn.BatchNorm2d(out_channels, **factory)
@@ -154,11 +157,23 @@ class SparseBlock(nn.Module):
             self.shortcut = nn.Sequential(plain, nn.BatchNorm2d(out_channels, **factory))
         self.sparse = sparse
 
+    @overload
+    def forward(self, x: Tensor, return_cost: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, x: Tensor, return_cost: Literal[True]) -> tuple[Tensor, SparseCost]: ...
+
+    @overload
+    def forward(self, x: Tensor, return_cost: bool) -> Tensor | tuple[Tensor, SparseCost]: ...
+
     def forward(self, x: Tensor, return_cost: bool = False) -> Tensor | tuple[Tensor, SparseCost]:
         gate = self.gate(x)  # (B, 1, H', W')
         branch = self._skipping(x, gate) if self._skips() else self._everywhere(x) * gate  # (B, O, H', W')
         y = torch.relu(self.shortcut(x) + branch)
         return (y, self.cost(gate)) if return_cost else y
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def cost(self, gate: Tensor) -> SparseCost:
         """Multiply-adds of the two convolutions for this gate (B, 1, H', W')."""
@@ -174,7 +189,8 @@ class SparseBlock(nn.Module):
         return not self.training and not torch.compiler.is_compiling()
 
     def _everywhere(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        out: Tensor = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+        return out
 
     def _skipping(self, x: Tensor, gate: Tensor) -> Tensor:
         size = gate.shape[2:]
@@ -185,7 +201,7 @@ class SparseBlock(nn.Module):
         out = _normalized(self.bn2, _conv_at(hidden, is_open, self.conv2))  # (open, O)
         return _scatter(out * gate[is_open].unsqueeze(1).to(out.dtype), is_open)
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         rename(state, prefix, {"masker": "gate", "downsample": "shortcut"})
         super()._load_from_state_dict(state, prefix, *args)
 
@@ -195,7 +211,8 @@ class SparseBlock(nn.Module):
 
 def _conv_at(x: Tensor, where: Tensor, conv: nn.Conv2d) -> Tensor:
     """A convolution at some output positions only: (B, C, H, W), (B, 1, H', W') bool → (n, O)."""
-    (kernel_h, kernel_w), (stride_h, stride_w), (pad_h, pad_w) = conv.kernel_size, conv.stride, conv.padding
+    (kernel_h, kernel_w), (stride_h, stride_w) = conv.kernel_size, conv.stride
+    pad_h, pad_w = cast("tuple[int, int]", conv.padding)
     x = F.pad(x, (pad_w, pad_w, pad_h, pad_h))
     height, width = x.shape[2:]
     image, _, row, column = where.nonzero(as_tuple=True)  # (n,) each
@@ -212,7 +229,7 @@ def _scatter(values: Tensor, where: Tensor) -> Tensor:
     batch, _, height, width = where.shape
     picture = values.new_zeros(batch * height * width, values.shape[1])
     picture = picture.index_copy(0, where.flatten().nonzero().squeeze(1), values)
-    return picture.unflatten(0, (batch, height, width)).permute(0, 3, 1, 2)
+    return picture.reshape(batch, height, width, values.shape[1]).permute(0, 3, 1, 2)
 
 
 def _normalized(norm: nn.BatchNorm2d, values: Tensor) -> Tensor:

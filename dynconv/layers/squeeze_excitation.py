@@ -5,24 +5,29 @@ Reference: Hu et al., *Squeeze-and-Excitation Networks*, https://arxiv.org/abs/1
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.types import Device
 
 from ..functional.checks import check_counts
 from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
+from .layer import Layer
 
 __all__ = ["ChannelGate", "SqueezeExcitation"]
 
 SQUEEZES = ("mean", "mean_max")
-ACTIVATIONS = {"relu": torch.relu, "silu": F.silu}
-SCALES = {"sigmoid": torch.sigmoid, "hard_sigmoid": F.hardsigmoid}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "silu": F.silu}
+SCALES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "hard_sigmoid": F.hardsigmoid}
 # what torchvision's and timm's blocks call the two layers
 NAMES = {"fc1": "gate.fc1", "fc2": "gate.fc2", "conv_reduce": "gate.fc1", "conv_expand": "gate.fc2"}
 
 
-class ChannelGate(nn.Module):
+class ChannelGate(Layer):
     r"""How much of each channel passes, computed from each image: the gate of :class:`SqueezeExcitation`.
 
     Reference: Hu et al., eq. 3, https://arxiv.org/abs/1709.01507
@@ -61,12 +66,16 @@ class ChannelGate(nn.Module):
         bias: bool = True,
         activation: str = "relu",
         scale: str = "sigmoid",
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_counts(channels=channels, hidden_channels=hidden_channels)
-        choices = {"squeeze": (squeeze, SQUEEZES), "activation": (activation, ACTIVATIONS), "scale": (scale, SCALES)}
+        choices: dict[str, tuple[str, Collection[str]]] = {
+            "squeeze": (squeeze, SQUEEZES),
+            "activation": (activation, ACTIVATIONS),
+            "scale": (scale, SCALES),
+        }
         for name, (value, known) in choices.items():
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
@@ -85,7 +94,7 @@ class ChannelGate(nn.Module):
         return f"squeeze={self.squeeze!r}, activation={self.activation!r}, scale={self.scale!r}"
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(Layer):
     r"""Scales each channel of each image by a gate that is computed from that image.
 
     Reference: Hu et al., https://arxiv.org/abs/1709.01507
@@ -123,8 +132,8 @@ class SqueezeExcitation(nn.Module):
         bias: bool = True,
         activation: str = "relu",
         scale: str = "sigmoid",
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_counts(channels=channels, reduction=reduction)
@@ -135,7 +144,7 @@ class SqueezeExcitation(nn.Module):
         gate = self.gate(x)  # (B, C)
         return x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2)).to(x.dtype)
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         rename(state, prefix, NAMES)
         flatten_pointwise(state, prefix, ("gate.fc1", "gate.fc2"))
         super()._load_from_state_dict(state, prefix, *args)

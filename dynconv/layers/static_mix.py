@@ -16,38 +16,10 @@ __all__ = ["StaticMixConv1d", "StaticMixConv2d", "StaticMixConv3d"]
 
 
 class _StaticMixConv(KernelStack):
-    def __init__(
-        self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        padding_mode="zeros",
-        device=None,
-        dtype=None,
-        *,
-        num_kernels=4,
-        temperature=1.0,
-    ):
-        factory = {"device": device, "dtype": dtype}
-        super().__init__(
-            in_channels,
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            dilation,
-            groups,
-            bias,
-            padding_mode,
-            num_kernels=num_kernels,
-            **factory,
-        )
-        self.attention = LearnedAttention(num_kernels, temperature, **factory)
+    attention: LearnedAttention
+
+    def _weigh(self, *, temperature: float = 1.0) -> None:
+        self.attention = LearnedAttention(self.num_kernels, temperature, **self._factory())
 
     def _mixed(self) -> tuple[Tensor, Tensor | None]:
         attention = self.attention()  # (K,)
@@ -59,7 +31,7 @@ class _StaticMixConv(KernelStack):
         y = conv(x, *self._mixed(), **self.geometry())
         return y.squeeze(0) if unbatched else y
 
-    def fold(self) -> nn.Module:
+    def fold(self) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
         """One plain nn.ConvNd that computes the same function: sum_k pi_k W_k and sum_k pi_k b_k."""
         with torch.no_grad():
             return self._plain_conv(*self._mixed())

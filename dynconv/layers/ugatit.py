@@ -6,18 +6,24 @@ Normalization for Image-to-Image Translation*, https://arxiv.org/abs/1907.10830
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.types import Device
 
 from ..functional.checks import check_counts
 from .cam import CAMAttention
 from .checkpoints import rename
 from .inputs import check_images
+from .layer import Factory, Layer, TypedModule
 from .normalization import ILN, AdaLIN
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = [
     "AdaLINBlock",
@@ -65,7 +71,7 @@ class UGATITDiscriminatorOutput(NamedTuple):
     """(B, 1, H' + 1, W' + 1)"""
 
 
-class AdaLINParameters(nn.Module):
+class AdaLINParameters(Layer):
     r"""The scale and shift of every channel, computed from each image's attended features.
 
     Reference: Kim et al., section 3.1, https://arxiv.org/abs/1907.10830
@@ -92,30 +98,24 @@ class AdaLINParameters(nn.Module):
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
-    def __init__(self, channels: int, device=None, dtype=None) -> None:
+    def __init__(self, channels: int, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(channels=channels)
-        options = {"bias": False, "device": device, "dtype": dtype}
-        self.hidden = nn.Sequential(
-            nn.Linear(channels, channels, **options),
-            nn.ReLU(),
-            nn.Linear(channels, channels, **options),
-            nn.ReLU(),
-        )
-        self.gamma = nn.Linear(channels, channels, **options)
-        self.beta = nn.Linear(channels, channels, **options)
+        factory: Factory = {"device": device, "dtype": dtype}
+        first, second, self.gamma, self.beta = (nn.Linear(channels, channels, bias=False, **factory) for _ in range(4))
+        self.hidden = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         check_images(self, features, self.gamma.in_features)
         hidden = self.hidden(features.flatten(2).mean(2))  # (B, C)
         return self.gamma(hidden), self.beta(hidden)
 
-    def _load_from_state_dict(self, state, prefix, *args) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         rename(state, prefix, {"FC": "hidden", "gamma_fc": "gamma", "beta_fc": "beta"})
         super()._load_from_state_dict(state, prefix, *args)
 
 
-class AdaLINBlock(nn.Module):
+class AdaLINBlock(TypedModule):
     r"""A residual block whose two normalisations take their scale and shift from outside.
 
     Reference: Kim et al., figure 2, https://arxiv.org/abs/1907.10830
@@ -140,10 +140,10 @@ class AdaLINBlock(nn.Module):
         ValueError: an argument or a shape does not fit; TypeError, RuntimeError: a dtype or device does not.
     """
 
-    def __init__(self, channels: int, device=None, dtype=None) -> None:
+    def __init__(self, channels: int, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(channels=channels)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.conv1, self.norm1 = _reflect_conv(channels, channels, 3, **factory), AdaLIN(channels, **factory)
         self.conv2, self.norm2 = _reflect_conv(channels, channels, 3, **factory), AdaLIN(channels, **factory)
 
@@ -153,7 +153,7 @@ class AdaLINBlock(nn.Module):
         return x + self.norm2(self.conv2(y), gamma, beta)
 
 
-class UGATITGenerator(nn.Module):
+class UGATITGenerator(TypedModule):
     r"""Translates an image into the other domain.
 
     Reference: Kim et al., section 3.1 and table 3, https://arxiv.org/abs/1907.10830, in the "light" variant of its code
@@ -189,12 +189,12 @@ class UGATITGenerator(nn.Module):
         out_channels: int = 3,
         width: int = 16,
         num_blocks: int = 2,
-        device=None,
-        dtype=None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, out_channels=out_channels, width=width, num_blocks=num_blocks)
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         self.in_channels, channels = in_channels, 4 * width
         self.stem = _ConvNormReLU(in_channels, width, 7, **factory)
         self.down1 = _ConvNormReLU(width, 2 * width, 3, stride=2, **factory)
@@ -222,7 +222,7 @@ class UGATITGenerator(nn.Module):
         return UGATITGeneratorOutput(torch.tanh(self.head(x)), logit, heatmap)
 
 
-class UGATITDiscriminator(nn.Module):
+class UGATITDiscriminator(TypedModule):
     r"""Says how real each patch of an image looks.
 
     Reference: Kim et al., section 3.1 and table 4, https://arxiv.org/abs/1907.10830
@@ -251,12 +251,12 @@ class UGATITDiscriminator(nn.Module):
         ValueError: an argument or the images' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 16, num_layers: int = 5, device=None, dtype=None) -> None:
+    def __init__(self, in_channels: int = 3, width: int = 16, num_layers: int = 5, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, width=width)
         if not isinstance(num_layers, int) or num_layers < 3:
             raise ValueError(f"num_layers must be an integer of at least 3, got {num_layers!r}")
-        factory = {"device": device, "dtype": dtype}
+        factory: Factory = {"device": device, "dtype": dtype}
         halvings = num_layers - 2
         # after the halvings 3 positions must be left: 2 after the next convolution, 1 after the last
         self.in_channels, self.smallest = in_channels, 3 * 2**halvings
@@ -276,40 +276,49 @@ class UGATITDiscriminator(nn.Module):
 
 
 class _ConvNormReLU(nn.Sequential):
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, device=None, dtype=None):
-        conv = _reflect_conv(in_channels, out_channels, kernel_size, stride, device=device, dtype=dtype)
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, **factory: Unpack[Factory]
+    ) -> None:
+        conv = _reflect_conv(in_channels, out_channels, kernel_size, stride, **factory)
         super().__init__(conv, nn.InstanceNorm2d(out_channels), nn.ReLU())
 
 
-class _ResidualBlock(nn.Module):
-    def __init__(self, channels, device=None, dtype=None):
+class _ResidualBlock(TypedModule):
+    def __init__(self, channels: int, **factory: Unpack[Factory]) -> None:
         super().__init__()
         self.branch = nn.Sequential(
-            *_ConvNormReLU(channels, channels, 3, device=device, dtype=dtype),
-            _reflect_conv(channels, channels, 3, device=device, dtype=dtype),
+            *_ConvNormReLU(channels, channels, 3, **factory),
+            _reflect_conv(channels, channels, 3, **factory),
             nn.InstanceNorm2d(channels),
         )
 
-    def forward(self, x):
-        return x + self.branch(x)
+    def forward(self, x: Tensor) -> Tensor:
+        change: Tensor = self.branch(x)
+        return x + change
 
 
-class _Up(nn.Module):
-    def __init__(self, in_channels, out_channels, device=None, dtype=None):
+class _Up(TypedModule):
+    def __init__(self, in_channels: int, out_channels: int, **factory: Unpack[Factory]) -> None:
         super().__init__()
-        self.conv = _reflect_conv(in_channels, out_channels, 3, device=device, dtype=dtype)
-        self.norm = ILN(out_channels, device=device, dtype=dtype)
+        self.conv = _reflect_conv(in_channels, out_channels, 3, **factory)
+        self.norm = ILN(out_channels, **factory)
 
-    def forward(self, x, size):
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         return torch.relu(self.norm(self.conv(F.interpolate(x, size, mode="nearest"))))
 
 
-def _reflect_conv(in_channels, out_channels, kernel_size, stride=1, device=None, dtype=None):
+def _reflect_conv(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, **factory: Unpack[Factory]
+) -> nn.Conv2d:
     """A convolution that keeps the size (at stride 1), reflects at the border and leaves the shift to the norm after it."""
-    options = {"padding_mode": "reflect", "bias": False, "device": device, "dtype": dtype}
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, **options)
+    padding = kernel_size // 2
+    return nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding, bias=False, padding_mode="reflect", **factory
+    )
 
 
-def _patch_conv(in_channels, out_channels, stride=1, bias=True, device=None, dtype=None):
-    options = {"padding_mode": "reflect", "bias": bias, "device": device, "dtype": dtype}
-    return spectral_norm(nn.Conv2d(in_channels, out_channels, 4, stride, 1, **options))
+def _patch_conv(
+    in_channels: int, out_channels: int, stride: int = 1, bias: bool = True, **factory: Unpack[Factory]
+) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, 4, stride, 1, bias=bias, padding_mode="reflect", **factory)
+    return spectral_norm(conv)

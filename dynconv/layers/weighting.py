@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from .layer import Layer
+
 __all__: list[str] = []
 
 
-class Weighting(nn.Module):
+class Weighting(Layer):
     """Passes the weights of a layer on unchanged.
 
     A module is a *weighting* if it has the two attributes below; `KernelAttention` is one too. Its output is what the
