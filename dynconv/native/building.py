@@ -1,16 +1,30 @@
-"""From the C++ files beside this one to a library for exactly this machine, kept in the user's cache."""
+"""From the C++ files beside this one to a library for exactly this machine, kept in the user's cache.
+
+What is loaded into the process is looked at first: the file and its folder belong to the user, nobody else can write them, and
+the file ends in a seal, a SHA-256 over its content and over what it was made of. Whatever is wrong with it, it is left aside
+with one warning. All that holds on Linux, by POSIX owners and permissions; elsewhere nothing is built and nothing loaded.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import functools
 import hashlib
 import os
+import platform
+import select
+import shlex
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 __all__ = ["build", "library"]
@@ -18,62 +32,87 @@ __all__ = ["build", "library"]
 SOURCES = sorted([*Path(__file__).parent.glob("*.cpp"), *Path(__file__).parent.glob("*.h")])
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
 COMPILERS = "c++", "g++", "clang++"
+SECONDS = 180  # that a compiler may take: a slow machine needs some thirty
+LEFTOVERS = "building-"  # what the folders of builds begin with
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP)
+TRY = "import ctypes, sys; library = ctypes.CDLL(sys.argv[1]); [getattr(library, name) for name in sys.argv[2:]]"
 
 
 def build() -> Path:
-    """Compile the library if this machine does not have it yet, and say where it lies.
+    """Compile the library if this machine does not have it yet, or has one that cannot be trusted; say where it lies.
 
     Example:
         >>> build()  # doctest: +SKIP
         PosixPath('/home/ada/.cache/dynconv/convolution-0123456789abcdef.so')
 
-    The compiler is the one that the variable CXX names, or else c++, g++ or clang++; it must know OpenMP.
+    The compiler is the command that the variable CXX holds, such as ``ccache g++``, or else c++, g++ or clang++; it must know
+    OpenMP. It is stopped after three minutes.
 
     Raises:
-        RuntimeError: this is not Linux, there is no compiler, or it failed; the message has its last lines.
+        RuntimeError: this is not Linux, there is no compiler, it failed or took too long, or what it made cannot be loaded or
+            kept; the message has the reason, and of a compiler its last lines.
     """
     if sys.platform != "linux":
         raise RuntimeError(f"dynconv.native is built on Linux only, this is {sys.platform}")
     to = _place()
-    if not to.exists():
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent) as folder:  # beside its place: moving it there is one step
-            made = Path(folder) / to.name
-            _compile(made)
-            os.replace(made, to)
+    try:
+        _own(to.parent)
+        with _alone(to.parent) as alone:
+            if not _trusted(to):
+                _make(to, alone)
+    except OSError as error:
+        raise RuntimeError(f"the library cannot be kept in {to.parent}: {error.strerror or error}") from error
     library.cache_clear()
     return to
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """The library, or None where :func:`build` has not made it; DYNCONV_NATIVE=0 in the environment leaves it aside."""
-    if sys.platform != "linux" or os.environ.get("DYNCONV_NATIVE") == "0" or not _place().exists():
+    """The library, or None where :func:`build` has not made it; DYNCONV_NATIVE=0 in the environment leaves it aside.
+
+    It never fails: a library that is damaged, not the user's own or of another machine gives one warning, and None.
+    """
+    if sys.platform != "linux" or os.environ.get("DYNCONV_NATIVE") == "0":
         return None
     try:
-        loaded = ctypes.CDLL(str(_place()))
-    except OSError as error:
-        warnings.warn(f"{error}; delete that file and run: python -m dynconv.native", stacklevel=2)
+        if not _exists():
+            return None
+        loaded = ctypes.CDLL(str(_verified(_place())))
+        pointer = ctypes.c_void_p
+        loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [pointer]  # `Call` in call.h
+        loaded.dynconv_release.restype = None
+    except Exception as error:  # the other methods serve as well: nothing that is wrong in a cache may stop a layer
+        warnings.warn(
+            f"the C++ library is left aside: {error}; to build it anew: python -m dynconv.native", stacklevel=2
+        )
         return None
-    pointer = ctypes.c_void_p
-    loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [pointer]  # `Call` in call.h
-    loaded.dynconv_release.restype = None
     return loaded
+
+
+# ------------------------------------------------------------------------------------------------------- where it is kept
 
 
 @functools.cache
 def _place() -> Path:
     """Where the library for these sources and this processor belongs: a home folder may be shared by several machines."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynconv"
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(cache):  # the specification: to be ignored
+        try:
+            cache = os.path.join(Path.home(), ".cache")
+        except RuntimeError as error:
+            raise RuntimeError("there is no home folder to keep the library in; set HOME or XDG_CACHE_HOME") from error
     made_of = b"".join(path.read_bytes() for path in SOURCES) + " ".join((*FLAGS, _processor())).encode()
-    return cache / f"convolution-{hashlib.sha256(made_of).hexdigest()[:16]}.so"
+    return Path(cache, "dynconv", f"convolution-{hashlib.sha256(made_of).hexdigest()[:16]}.so")
 
 
 def _processor() -> str:
-    wanted = {"model name": "", "flags": "", "Features": ""}  # the first core's
+    """What a library made for this processor hangs on; the machine's name where the system does not tell."""
+    wanted = dict.fromkeys(
+        ("model name", "flags", "Features", "features", "CPU implementer", "CPU part", "cpu", "isa"), ""
+    )
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:  # the first core's
                 name, _, value = line.partition(":")
                 if not line.strip():
                     break
@@ -81,23 +120,171 @@ def _processor() -> str:
                     wanted[name.strip()] = value.strip()
     except OSError:
         pass
-    return " ".join(wanted.values())
+    told = " ".join(wanted.values()).strip()
+    return f"{platform.machine()} {told or platform.node()}"  # an emulator shows its host's cpuinfo
+
+
+def _exists() -> bool:
+    """Whether there is something to load: most machines have no library, and some have no home or none they may read."""
+    try:
+        return stat.S_IFMT(os.stat(_place()).st_mode) != 0
+    except RuntimeError:
+        return False
+    except OSError as error:
+        if error.errno in ABSENT:
+            return False
+        raise
+
+
+# ---------------------------------------------------------------------------------------------------- whether it is ours
+
+
+def _trusted(place: Path) -> bool:
+    try:
+        return bool(_verified(place))
+    except (OSError, RuntimeError):
+        return False
+
+
+def _verified(place: Path) -> Path:
+    """The file itself, behind any links; a RuntimeError where it is not what :func:`build` left, or others could change it."""
+    real = place.resolve(strict=True)
+    for path in (real.parent, real):
+        _check_owner(path)
+    if not real.is_file():  # a pipe would never end
+        raise RuntimeError(f"{real} is no file")
+    content, seal = real.read_bytes()[:-32], real.read_bytes()[-32:]
+    if _seal(content, place) != seal:
+        raise RuntimeError(f"{real} is damaged, or was not built here")
+    return real
+
+
+def _check_owner(path: Path) -> None:
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise RuntimeError(f"{path} belongs to another user (number {found.st_uid})")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise RuntimeError(f"{path} can be written by others")
+
+
+def _seal(content: bytes, place: Path) -> bytes:
+    """Over the name too, which stands for sources and processor: a good library of another machine is not this one."""
+    return hashlib.sha256(place.name.encode() + content).digest()
+
+
+# -------------------------------------------------------------------------------------------------------------- making it
+
+
+def _own(folder: Path) -> None:
+    """Make the folder, or take from others the right to write into it."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise RuntimeError(f"{folder} belongs to another user; set XDG_CACHE_HOME to a folder of your own")
+    if found.st_mode & 0o022:
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~0o022)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Wait while another process builds in this folder; whether that is known, for not all file systems can lock."""
+    import fcntl
+
+    handle, until, alone = os.open(folder, os.O_RDONLY), time.monotonic() + SECONDS, False
+    try:
+        while not alone and time.monotonic() < until:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+                alone = True
+            except BlockingIOError:
+                time.sleep(0.1)
+            except OSError:
+                break
+        yield alone
+    finally:
+        os.close(handle)
+
+
+def _make(to: Path, alone: bool) -> None:
+    for left in to.parent.glob(f"{LEFTOVERS}*") if alone else ():  # by builds that were killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=to.parent, prefix=LEFTOVERS) as folder:  # moving it from there is one step
+        made = Path(folder) / to.name
+        _compile(made)
+        made.write_bytes((content := made.read_bytes()) + _seal(content, to))
+        made.chmod(0o700)
+        os.replace(made, to)
 
 
 def _compile(to: Path) -> None:
-    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
+    compiler = _compiler()
+    name = shlex.join(compiler)
+    status, said = _run([*compiler, *FLAGS, *(str(p) for p in SOURCES if p.suffix == ".cpp"), "-o", str(to)])
+    if status:
+        raise RuntimeError(f"{name} failed with status {status}:\n{said}")
+    if not to.is_file():
+        raise RuntimeError(f"{name} ended without an error, and made no library:\n{said}")
+    # in a process of its own, which it may end
+    status, said = _run([sys.executable, "-I", "-c", TRY, str(to), "dynconv_forward", "dynconv_backward"])
+    if status:
+        raise RuntimeError(
+            f"{name} made a library that cannot be loaded: {said.rpartition(chr(10))[2] or f'status {status}'}"
+        )
+
+
+def _compiler() -> list[str]:
+    """The words of the command."""
+    named = os.environ.get("CXX", "").strip()
+    if named:
+        try:
+            return [named] if shutil.which(named) else shlex.split(named)
+        except ValueError as error:
+            raise RuntimeError(f"CXX is no command: {error}, in {named!r}") from error
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
         raise RuntimeError(
             f"no C++ compiler was found ({', '.join(COMPILERS)}); on Debian or Ubuntu: apt-get install g++"
         )
+    return [found]
+
+
+def _run(command: Sequence[str]) -> tuple[int, str]:
+    """A program's status and the last lines it says; it is stopped, with all it has started, after ``SECONDS``."""
     try:
-        done = subprocess.run(
-            [compiler, *FLAGS, *(str(p) for p in SOURCES if p.suffix == ".cpp"), "-o", str(to)],
-            capture_output=True,
-            text=True,
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     except OSError as error:
-        raise RuntimeError(f"the C++ compiler {compiler} could not be started: {error}") from error
-    if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[-10:])
-        raise RuntimeError(f"{compiler} failed with status {done.returncode}:\n{tail}")
+        raise RuntimeError(f"{command[0]} could not be started: {error}") from error
+    try:
+        said = _last_words(process, time.monotonic() + SECONDS)
+        status = process.poll()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+    if status is None:
+        raise RuntimeError(f"{shlex.join(command[:2])} did not end within {SECONDS} seconds, and was stopped")
+    lines = said.decode(errors="replace").splitlines()[-10:]
+    return status, "\n".join("".join(c if c.isprintable() else "?" for c in line[:300]) for line in lines)
+
+
+def _last_words(process: subprocess.Popen[bytes], until: float) -> bytes:
+    """What it says, of endless words the last, until it ends: what it has left behind may hold its output open."""
+    said, heard = b"", True
+    if process.stdout is None:
+        return said
+    while (process.poll() is None or heard) and time.monotonic() < until:
+        heard = bool(select.select([process.stdout], [], [], 0.05)[0])
+        if heard and not (more := os.read(process.stdout.fileno(), 65536)):  # it says no more
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+            break
+        said = (said + (more if heard else b""))[-10_000:]
+    return said
