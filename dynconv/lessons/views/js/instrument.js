@@ -140,13 +140,14 @@ const run = (parts, model, el) => {
   const start = beginningOf(model, copy);
   el.append(buttons(model, controls, start.values, apply), ...drawing.body, drawing.sentence, share.node);
   drawing.draw();
-  el.addEventListener("input", redraw);
-  el.addEventListener("change", store);
+  const wires = new AbortController();
+  el.addEventListener("input", redraw, wires);
+  el.addEventListener("change", store, wires);
   const arrivals = parts.reads.map((trait) => [`change:${trait}`, redraw]);
   const deafen = listen(model, [...copy.listeners(redraw), ...arrivals]);
   const take = (read) => apply(read.values, linkInWords(read));
   const unfollow = followLinks(model.get("kind"), controls, start.isFirst, take);
-  return () => [deafen, unfollow, all.remove, drawing.remove].forEach((end) => end());
+  return () => [() => wires.abort(), deafen, unfollow, all.remove, drawing.remove].forEach((end) => end());
 };
 
 // the traits that hold what Python sends, as JSON, and what is made of it
