@@ -141,8 +141,8 @@ const run = (parts, model, el) => {
   el.append(buttons(model, controls, start.values, apply), ...drawing.body, drawing.sentence, share.node);
   drawing.draw();
   const wires = new AbortController();
-  el.addEventListener("input", redraw, wires);
-  el.addEventListener("change", store, wires);
+  el.addEventListener("input", redraw, { signal: wires.signal });
+  el.addEventListener("change", store, { signal: wires.signal });
   const arrivals = parts.reads.map((trait) => [`change:${trait}`, redraw]);
   const deafen = listen(model, [...copy.listeners(redraw), ...arrivals]);
   const take = (read) => apply(read.values, linkInWords(read));
