@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..functional.methods import patches
 from ..functional.padding import total_padding
+from ..native.definition import CONVS
 
 __all__ = ["best_convolution"]
 
-EXACT = 1e-4  # relative error that counts as none (float32 convolutions differ by about 1e-6)
+MOST = 1500  # unknowns of a fit: its time grows with their square
+
+Geometry = dict[str, Any]  # kernel_size, stride, padding, dilation of a convolution
 
 
 def best_convolution(
@@ -50,73 +55,85 @@ def best_convolution(
         ValueError: no patch lies inside the image.
     """
     n = x.ndim - 2
-    geometry = {
+    geometry: Geometry = {
         "kernel_size": kernel_size,
         "stride": stride or (1,) * n,
         "padding": padding,
         "dilation": dilation or (1,) * n,
     }
-    spans = [_interior(x, y, geometry, i) for i in range(n)]
-    if not all(count for _, count in spans):
-        raise ValueError(f"no kernel of size {kernel_size} lies inside images of size {tuple(x.shape[2:])}")
-    source, target = x.detach().cpu().double(), y.detach().cpu().double()  # gelsd, for any rank, runs on the CPU
-    for i, (first, count) in enumerate(spans):
-        target = target.narrow(2 + i, first, count)
-        reach = geometry["dilation"][i] * (kernel_size[i] - 1) + 1
-        start = first * geometry["stride"][i] - _left_padding(geometry, x.shape[2 + i], i)
-        source = source.narrow(2 + i, start, (count - 1) * geometry["stride"][i] + reach)
-    rows = patches(source, kernel_size, geometry["stride"], geometry["dilation"])  # (B, C·kernel, *S')
+    source, target = (
+        t.detach().cpu().double() for t in _inside(x, y, geometry)
+    )  # gelsd, for any rank, runs on the CPU
+    rows = patches(source, kernel_size, stride or (1,) * n, dilation or (1,) * n)  # (B, C·kernel, *S')
     rows = rows.flatten(2).transpose(1, 2).flatten(0, 1)  # (equations, unknowns - 1)
     rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
     target = target.flatten(2).transpose(1, 2).flatten(0, 1)  # (equations, O)
     solution = torch.linalg.lstsq(rows, target, driver="gelsd").solution
-    error = relative_error(rows @ solution - target, target)
+    error = ((rows @ solution - target).norm() / target.norm().clamp_min(1e-300)).item()
     return solution[:-1].T.unflatten(1, (x.shape[1], *kernel_size)), solution[-1], error
 
 
-def relative_error(difference: Tensor, y: Tensor) -> float:
-    """Norm of the difference, relative to the norm of y."""
-    return (difference.double().norm() / y.double().norm().clamp_min(1e-30)).item()
+@dataclass(eq=False)
+class Fit:
+    """The best convolution of a batch: its error, the worst of those with one for each image, kernel, what is left over."""
+
+    geometry: Geometry
+    together: float
+    alone: float | None
+    weight: Tensor
+    residual: Tensor
 
 
-def fit_errors(function, module, batch: Tensor, y: Tensor, kernel_size) -> tuple[float | None, float | None]:
-    """Relative error of the best convolution of all images together, and the worst of those of single images."""
-    if y.ndim != batch.ndim:
-        return None, None
-    best: tuple[float | None, float | None] = (None, None)
-    for geometry in _geometries(module, batch, y, kernel_size):
-        errors = _errors(batch, y, geometry)
-        if errors is None:
-            continue
-        if any(e is not None and e < EXACT for e in errors):
-            return errors
-        if best[0] is None or (errors[1] is not None and errors[0] < best[0]):
-            best = errors
-    return best
+def best_fit(batch: Tensor, y: Tensor, candidates: Iterable[Geometry], exact: float) -> Fit | None:
+    """The first geometry that fits exactly, or the one that fits best; None if the positions are too few for any."""
+    fits: list[Fit] = []
+    for geometry in candidates:
+        fit = fit_one(batch, y, geometry)
+        if fit is not None:
+            fits.append(fit)
+            if min(fit.together, fit.together if fit.alone is None else fit.alone) <= exact:
+                return fit
+    return min(fits, key=lambda fit: fit.together, default=None)
 
 
-def _errors(batch: Tensor, y: Tensor, geometry: dict) -> tuple[float, float | None] | None:
-    kernel = geometry["kernel_size"]
-    unknowns = batch.shape[1] * math.prod(kernel) + 1
+def fit_one(batch: Tensor, y: Tensor, geometry: Geometry) -> Fit | None:
+    """The best convolution of this geometry."""
+    unknowns = batch.shape[1] * math.prod(geometry["kernel_size"]) + 1
     inside = math.prod(_interior(batch, y, geometry, i)[1] for i in range(y.ndim - 2))
-    if inside * len(batch) < 2 * unknowns:  # too few equations: anything would fit
+    if inside * len(batch) < 2 * unknowns or unknowns > MOST:  # too few equations: anything would fit
         return None
-    together = best_convolution(batch, y, **geometry)[2]
+    weight, bias, together = best_convolution(batch, y, **geometry)
+    source, target = (t.detach().cpu().double() for t in _inside(batch, y, geometry))
+    convolve = CONVS[y.ndim - 2]
+    residual = target - convolve(source, weight, bias, geometry["stride"], dilation=geometry["dilation"])
     single = [best_convolution(x[None], z[None], **geometry)[2] for x, z in zip(batch, y, strict=True)]
-    return together, (max(single) if inside >= 2 * unknowns else None)
+    return Fit(geometry, together, max(single) if inside >= 2 * unknowns else None, weight, residual)
 
 
-def _geometries(module, batch: Tensor, y: Tensor, kernel_size) -> Iterator[dict]:
-    """The module's own geometry, or centred kernels of growing size with the stride the output's size suggests."""
+def _inside(x: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """The outputs whose windows lie inside the image, and what they read."""
+    spans = [_interior(x, y, geometry, i) for i in range(x.ndim - 2)]
+    if not all(count for _, count in spans):
+        raise ValueError(f"no kernel of size {geometry['kernel_size']} lies inside images of size {tuple(x.shape[2:])}")
+    for i, (first, count) in enumerate(spans):
+        y = y.narrow(2 + i, first, count)
+        reach = geometry["dilation"][i] * (geometry["kernel_size"][i] - 1) + 1
+        start = first * geometry["stride"][i] - _left_padding(geometry, x.shape[2 + i], i)
+        x = x.narrow(2 + i, start, (count - 1) * geometry["stride"][i] + reach)
+    return x, y
+
+
+def geometries(module: nn.Module | None, batch: Tensor, y: Tensor, kernel_size: int | None) -> Iterator[Geometry]:
+    """The module's own geometry; of its convolutions one after the other; or centred kernels with the stride that y suggests."""
     n = batch.ndim - 2
-    if (
-        kernel_size is None
-        and module is not None
-        and all(hasattr(module, a) for a in ("kernel_size", "stride", "padding", "dilation"))
-    ):
-        names = ("kernel_size", "stride", "dilation")
-        own = {name: (v,) * n if isinstance(v := getattr(module, name), int) else tuple(v) for name in names}
-        yield own | {"padding": module.padding}
+    own = (
+        []
+        if module is None or kernel_size is not None
+        else [g for m in module.modules() if (g := _own(m, n)) is not None]
+    )
+    if own:
+        yield _composed(own, n)
+    if len(own) == 1 and module is not None and _own(module, n) is not None:
         return
     stride = tuple(max(1, round(i / o)) for i, o in zip(batch.shape[2:], y.shape[2:], strict=True))
     for size in (1, 3, 5, 7) if kernel_size is None else (kernel_size,):
@@ -126,7 +143,31 @@ def _geometries(module, batch: Tensor, y: Tensor, kernel_size) -> Iterator[dict]
         yield {"kernel_size": (size,) * n, "stride": stride, "dilation": (1,) * n, "padding": padding}
 
 
-def _interior(batch: Tensor, y: Tensor, geometry: dict, i: int) -> tuple[int, int]:
+def _own(module: nn.Module, n: int) -> Geometry | None:
+    names = ("kernel_size", "stride", "dilation")
+    if not all(hasattr(module, a) for a in (*names, "padding", "weight")) or getattr(module, "transposed", False):
+        return None
+    own = {name: (v,) * n if isinstance(v := getattr(module, name), int) else tuple(v) for name in names}
+    padding = module.padding if isinstance(module.padding, (str, tuple)) else (module.padding,) * n
+    return own | {"padding": padding} if all(len(sizes) == n for sizes in own.values()) else None
+
+
+def _composed(own: list[Geometry], n: int) -> Geometry:
+    """One convolution after the other is one: reaches, steps and paddings add up."""
+    if len(own) == 1:
+        return own[0]
+    reach, jump, padding = [1] * n, [1] * n, [0] * n
+    for g in own:
+        for i in range(n):
+            span = g["dilation"][i] * (g["kernel_size"][i] - 1)
+            given = g["padding"]
+            padding[i] += jump[i] * ((span // 2 if given == "same" else 0) if isinstance(given, str) else given[i])
+            reach[i] += jump[i] * span
+            jump[i] *= g["stride"][i]
+    return {"kernel_size": tuple(reach), "stride": tuple(jump), "dilation": (1,) * n, "padding": tuple(padding)}
+
+
+def _interior(batch: Tensor, y: Tensor, geometry: Geometry, i: int) -> tuple[int, int]:
     """First output and number of outputs along axis i whose whole window lies inside the image."""
     kernel, stride, dilation = (geometry[name][i] for name in ("kernel_size", "stride", "dilation"))
     reach, size = dilation * (kernel - 1) + 1, batch.shape[2 + i]
@@ -136,7 +177,7 @@ def _interior(batch: Tensor, y: Tensor, geometry: dict, i: int) -> tuple[int, in
     return first, max(0, last - first + 1)
 
 
-def _left_padding(geometry: dict, size: int, i: int) -> int:
+def _left_padding(geometry: Geometry, size: int, i: int) -> int:
     padding = geometry["padding"]
     if isinstance(padding, str):
         own = (geometry[name][i] for name in ("kernel_size", "stride", "dilation"))
