@@ -12,6 +12,7 @@ from torch import Tensor
 from ...functional import check_temperature
 from ..figures import Picture
 from .javascript import styles
+from .reruns import others, shown
 
 __all__: list[str] = []
 
@@ -50,11 +51,26 @@ class Instrument(anywidget.AnyWidget):
             raise traitlets.TraitError(f"kind must be letters, digits, - and _, got {proposal['value']!r}")
         return proposal["value"]
 
+    def __init__(self, **state) -> None:
+        self.cells: dict[str | None, str | None] = {}  # that show it → their run that did
+        super().__init__(**state)
+
+    def close(self) -> None:
+        """Leave the page, with the widget that holds the layout; displayed again, it comes back as it is."""
+        layout = None if self.comm is None else self.layout
+        super().close()
+        self.__dict__.pop("_repr_mimebundle_", None)  # ipywidgets 8 takes it from what is closed
+        if layout is not None and not any(getattr(widget, "layout", None) is layout for widget in others(self)):
+            layout.close()
+
     def still(self) -> Picture | None:
         """The picture for readers without a running widget; None while there is nothing to see."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs):
+        for widget in (self.layout, self):  # closed ones
+            widget.open()
+        shown(self)
         data, metadata = super()._repr_mimebundle_(**kwargs)
         still = self.still()
         if still is not None:
