@@ -103,7 +103,7 @@ WATCH = """root => {
 
 def main(argv: list[str] | None = None) -> int:
     """Measure and print the table; the exit status."""
-    parser = argparse.ArgumentParser(prog="run.py bench-views", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench_views", description=__doc__)
     parser.add_argument("lessons", nargs="*", help="starts of names, such as 05 (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     args = parser.parse_args(argv)

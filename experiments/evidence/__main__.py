@@ -27,7 +27,7 @@ SEEDS = range(5)
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="experiments.evidence", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m experiments.evidence", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--task")
     parser.add_argument("--system")

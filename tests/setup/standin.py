@@ -111,7 +111,7 @@ def _files(name: str) -> list:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the lessons and print a line for each; the exit status."""
-    parser = argparse.ArgumentParser(prog="run.py colab", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.setup.standin", description=__doc__)
     parser.add_argument("lessons", nargs="*", help="starts of names, such as 05 (default: all)")
     wanted = tuple(parser.parse_args(argv).lessons) or ("",)
     with tempfile.TemporaryDirectory() as folder:

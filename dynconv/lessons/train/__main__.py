@@ -29,7 +29,9 @@ MISSING = "python -m dynconv.lessons.train needs Hugging Face Accelerate: pip in
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="dynconv.lessons.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m dynconv.lessons.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("config", help="a TOML file, see dynconv.lessons.train.config")
     parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")

@@ -115,7 +115,7 @@ def averaged(arrays: Tensor) -> tuple[Tensor, int]:
     if n == 1:
         return arrays, n
     flat = arrays.flatten(0, -3)[:, None]  # (..., 1, H, W)
-    small = F.avg_pool2d(flat, n, ceil_mode=True, count_include_pad=False)
+    small = F.avg_pool2d(flat, n, ceil_mode=True)  # at the ends over fewer pixels
     return small[:, 0].unflatten(0, arrays.shape[:-2]), n
 
 

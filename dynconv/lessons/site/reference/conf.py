@@ -32,10 +32,11 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|collections|pathlib|numpy|ctypes|matplotlib|PIL|t)\..*"),
     ("py:exc", "TraitError"),
-    ("py:class", r"Path|\w+\[str"),  # named tuples keep their annotations as text
+    ("py:class", r"Path|Device|Options|\w+\[str"),  # where an annotation stays text, as named tuples' do
 ]
 TORCH = {
     "Tensor": "tensors.html#torch.Tensor",
+    "nn.Module": "generated/torch.nn.Module.html",
     "torch.Tensor": "tensors.html#torch.Tensor",
     "torch.nn.Conv2d": "generated/torch.nn.Conv2d.html",
     "torch.nn.modules.conv.Conv2d": "generated/torch.nn.Conv2d.html",
