@@ -233,7 +233,8 @@ def test_the_net_stays_as_it_was(training):
     modes, state = [m.training for m in net.modules()], copy.deepcopy(net.state_dict())
     with CAM(net) as cam:
         maps = cam.maps(torch.randn(2, 3, 8, 8), 0)
-        assert cam._features is None  # nothing large is kept
+        assert not cam._seen  # nothing large is kept
+        assert not cam._logits
     assert [m.training for m in net.modules()] == modes
     assert maps.requires_grad
     torch.testing.assert_close(net.state_dict(), state, atol=0, rtol=0)
@@ -259,7 +260,7 @@ def test_bad_arguments_of_cam():
     ):
         with pytest.raises(ValueError, match=message):
             CAM(net, **arguments)
-    with pytest.raises(ValueError, match="layer must be given: Sequential has no adaptive average pooling module"):
+    with pytest.raises(ValueError, match="layer must be given: Sequential has no average pooling module"):
         CAM(net[:3])
     with pytest.raises(ValueError, match=r"classifier must be given: Sequential has no nn.Linear module"):
         CAM(net[:4])
