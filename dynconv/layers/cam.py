@@ -259,8 +259,12 @@ class CAM:
         self.layer, self.classifier = self._layers[-1], self._linears[-1]
         self._block = ExitStack()
         self._listening = False
-        self._seen: list[tuple[nn.Module, Tensor]] = []
-        self._logits: list[Tensor] = []
+        self._ran, self._seen, self._logits = self._nothing()
+
+    @staticmethod
+    def _nothing() -> tuple[bool, list[tuple[nn.Module, Tensor]], list[Tensor]]:
+        """Whether a layer ran, what features were seen, and what logits."""
+        return False, [], []
 
     def __enter__(self) -> CAM:
         if self._listening:
@@ -283,6 +287,7 @@ class CAM:
             raise ValueError(
                 f"layer must be given: {what} is no tensor (B, C, *spatial), got {type(features).__name__}"
             )
+        self._ran = True
         widths = [linear.in_features for linear in self._linears]
         if not self._pooled or (features.ndim > 2 and features.shape[1] in widths):  # else no classifier's: let it go
             self._seen.append((module, features))
@@ -294,13 +299,13 @@ class CAM:
         """Run the model on a batch of any size: maps (B, classes, *S), or (B, *S) for a ``class_index``."""
         if not self._listening:
             raise RuntimeError("CAM listens inside its block only: `with CAM(model) as cam: cam.maps(images)`")
-        self._seen, self._logits = [], []
+        self._ran, self._seen, self._logits = self._nothing()
         try:
             output = self.model(images)
-            seen, logits = self._seen, self._logits
+            ran, seen, logits = self._ran, self._seen, self._logits
         finally:
-            self._seen, self._logits = [], []  # let go of what may be large tensors
-        if not seen:
+            self._ran, self._seen, self._logits = self._nothing()  # let go of what may be large tensors
+        if not ran:
             raise RuntimeError(f"the model did not run the layer {type(self.layer).__name__}: there are no features")
         self.layer, features, self.classifier = self._head(seen, logits or list(_tensors(output)))
         weight = self.classifier.weight
