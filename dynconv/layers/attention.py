@@ -125,7 +125,9 @@ class LearnedAttention(Tempered):
 
     over, batched = "kernels", False
 
-    def __init__(self, num_kernels: int = 4, temperature: float = 1.0, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, num_kernels: int = 4, temperature: float = 1.0, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__(temperature, device, dtype)
         check_counts(num_kernels=num_kernels)
         self.logits = nn.Parameter(torch.zeros(num_kernels, device=device, dtype=dtype))  # (K,)

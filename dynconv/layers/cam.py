@@ -5,7 +5,8 @@ References: Zhou et al., https://arxiv.org/abs/1512.04150; Kim et al., *U-GAT-IT
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from torch.types import Device
 from ..functional.cam import class_activation_map, normalize_map
 from ..functional.checks import check_counts
 from .checkpoints import rename
+from .hooks import hooked
 from .inputs import check_images
 from .layer import Factory, Layer
 from .weighting import Weighting
@@ -28,7 +30,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
     "none": nn.Identity,
 }
-POOLINGS = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+POOLINGS: tuple[type[nn.Module], ...] = (
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),  # over all of the image, as in nets for small ones
+)
+# what may come after the logits without changing whose they are
+FINAL: tuple[Callable[[Tensor], Tensor], ...] = (
+    lambda logits: logits,
+    lambda logits: logits.softmax(1),
+    lambda logits: logits.log_softmax(1),
+    lambda logits: logits.sigmoid(),
+)
 
 
 class CAMHead(Layer):
@@ -60,7 +72,14 @@ class CAMHead(Layer):
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, bias: bool = True, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        bias: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, num_classes=num_classes)
         self.classifier = nn.Linear(in_channels, num_classes, bias, device=device, dtype=dtype)
@@ -133,7 +152,12 @@ class CAMAttention(Layer):
     """
 
     def __init__(
-        self, channels: int, activation: str = "relu", spectral_norm: bool = False, device: Device = None, dtype: torch.dtype | None = None
+        self,
+        channels: int,
+        activation: str = "relu",
+        spectral_norm: bool = False,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         check_counts(channels=channels)
@@ -178,11 +202,11 @@ class CAMAttention(Layer):
         if type(self.conv1x1) is not nn.Conv2d:
             raise TypeError(f"CAMAttention folds with a plain conv1x1, got {type(self.conv1x1).__name__}")
         with torch.no_grad():
-            kernel = self.conv1x1.weight.unflatten(1, (2, self.channels))  # (C, 2, C, 1, 1)
+            kernel = self.conv1x1.weight.reshape(-1, 2, self.channels, 1, 1)  # (C, 2, C, 1, 1)
             kernel = torch.einsum("otchw,tc->ochw", kernel, self.weighting(self.weights))  # (C, C, 1, 1)
-            factory: Factory = {"device": kernel.device, "dtype": kernel.dtype}
-            conv: nn.Conv2d = torch.nn.utils.skip_init(nn.Conv2d, self.channels, self.channels, 1, **factory)
-            conv.load_state_dict({"weight": kernel, "bias": self.conv1x1.bias})
+            conv = nn.Conv2d(self.channels, self.channels, 1, device="meta", dtype=kernel.dtype)
+            conv.to_empty(device=kernel.device).weight.copy_(kernel)
+            conv.get_parameter("bias").copy_(self.conv1x1.get_parameter("bias"))
         return conv.train(self.training)
 
 
@@ -193,8 +217,13 @@ class CAM:
 
     .. math:: M_{bk} = \sum_c w_{kc}\, f_{bc}
 
-    where f is what ``layer`` puts out and w is the weight of ``classifier``. Inside the ``with`` block one hook listens
-    to the net; the net itself, its mode and its gradients included, stays as it is: call ``model.eval()`` yourself.
+    where f is what ``layer`` puts out and w is the weight of ``classifier``. Each run is held against the identity that
+    makes it a map of the logit: its mean plus the bias. Between pooling and classifier there may be a flatten or an
+    inactive dropout, but nothing that changes a number (ConvNeXt's norm, a hidden layer, a pooling of maxima): such a net
+    has no class activation maps, :func:`dynconv.functional.cam.grad_cam` needs no particular head.
+
+    Inside the ``with`` block hooks listen to the net (one that was compiled runs eagerly); the net itself, its mode and its
+    gradients included, stays as it is: call ``model.eval()`` yourself.
 
     Example:
         >>> import torch
@@ -207,67 +236,179 @@ class CAM:
 
     Args:
         model: the net.
-        layer: the module, or its dotted name, whose output is pooled; None for the input of the last adaptive average
-            pooling.
-        classifier: the final ``nn.Linear``, or its dotted name; None for the last one in the model.
+        layer: the module, or its dotted name, whose output is pooled; None for the input of the average pooling whose means
+            give the output.
+        classifier: the ``nn.Linear``, or its dotted name, whose logits are meant; None for the one that gives the model's
+            output (softmax or sigmoid may follow).
+
+    Attributes:
+        layer, classifier: the modules that the maps of the last run are of; before it, what was given or is last in the
+            model.
 
     Raises:
-        ValueError: a layer is not found in the model, or the classifier is not linear.
+        ValueError: a layer is not found in the model, or the classifier is not linear; from :meth:`maps`: mean and bias are
+            not the logit, or several heads put out logits.
     """
 
     def __init__(
         self, model: nn.Module, layer: nn.Module | str | None = None, classifier: nn.Module | str | None = None
     ) -> None:
         self.model = model
-        self.layer = _last(model, POOLINGS, "layer") if layer is None else _find(model, layer, "layer")
-        self.classifier = (
-            _last(model, nn.Linear, "classifier") if classifier is None else _find(model, classifier, "classifier")
+        self._pooled = layer is None
+        self._layers = _all(model, POOLINGS, "layer") if layer is None else [_find(model, layer, "layer")]
+        self._own_logits = classifier is not None
+        linears = (
+            _all(model, nn.Linear, "classifier") if classifier is None else [_find(model, classifier, "classifier")]
         )
-        if not isinstance(self.classifier, nn.Linear):
-            raise ValueError(f"classifier must be an nn.Linear, got {type(self.classifier).__name__}")
-        self._takes_input = layer is None
-        self._hook, self._features = None, None
+        for module in linears:
+            if not isinstance(module, nn.Linear):
+                raise ValueError(f"classifier must be an nn.Linear, got {type(module).__name__}")
+        self._linears = [module for module in linears if isinstance(module, nn.Linear)]
+        self.layer, self.classifier = self._layers[-1], self._linears[-1]
+        self._block = ExitStack()
+        self._listening = False
+        self._ran, self._seen, self._logits = self._nothing()
+
+    @staticmethod
+    def _nothing() -> tuple[bool, list[tuple[nn.Module, Tensor]], list[Tensor]]:
+        """Whether a layer ran, what features were seen, and what logits."""
+        return False, [], []
 
     def __enter__(self) -> CAM:
-        if self._hook is not None:
+        if self._listening:
             raise RuntimeError("this CAM is in use already: leave its `with` block first")
-        if self._takes_input:
-            self._hook = self.layer.register_forward_pre_hook(lambda _, inputs: self._keep(inputs[0]))
-        else:
-            self._hook = self.layer.register_forward_hook(lambda _, inputs, output: self._keep(output))
+        layers = {str(number): layer for number, layer in enumerate(self._layers)}
+        self._block.enter_context(hooked(layers, lambda _: self._keep_features))
+        if self._own_logits:
+            self._block.enter_context(hooked({"": self.classifier}, lambda _: self._keep_logits))
+        self._listening = True
         return self
 
-    def __exit__(self, *error) -> None:
-        self._hook.remove()
-        self._hook, self._features = None, None
+    def __exit__(self, *error: object) -> None:
+        self._listening = False
+        self._block.close()
 
-    def _keep(self, features):
-        self._features = features  # returns None: the hook changes nothing
+    def _keep_features(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        features = (inputs[0] if inputs else None) if self._pooled else output
+        if not isinstance(features, Tensor):
+            what = f"{type(module).__name__}'s {'input' if self._pooled else 'output'}"
+            raise ValueError(
+                f"layer must be given: {what} is no tensor (B, C, *spatial), got {type(features).__name__}"
+            )
+        self._ran = True
+        widths = [linear.in_features for linear in self._linears]
+        if not self._pooled or (features.ndim > 2 and features.shape[1] in widths):  # else no classifier's: let it go
+            self._seen.append((module, features))
+
+    def _keep_logits(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        self._logits.append(output)
 
     def maps(self, images: Tensor, class_index: int | Sequence[int] | Tensor | None = None) -> Tensor:
         """Run the model on a batch of any size: maps (B, classes, *S), or (B, *S) for a ``class_index``."""
-        if self._hook is None:
+        if not self._listening:
             raise RuntimeError("CAM listens inside its block only: `with CAM(model) as cam: cam.maps(images)`")
-        self._features = None
-        self.model(images)
-        features, self._features = self._features, None  # let go of what may be a large tensor
-        if features is None:
+        self._ran, self._seen, self._logits = self._nothing()
+        try:
+            output = self.model(images)
+            ran, seen, logits = self._ran, self._seen, self._logits
+        finally:
+            self._ran, self._seen, self._logits = self._nothing()  # let go of what may be large tensors
+        if not ran:
             raise RuntimeError(f"the model did not run the layer {type(self.layer).__name__}: there are no features")
-        return class_activation_map(features, self.classifier.weight, class_index)
+        self.layer, features, self.classifier = self._head(seen, logits or list(_tensors(output)))
+        weight = self.classifier.weight
+        dtype = torch.promote_types(features.dtype, weight.dtype)  # under autocast they differ
+        return class_activation_map(features.to(dtype), weight.to(dtype), class_index)
+
+    def _head(self, seen: list[tuple[nn.Module, Tensor]], logits: list[Tensor]) -> tuple[nn.Module, Tensor, nn.Linear]:
+        """The layer, its features and the classifier whose mean and bias are logits."""
+        candidates = [(_deviation(f, linear, z), i, layer, f, linear) for layer, f in seen for linear in self._linears
+                      for i, z in enumerate(logits) if _fit(f, linear, z)]  # fmt: skip
+        found = [candidate for candidate in candidates if candidate[0][1]]
+        heads = {linear for (_, _), _, _, _, linear in found}
+        if len({i for _, i, _, _, _ in found}) > 1 and len(heads) > 1:
+            names = ", ".join(sorted(repr(_name(self.model, head)) for head in heads))
+            raise ValueError(f"classifier must be given: several linear layers give an output of the model, {names}")
+        if not found:
+            raise ValueError(self._refusal(candidates))
+        # what is pooled twice has its positions before the first time
+        _, _, layer, features, linear = max(found, key=lambda candidate: candidate[3].numel())
+        return layer, features, linear
+
+    def _refusal(self, candidates: list[Any]) -> str:
+        whose = f"the logits of {_name(self.model, self.classifier)!r}" if self._own_logits else "the model's output"
+        means = (
+            "the mean of any average pooling's input"
+            if self._pooled
+            else f"the mean of {_name(self.model, self.layer)!r}"
+        )
+        why = f"no nn.Linear of the model takes {means} to the shape of {whose}"
+        if candidates:
+            (error, _), _, layer, _, linear = min(candidates, key=lambda candidate: candidate[0][0])
+            names = f"layer={_name(self.model, layer)!r} and classifier={_name(self.model, linear)!r}"
+            why = f"with {names} the mean of the maps plus the bias is off {whose} by {error:.1%}"
+        mode = " (in training mode; call model.eval())" if self.model.training else ""
+        return (
+            f"{type(self.model).__name__} has no class activation maps: {why}{mode}. Pass layer= and classifier= such that "
+            "nothing but an average lies between them, or use dynconv.functional.cam.grad_cam"
+        )
 
 
-def _last(model, kind, name):
+def _fit(features: Tensor, linear: nn.Linear, logits: Tensor) -> bool:
+    shape = (features.shape[0], linear.out_features)
+    return (
+        features.ndim > 2
+        and features.shape[1] == linear.in_features
+        and logits.is_floating_point()
+        and logits.shape in (shape, shape[:1] if shape[1] == 1 else shape)
+    )
+
+
+def _deviation(features: Tensor, linear: nn.Linear, logits: Tensor) -> tuple[float, bool]:
+    """How far mean and bias are off these logits, relative to their norm, and whether rounding explains it."""
+    precision = max(torch.finfo(t.dtype).eps for t in (features, linear.weight, logits))
+    if features.is_cuda and precision < 1e-3 and torch.get_float32_matmul_precision() != "highest":
+        precision = 2**-10  # TF32's
+    with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+        dtype = torch.promote_types(torch.promote_types(features.dtype, linear.weight.dtype), torch.float32)
+        means, weight = features.flatten(2).mean(2, dtype=dtype), linear.weight.to(dtype)  # (B, C), (classes, C)
+        ours = means @ weight.T if linear.bias is None else torch.addmm(linear.bias.to(dtype), means, weight.T)
+        theirs = logits.to(dtype).reshape(ours.shape)  # (B, classes)
+        # each mean is rounded for itself: the roundings add up like a random walk
+        size = (means.square() @ weight.T.square()).sqrt() + ours.abs()
+        error = min((function(ours) - theirs).norm().item() for function in FINAL)
+        allowed = (4 if precision > 1e-4 else 64) * precision * size.norm().item()
+        return error / max(theirs.norm().item(), 1e-30), error <= allowed
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """The tensors in what a model puts out."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        yield from _tensors(list(output.values()))
+    elif isinstance(output, (tuple, list)):
+        for part in output:
+            yield from _tensors(part)
+
+
+def _name(model: nn.Module, wanted: nn.Module) -> str:
+    names: dict[nn.Module, str] = {module: name for name, module in model.named_modules()}
+    return names[wanted]
+
+
+def _all(model: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], name: str) -> list[nn.Module]:
     found = [module for module in model.modules() if isinstance(module, kind)]
     if not found:
-        kinds = "adaptive average pooling" if kind is POOLINGS else "nn.Linear"
+        kinds = "average pooling" if kind is POOLINGS else "nn.Linear"
         raise ValueError(f"{name} must be given: {type(model).__name__} has no {kinds} module")
-    return found[-1]
+    return found
 
 
-def _find(model, wanted, name):
-    modules = dict(model.named_modules())
+def _find(model: nn.Module, wanted: nn.Module | str, name: str) -> nn.Module:
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     if isinstance(wanted, str) and wanted in modules:
         return modules[wanted]
-    if any(module is wanted for module in modules.values()):
+    if isinstance(wanted, nn.Module) and any(module is wanted for module in modules.values()):
         return wanted
     raise ValueError(f"{name} must be a module of the model or its dotted name, got {wanted!r}")

@@ -45,7 +45,9 @@ class Routing(Layer):
 
     over, batched = "kernels", True
 
-    def __init__(self, in_channels: int, num_kernels: int, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, in_channels: int, num_kernels: int, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, num_kernels=num_kernels)
         self.fc = nn.Linear(in_channels, num_kernels, device=device, dtype=dtype)

@@ -27,7 +27,7 @@ class _DynamicConv(KernelStack):
     ) -> None:
         self.method = self._check_method(method)
         if attention is None:
-                attention = KernelAttention(
+            attention = KernelAttention(
                 self.in_channels, self.num_kernels, reduction, temperature=temperature, **self._factory()
             )
         self.attention = attention

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from .recomputation import Part, parts
+from .recomputation import parts
 
 __all__: list[str] = []
 
 Hook = Callable[[nn.Module, tuple[Any, ...], Any], Any]
 
-_lock = RLock()  # modules are shared by threads: hooks come and go one block after the other
+_lock = RLock()  # held while the hooks of a block come or go: threads share modules, and the compiler
 _numbers = count()
 _entered: ContextVar[tuple[Block, ...]] = ContextVar("_entered", default=())
 
@@ -54,7 +54,7 @@ class Block:
     def __init__(self, hooks: list[tuple[nn.Module, Hook]], changes: bool) -> None:
         self.hooks, self.changes = hooks, changes
         self.order = (not changes, next(_numbers))
-        self.is_open = False
+        self.is_open, self.users, self.installed = False, 0, ExitStack()
         self.around = [part.key for part in parts()]  # a part that enters the block itself will do so again
 
     @contextmanager
@@ -74,15 +74,28 @@ class Block:
 
     @contextmanager
     def _installed(self) -> Iterator[None]:
+        with _lock:
+            if not self.users:  # a second run may come inside the block, or inside another second run
+                self._install()
+            self.users += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                self.users -= 1
+                if not self.users:
+                    self.installed.close()
+
+    def _install(self) -> None:
         with ExitStack() as stack:
             stack.enter_context(_not_compiled())
             for module, function in self.hooks:
                 stack.enter_context(_Hook(self, module, function).installed())
-            yield
+            self.installed = stack.pop_all()
 
     def acts(self, module: nn.Module) -> bool:
         """Whether the run under way is one of this block's; if it is, so is its repetition."""
-        inside: list[Part] = []
+        acts, inside = self.is_open and self._mine(module), []
         for part in parts():
             if any(part.key is key for key in self.around):
                 break
@@ -90,8 +103,6 @@ class Block:
                 acts = self in part.repeated()
                 break
             inside.append(part)
-        else:
-            acts = self.is_open and self._mine(module)
         if acts and self.changes:
             for part in inside:
                 part.repeat(self)
@@ -118,16 +129,14 @@ class _Hook:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        with _lock:
-            handle = self.module.register_forward_hook(self)
+        handle = self.module.register_forward_hook(self)
+        try:
             _sort(self.module)
             _watch(self.module)
-        try:
             yield
         finally:
-            with _lock:
-                handle.remove()
-                _watch(self.module)
+            handle.remove()
+            _watch(self.module)
 
 
 def _own(module: nn.Module) -> dict[int, _Hook]:
@@ -160,7 +169,8 @@ class _Watched:
 def _watched(plain: Any) -> type[Any]:
     space: dict[str, Any] = {name: getattr(plain, name) for name in ("__module__", "__qualname__", "__doc__")}
     if hasattr(plain, "__deepcopy__"):  # as torch.fx's modules have: it comes before __reduce_ex__
-        space["__deepcopy__"] = lambda self, memo: copy.deepcopy(_bare(self), memo)
+        # a module that refers to itself gets here again: it is one copy
+        space["__deepcopy__"] = lambda self, memo: copy.deepcopy(memo.setdefault((_bare, id(self)), _bare(self)), memo)
     if hasattr(plain, "__copy__"):
         space["__copy__"] = lambda self: copy.copy(_bare(self))
     make: Any = type(plain)
@@ -201,17 +211,15 @@ class _Compiler:
 
 @contextmanager
 def _not_compiled() -> Iterator[None]:
-    with _lock:
-        if not _Compiler.blocks:
-            _Compiler.stance = _eager_if_new()
-        _Compiler.blocks += 1
+    if not _Compiler.blocks:
+        _Compiler.stance = _eager_if_new()
+    _Compiler.blocks += 1
     try:
         yield
     finally:
-        with _lock:
-            _Compiler.blocks -= 1
-            if not _Compiler.blocks:
-                _Compiler.stance.__exit__(None, None, None)
+        _Compiler.blocks -= 1
+        if not _Compiler.blocks:
+            _Compiler.stance.__exit__(None, None, None)
 
 
 def _eager_if_new() -> Any:

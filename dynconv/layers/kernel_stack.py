@@ -95,7 +95,9 @@ class KernelStack(Layer):
         taken = inspect.signature(self._weigh).parameters
         if unknown := options.keys() - taken.keys():
             known = ", ".join(("num_kernels", *taken))
-            raise TypeError(f"{type(self).__name__} takes no {min(unknown)}; besides nn.ConvNd's arguments it takes {known}")
+            raise TypeError(
+                f"{type(self).__name__} takes no {min(unknown)}; besides nn.ConvNd's arguments it takes {known}"
+            )
         self._weigh(**options)
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -63,5 +63,7 @@ def _as_one_step(forward: Callable[..., Any]) -> Callable[..., Any]:
 def _one_step(tracer: Any, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if module is getattr(tracer, "root", None):
         name = type(module).__name__
-        raise TypeError(f"torch.fx cannot look inside {name}: trace a model that has one, such as nn.Sequential({name}(...))")
+        raise TypeError(
+            f"torch.fx cannot look inside {name}: trace a model that has one, such as nn.Sequential({name}(...))"
+        )
     return tracer.create_proxy("call_module", tracer.path_of_module(module), args, kwargs)

@@ -47,7 +47,9 @@ class _Mix(Layer):
 
     initial_rho: ClassVar[float]
 
-    def __init__(self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         check_counts(num_features=num_features)
         self.num_features, self.eps = num_features, eps
@@ -103,7 +105,9 @@ class ILN(_Mix):
 
     initial_rho = 0.0
 
-    def __init__(self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None
+    ) -> None:
         super().__init__(num_features, eps, device, dtype)
         self.gamma = self._parameter(1.0, device, dtype)
         self.beta = self._parameter(0.0, device, dtype)

@@ -54,7 +54,14 @@ class SpatialGate(Tempered):
 
     over, batched = "positions", True
 
-    def __init__(self, in_channels: int, stride: int = 1, temperature: float = 1.0, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        stride: int = 1,
+        temperature: float = 1.0,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__(temperature, device, dtype)
         check_counts(in_channels=in_channels, stride=stride)
         factory: Factory = {"device": device, "dtype": dtype}

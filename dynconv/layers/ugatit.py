@@ -251,7 +251,14 @@ class UGATITDiscriminator(TypedModule):
         ValueError: an argument or the images' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
-    def __init__(self, in_channels: int = 3, width: int = 16, num_layers: int = 5, device: Device = None, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 3,
+        width: int = 16,
+        num_layers: int = 5,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, width=width)
         if not isinstance(num_layers, int) or num_layers < 3:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch._C import _functorch
 
 from ..layers.hooks import hooked as hooked
 from ..layers.weighting import weightings
@@ -29,3 +31,15 @@ def select(model: nn.Module, layers: Layers = None) -> dict[str, nn.Module]:
 
 def _under(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
+
+
+def unwrapped(weights: Tensor, batched: bool) -> Tensor:
+    """A copy of weights as they are behind torch.func's transforms, which it outlives: what vmap runs over comes first."""
+    with torch._C._DisableFuncTorch():
+        while _functorch.is_functorch_wrapped_tensor(weights):
+            inside = _functorch.get_unwrapped(weights)
+            if _functorch.is_batchedtensor(weights):
+                inside = inside.movedim(_functorch.maybe_get_bdim(weights), 0)
+                inside = inside.flatten(0, 1) if batched else inside
+            weights = inside
+        return weights.detach().clone()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.hooks import Hook, hooked
-from .hooks import Layers, select
+from .hooks import Layers, select, unwrapped
 
 __all__ = ["MODES", "intervene"]
 
@@ -142,7 +142,7 @@ class _Frozen:
         if not batched or not len(weights):
             return weights
         if self.mean is None:
-            self.mean = weights.detach().mean(0, keepdim=True)  # (1, ...)
+            self.mean = unwrapped(weights, batched).mean(0, keepdim=True)  # (1, ...)
         if self.mean.shape[1:] != weights.shape[1:]:
             frozen, got = tuple(self.mean.shape[1:]), tuple(weights.shape[1:])
             raise ValueError(f"{self.name!r} was frozen at weights {frozen}, got {got}: same sizes only")

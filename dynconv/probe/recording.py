@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..functional import mix_kernels
 from ..layers.hooks import Hook, hooked
-from .hooks import Layers, select
+from .hooks import Layers, select, unwrapped
 
 __all__ = ["Record", "Recording", "record"]
 
@@ -142,7 +142,8 @@ def record(model: nn.Module, layers: Layers = None) -> Iterator[Recording]:
     }
 
     def keep(name: str) -> Hook:
-        return lambda module, args, weights: records[name].batches.append(weights.detach().clone())
+        entry = records[name]
+        return lambda module, args, weights: entry.batches.append(unwrapped(weights, entry.batched))
 
     with hooked(modules, keep):
         yield Recording(records)

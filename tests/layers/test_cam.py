@@ -233,7 +233,8 @@ def test_the_net_stays_as_it_was(training):
     modes, state = [m.training for m in net.modules()], copy.deepcopy(net.state_dict())
     with CAM(net) as cam:
         maps = cam.maps(torch.randn(2, 3, 8, 8), 0)
-        assert cam._features is None  # nothing large is kept
+        assert not cam._seen  # nothing large is kept
+        assert not cam._logits
     assert [m.training for m in net.modules()] == modes
     assert maps.requires_grad
     torch.testing.assert_close(net.state_dict(), state, atol=0, rtol=0)
@@ -245,6 +246,174 @@ def test_layers_given_as_modules():
         maps = by_module.maps(images)
     with CAM(net) as by_default, torch.no_grad():
         torch.testing.assert_close(by_default.maps(images), maps)
+
+
+# ----------------------------------------------------------------------------------------------------- which head it is
+
+
+def a_body(*tail, channels=8):
+    return nn.Sequential(nn.Conv2d(3, channels, 3), nn.ReLU(), *tail).eval()
+
+
+class Heads(nn.Module):
+    """Two heads, of which one or both say something about the images."""
+
+    def __init__(self, both=False):
+        super().__init__()
+        self.body, self.pool, self.both = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), both
+        self.head, self.domain = nn.Linear(8, 5), nn.Linear(8, 5)
+
+    def forward(self, x):
+        pooled = self.pool(self.body(x)).flatten(1)
+        return {"class": self.head(pooled), "domain": self.domain(pooled)} if self.both else self.head(pooled)
+
+
+class Gated(nn.Module):
+    """Average poolings and linear layers before those of the head."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.squeeze, self.gate = nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Linear(8, 8)
+        self.pool, self.drop, self.fc, self.unused = nn.AvgPool2d(14), nn.Dropout(0.5), nn.Linear(8, 1), nn.Linear(8, 1)
+
+    def forward(self, x):
+        x = self.body(x)
+        x = x * torch.sigmoid(self.gate(self.squeeze(x).flatten(1)))[..., None, None]
+        return self.fc(self.drop(self.pool(x).flatten(1))).squeeze(1)
+
+
+AVERAGE = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+WITH_MAPS = {
+    "flatten and dropout": lambda: a_body(*AVERAGE, nn.Dropout(0.5), nn.Linear(8, 5)),
+    "softmax after it": lambda: a_body(*AVERAGE, nn.Linear(8, 5), nn.Softmax(1)),
+    "pooled twice": lambda: a_body(nn.AdaptiveAvgPool2d(1), *AVERAGE, nn.Linear(8, 5)),
+    "another head last": Heads,
+    "gates before it": lambda: Gated().eval(),
+    "tuple": lambda: a_body(*AVERAGE, Twice(8, 5)),
+    "no bias": lambda: a_body(*AVERAGE, nn.Linear(8, 5, bias=False)),
+}
+
+
+class Twice(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+@pytest.mark.parametrize("name", WITH_MAPS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_the_head_that_the_logits_come_from_is_found(name, dtype):
+    net, images = WITH_MAPS[name]().to(dtype), torch.randn(3, 3, 16, 16, dtype=dtype)
+    seen = []
+    with torch.no_grad(), CAM(net) as cam:
+        maps = cam.maps(images)
+        cam.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output))
+        net(images)
+    assert maps.shape[2:] == (14, 14)
+    bias = 0 if cam.classifier.bias is None else cam.classifier.bias.float()
+    logits = (seen[0][0] if name == "tuple" else seen[0]).float()
+    close = {} if dtype.itemsize > 2 else {"atol": 0.02, "rtol": 0.02}
+    torch.testing.assert_close(maps.float().mean((2, 3)) + bias, logits, **close)
+
+
+WITHOUT_MAPS = {
+    "a norm behind the pooling": (
+        lambda: a_body(*AVERAGE, nn.LayerNorm(8), nn.Linear(8, 5)),
+        {},
+        "'2' and .*'5'.* is off",
+    ),
+    "two linear layers": (
+        lambda: a_body(*AVERAGE, nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 5)),
+        {},
+        "is off the model's",
+    ),
+    "two linear layers of one width": (
+        lambda: a_body(*AVERAGE, nn.Linear(8, 5), nn.Tanh(), nn.Linear(5, 5)),
+        {},
+        r"is off the model's output by \d+\.\d%",
+    ),
+    "maxima": (
+        lambda: a_body(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
+        {"layer": "1"},
+        "'1' and .*'4'.* off",
+    ),
+    "active dropout": (
+        lambda: a_body(*AVERAGE, nn.Dropout(0.5), nn.Linear(8, 5)).train(),
+        {},
+        "in training mode; call",
+    ),
+    "positions kept": (
+        lambda: a_body(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 5)),
+        {},
+        "no nn.Linear of the model takes the mean of any average pooling's input to",
+    ),
+    "several heads": (lambda: Heads(both=True), {}, "classifier must be given: several .*'domain', 'head'"),
+    "something after it": (lambda: a_body(*AVERAGE, nn.Linear(8, 5), nn.Tanh()), {}, "is off the model's output"),
+    "another layer": (
+        lambda: a_body(*AVERAGE, nn.Linear(8, 5)),
+        {"layer": "0"},
+        "layer='0'.* is off the model's output",
+    ),
+    "another classifier": (
+        lambda: a_body(*AVERAGE, nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 5)),
+        {"classifier": "6"},
+        "is off the logits of '6' by",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_MAPS)
+def test_a_net_without_class_activation_maps_is_refused(name):
+    make, options, message = WITHOUT_MAPS[name]
+    torch.manual_seed(0)
+    net = make()
+    with CAM(net, **options) as cam, pytest.raises(ValueError, match=message):
+        cam.maps(torch.randn(2, 3, 16, 16))
+    assert count_hooks(net) == 0
+
+
+@pytest.mark.parametrize(("model", "options"), [("two heads", {"classifier": "domain"}), ("tanh", {"classifier": "4"})])
+def test_a_classifier_that_is_given_has_its_own_logits(model, options):
+    net = Heads(both=True) if model == "two heads" else a_body(*AVERAGE, nn.Linear(8, 5), nn.Tanh())
+    images, seen = torch.randn(2, 3, 16, 16), []
+    net.get_submodule(options["classifier"]).register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with CAM(net, **options) as cam:
+        maps = cam.maps(images)
+    torch.testing.assert_close(maps.mean((2, 3)) + cam.classifier.bias, seen[0])
+
+
+def test_under_autocast_the_maps_are_the_logits_too():
+    net, images = a_net().eval(), torch.randn(3, 3, 16, 16)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), CAM(net) as cam:
+        maps, logits = cam.maps(images), net(images)
+    torch.testing.assert_close(maps.float().mean((2, 3)) + net[5].bias, logits.float(), atol=0.02, rtol=0.02)
+
+
+def test_a_head_with_maps_inside_a_net():
+    net, images = nn.Sequential(nn.Conv2d(3, 8, 3), CAMHead(8, 5)), torch.randn(2, 3, 16, 16)
+    with CAM(net, layer="0") as cam:
+        torch.testing.assert_close(cam.maps(images), net[1].maps(net[0](images)))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_compiled_net_that_ran_before(inside):
+    net, images = a_net().eval(), torch.randn(2, 3, 8, 8)
+    run = net if inside else torch.compile(net, backend="eager", fullgraph=True)
+    if inside:
+        net.compile(backend="eager", fullgraph=True)
+    with torch.no_grad():
+        logits = run(images)
+        with CAM(run) as cam:
+            maps = cam.maps(images)
+        with CAM(net, "2", net[5]) as given:
+            torch.testing.assert_close(given.maps(images), maps)
+        torch.testing.assert_close(run(images), logits)
+    torch.testing.assert_close(maps.mean((2, 3)) + net[5].bias, logits)
+
+
+def test_a_copy_made_while_cam_listens_does_not():
+    net = a_net()
+    with CAM(net):
+        assert count_hooks(copy.deepcopy(net)) == count_hooks(pickle.loads(pickle.dumps(net))) == 0
 
 
 # -------------------------------------------------------------------------------------------------------------- errors
@@ -259,7 +428,7 @@ def test_bad_arguments_of_cam():
     ):
         with pytest.raises(ValueError, match=message):
             CAM(net, **arguments)
-    with pytest.raises(ValueError, match="layer must be given: Sequential has no adaptive average pooling module"):
+    with pytest.raises(ValueError, match="layer must be given: Sequential has no average pooling module"):
         CAM(net[:3])
     with pytest.raises(ValueError, match=r"classifier must be given: Sequential has no nn.Linear module"):
         CAM(net[:4])
