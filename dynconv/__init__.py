@@ -1,8 +1,8 @@
 """dynconv: what makes a convolution dynamic, as exact PyTorch layers and as interactive lessons.
 
-Reading order is dependency order: `functional` (the mathematics) → `layers` (one family of modules a file) →
-`surgery`, `probe`, `cost` (whole models: change, look inside, count) → `schedule` → `data`, `train`, `figures` → `views` (the
-instruments) → `course` (the exercises).
+Reading order is dependency order: `native` (C++ for CPUs, never needed) → `functional` (the mathematics) → `layers` (one
+family of modules a file) → `surgery`, `probe`, `cost` (whole models: change, look inside, count) → `schedule`; `lessons` holds
+what only the notebooks need.
 `import dynconv` brings the mathematics and the layers; the other rooms are imported by name where they are used.
 """
 

@@ -6,7 +6,7 @@ Selvaraju et al., *Grad-CAM*, https://arxiv.org/abs/1610.02391; Kim et al., *U-G
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
 import torch
@@ -17,7 +17,7 @@ from .checks import check_together
 
 __all__ = ["auxiliary_classifier_loss", "class_activation_map", "grad_cam", "normalize_map"]
 
-LOSSES = {"bce": F.binary_cross_entropy_with_logits, "mse": F.mse_loss}
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"bce": F.binary_cross_entropy_with_logits, "mse": F.mse_loss}
 
 
 def class_activation_map(
@@ -101,7 +101,7 @@ def grad_cam(features: Tensor, logits: Tensor, class_index: int | Sequence[int] 
     _check_features(features)
     if logits.ndim != 2 or logits.shape[0] != features.shape[0]:
         raise ValueError(f"logits must be (B, classes) with B = {features.shape[0]}, got {tuple(logits.shape)}")
-    index = _one_class_an_image(class_index, *logits.shape, logits.device)  # (B,)
+    index = _one_class_an_image(class_index, logits.shape[0], logits.shape[1], logits.device)  # (B,)
     if not (features.requires_grad and logits.requires_grad):
         raise ValueError("logits must be computed from features that require gradients, and with gradients on")
     # one backward pass for the batch: image b's features reach no logit but their own
@@ -182,23 +182,25 @@ def auxiliary_classifier_loss(positive_logit: Tensor, negative_logit: Tensor, ki
     )
 
 
-def _check_features(features):
+def _check_features(features: Tensor) -> None:
     if features.ndim < 3:
         raise ValueError(f"features must be (B, C, *spatial), got {tuple(features.shape)}")
     if not features.is_floating_point():
         raise TypeError(f"features must be floating point, got {features.dtype}")
 
 
-def _one_class_an_image(class_index, batch, num_classes, device):
+def _one_class_an_image(
+    class_index: int | Sequence[int] | Tensor, batch: int, num_classes: int, device: torch.device
+) -> Tensor:
     """Class indices of every kind as a tensor (B,)."""
-    if isinstance(class_index, Integral):
+    if isinstance(class_index, (int, Integral)):
         _check_classes([class_index], num_classes)
         return torch.full((batch,), int(class_index), device=device)
     if not isinstance(class_index, Tensor):
         classes = list(class_index)
         if not all(isinstance(k, Integral) for k in classes):
             raise TypeError(f"class_index must hold integers, got {class_index!r}")
-        class_index = torch.tensor(classes, dtype=torch.long)
+        class_index = torch.tensor(classes, dtype=torch.long, device="cpu")
     if class_index.dtype == torch.bool or class_index.is_floating_point() or class_index.is_complex():
         raise TypeError(f"class_index must hold integers, got {class_index.dtype}")
     if class_index.ndim == 0:
@@ -212,7 +214,7 @@ def _one_class_an_image(class_index, batch, num_classes, device):
     return class_index.to(device=device, dtype=torch.long)
 
 
-def _check_classes(classes, num_classes):
+def _check_classes(classes: Sequence[int], num_classes: int) -> None:
     for k in classes:
         if not 0 <= k < num_classes:
             raise ValueError(f"class_index must be 0 to {num_classes - 1} for {num_classes} classes, got {k}")
