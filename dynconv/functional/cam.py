@@ -201,7 +201,7 @@ def _one_class_an_image(
         classes = list(cast("Sequence[int]", class_index))
         if not all(isinstance(k, Integral) for k in classes):
             raise TypeError(f"class_index must hold integers, got {class_index!r}")
-        class_index = torch.tensor(classes, dtype=torch.long)
+        class_index = torch.tensor(classes, dtype=torch.long, device="cpu")
     if class_index.dtype == torch.bool or class_index.is_floating_point() or class_index.is_complex():
         raise TypeError(f"class_index must hold integers, got {class_index.dtype}")
     if class_index.ndim == 0:

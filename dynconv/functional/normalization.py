@@ -6,6 +6,7 @@ Reference: Kim et al., *U-GAT-IT*, https://arxiv.org/abs/1907.10830
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from .checks import check_together
 
 __all__ = ["adaptive_layer_instance_norm", "layer_instance_norm"]
+
+PerChannel = TypeVar("PerChannel", float | Tensor, Tensor | None)
 
 
 def layer_instance_norm(
@@ -57,7 +60,7 @@ def layer_instance_norm(
         TypeError: x is not floating point; RuntimeError: the tensors are on more than one device.
     """
     _check(x, correction)
-    rho, gamma, beta = (_per_channel(v, x, name) for name, v in (("rho", rho), ("gamma", gamma), ("beta", beta)))
+    rho, gamma, beta = _per_channel(rho, x, "rho"), _per_channel(gamma, x, "gamma"), _per_channel(beta, x, "beta")
     return _mix(x, rho, gamma, beta, eps, correction)
 
 
@@ -108,7 +111,9 @@ def adaptive_layer_instance_norm(
     return _mix(x, _per_channel(rho, x, "rho"), gamma.reshape(shape), beta.reshape(shape), eps, correction)
 
 
-def _mix(x, rho, gamma, beta, eps, correction):
+def _mix(
+    x: Tensor, rho: float | Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, correction: int
+) -> Tensor:
     given = {"rho": rho, "gamma": gamma, "beta": beta}
     check_together(dtypes=False, x=x, **{name: v for name, v in given.items() if isinstance(v, Tensor) and v.ndim})
     wide = x.to(torch.promote_types(x.dtype, torch.float32))  # a variance needs more than bfloat16's 8 bits
@@ -119,7 +124,7 @@ def _mix(x, rho, gamma, beta, eps, correction):
     return (y if beta is None else y + beta).to(x.dtype)
 
 
-def _standardize(x, first, eps, correction):
+def _standardize(x: Tensor, first: int, eps: float, correction: int) -> Tensor:
     """Mean 0 and variance 1 over the dimensions from ``first`` on."""
     dims = tuple(range(first, x.ndim))
     centred = x - x.mean(dims, keepdim=True)
@@ -128,20 +133,20 @@ def _standardize(x, first, eps, correction):
     return centred * torch.rsqrt(variance + eps)
 
 
-def _per_channel(value, x, name):
+def _per_channel(value: PerChannel, x: Tensor, name: str) -> PerChannel:
     """A number or None as it is, (C,) and (1, C, 1, …) as (1, C, 1, …)."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
-    channels, ones = x.shape[1], (1,) * (x.ndim - 2)
-    if value.shape not in ((channels,), (1, channels, *ones)):
+    channels = x.shape[1]
+    whole = (1, channels, *[1] * (x.ndim - 2))
+    if value.shape not in ((channels,), whole):
         raise ValueError(
-            f"{name} must be (C,) = ({channels},) or {(1, channels, *ones)} for x {tuple(x.shape)}, "
-            f"got {tuple(value.shape)}"
+            f"{name} must be (C,) = ({channels},) or {whole} for x {tuple(x.shape)}, got {tuple(value.shape)}"
         )
-    return value.reshape(1, channels, *ones)
+    return value.reshape(whole)
 
 
-def _check(x, correction):
+def _check(x: Tensor, correction: int) -> None:
     if x.ndim < 3:
         raise ValueError(f"x must be (B, C, *spatial), got {tuple(x.shape)}")
     if not x.is_floating_point():

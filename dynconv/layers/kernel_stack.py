@@ -13,6 +13,7 @@ from torch.types import Device
 
 from ..functional import METHODS, PADDING_MODES
 from ..functional.checks import check_counts, check_together, sizes
+from .inputs import refuse_torchscript
 from .layer import Factory, Layer
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class KernelStack(Layer):
     mixes_kernels: ClassVar[bool] = True  # `attention` weighs the K kernels
     weight: nn.Parameter
     bias: nn.Parameter | None
+    attention: nn.Module
     __signature__: ClassVar[inspect.Signature]  # notebooks show it
 
     def __init__(
@@ -148,6 +150,8 @@ class KernelStack(Layer):
         if not x.is_floating_point():
             raise TypeError(f"{type(self).__name__} expects floating point input, got {x.dtype}")
         check_together(x=x, weight=self.weight)
+        if getattr(self.attention, "batched", True):
+            refuse_torchscript(self)
         return batch, unbatched
 
     def geometry(self) -> Geometry:

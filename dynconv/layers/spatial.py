@@ -16,7 +16,7 @@ from torch.types import Device
 from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
 from .checkpoints import rename
-from .inputs import check_images
+from .inputs import check_images, traced_to_torchscript
 from .layer import Factory, Layer
 from .tempered import Tempered
 
@@ -126,8 +126,8 @@ class SparseBlock(Layer):
         out_channels: O; None for C.
         stride: of the first convolution, the gate and the shortcut.
         temperature: of the :class:`SpatialGate`.
-        sparse: True or False forces the way of computing; None skips positions in eval mode, except while compiling or
-            exporting, where shapes cannot depend on the gate's values.
+        sparse: True or False forces the way of computing; None skips positions in eval mode, except while compiling,
+            exporting or tracing, where shapes cannot depend on the gate's values.
 
     Shape:
         (B, C, H, W) → (B, O, H', W'); with ``return_cost`` also a :class:`SparseCost`. A gate that was replaced by
@@ -193,7 +193,7 @@ class SparseBlock(Layer):
             raise ValueError("positions cannot be skipped in training: batch norm needs all of them; call .eval()")
         if self.sparse is not None:
             return self.sparse
-        return not self.training and not torch.compiler.is_compiling()
+        return not self.training and not torch.compiler.is_compiling() and not traced_to_torchscript()
 
     def _everywhere(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))

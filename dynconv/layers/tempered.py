@@ -35,7 +35,7 @@ class Tempered(Layer):
 
     def _divisor(self) -> Tensor:
         """The temperature of this call. Autograd keeps it: a copy, so that a schedule may move the buffer before backward."""
-        return self.temperature.clone() if torch.is_grad_enabled() else self.temperature
+        return self.temperature.clone()
 
     def _shown(self) -> str:
         """For printing."""
