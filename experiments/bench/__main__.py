@@ -14,7 +14,7 @@ import torch
 
 from dynconv.native import library
 
-from .cases import CASES, MORE_CASES, roads
+from .cases import CASES, MORE_CASES, methods
 from .measure import interleaved, peak_memory
 from .networks import NETWORKS, steps
 
@@ -66,7 +66,7 @@ def _machine(args) -> dict:
 
 
 def _case(case, args, backward: bool) -> dict:
-    functions = roads(case, args.num_kernels, args.device, DTYPES[args.dtype], backward)
+    functions = methods(case, args.num_kernels, args.device, DTYPES[args.dtype], backward)
     seconds = interleaved(functions, args.device, args.seconds)
     memory = {name: peak_memory(functions[name], args.device) for name in ("static", "auto")}
     return {"case": str(case), "backward": backward, "seconds": seconds, "peak_bytes": memory}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynconv.functional import METHODS, dynamic_conv
 
-__all__ = ["CASES", "MORE_CASES", "Case", "roads"]
+__all__ = ["CASES", "MORE_CASES", "Case", "methods"]
 
 
 class Case(NamedTuple):
@@ -55,7 +55,7 @@ MORE_CASES = (
 )
 
 
-def roads(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backward: bool) -> Mapping[str, Callable]:
+def methods(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backward: bool) -> Mapping[str, Callable]:
     """Name → call without arguments, all on the same tensors: nn.Conv2d's function, every method, and two peers.
 
     "one grouped convolution" is what most public implementations do; "timm" is timm's CondConv2d with the same kernels,
@@ -63,7 +63,7 @@ def roads(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backwar
     mixing costs can be told from what that C++ saves. All are given the attention: what computes it is the same for all.
 
     Example:
-        >>> sorted(roads(Case(2, 4, 4, 8), 4, "cpu", torch.float32, False))[:4]
+        >>> sorted(methods(Case(2, 4, 4, 8), 4, "cpu", torch.float32, False))[:4]
         ['auto', 'grouped', 'native', 'one grouped convolution']
 
     Args:

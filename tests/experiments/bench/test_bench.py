@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from experiments.bench import __main__ as command
-from experiments.bench.cases import Case, roads
+from experiments.bench.cases import Case, methods
 from experiments.bench.measure import interleaved, peak_memory
 from experiments.bench.networks import steps
 
@@ -16,7 +16,7 @@ from experiments.bench.networks import steps
 )
 @pytest.mark.parametrize("backward", [False, True])
 def test_every_road_computes_the_same(case, backward):
-    functions = dict(roads(case, 4, "cpu", torch.float64, backward))
+    functions = dict(methods(case, 4, "cpu", torch.float64, backward))
     static, expected = (
         functions.pop("static")(),
         functions.pop("one grouped convolution")(),
