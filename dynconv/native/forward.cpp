@@ -1,21 +1,33 @@
-// Dynamic convolution on a CPU, in which the kernels that are mixed for an image never leave the cache; read with its kernels
-// turned round it is also the gradient of the input. Plain C++ with the vector types of GCC and Clang, and OpenMP; float32; one
-// group. Called by convolution.py.
+// Dynamic convolution on a CPU, in which the kernels that are mixed for an image never leave the cache; read with its kernels turned
+// round it is also the gradient of the input. Plain C++ with the vector types of GCC and Clang, and OpenMP; float32; one group.
+// Called by convolution.py.
 //
-// The K kernels are packed once, output channels last. For a few images at a time a slice of their kernels is mixed into a little
-// memory that is used again, and multiplied in registers with what it sees of each image, whose channels lie last, too (Goto and
-// van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008, https://doi.org/10.1145/1356052.1356053, with the mixing
-// as a part of its packing). What a kernel sees are pixels, one product a tap; or, for 3 x 3 kernels at stride 1, Winograd's sums
-// of them: winograd.h.
+// The idea. For one image a convolution is a matrix product, (outs) x (channels and taps) times (channels and taps) x (positions),
+// and the left matrix is itself a product: attention times the K kernels. Multiplied out in full, the mixed kernels of a batch are
+// far larger than a cache: they would be written to memory and read back. So the kernels are cut into slices that a cache holds.
+// A slice is mixed for a few images into a little memory that is used again, and at once multiplied with what it sees of each
+// image, in tiles of sums that stay in registers (Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008,
+// https://doi.org/10.1145/1356052.1356053, with the mixing as a part of its packing).
+//
+// To have both matrices in the order in which they are read, the K kernels are packed once, output channels last, and an image is
+// laid out with its channels last. What a kernel sees of it are pixels, one product a tap; or, for 3 x 3 kernels at stride 1,
+// Winograd's sums of pixels, 16 products for four outputs: winograd.h.
 
 #include <vector>
 
 #include "images.h"
+#include "memory.h"
+#include "mixing.h"
 #include "winograd.h"
 
-// sums (R, M x LANES) = or += over segments and their depth: w (segment, depth, M x LANES), x (R rows, `gap` apart; depth)
+// What one row of sums sees: in each of some segments `depth` channels, which begin at the row's pixel plus the segment's offset.
+// The pixels of neighbouring rows lie `gap` apart.
+struct Reach { const Int* offsets; Int segments, depth, gap; };
+
+// sums (R, M x LANES) = or += the products of w (segment, depth, M x LANES) with what R rows reach from x on
 template <int M, int R>
-static void multiply(Int segments, const Int* offsets, Int depth, const float* w, const float* x, Int gap, float* sums, bool add) {
+static void multiply(const Reach& reach, const float* w, const float* x, float* sums, bool add) {
+    const auto [offsets, segments, depth, gap] = reach;
     vec a[R][M] = {};
     if (add)
 #pragma GCC unroll 16
@@ -41,228 +53,295 @@ static void multiply(Int segments, const Int* offsets, Int depth, const float* w
     store(sums, a);
 }
 
-typedef void (*Multiply)(Int, const Int*, Int, const float*, const float*, Int, float*, bool);
+typedef void (*Multiply)(const Reach&, const float*, const float*, float*, bool);
 template <int... R>
 static Multiply pick(int M, int rows, std::integer_sequence<int, R...>) {
     static constexpr Multiply all[2][MOST] = {{multiply<1, R + 1>...}, {multiply<2, R + 1>...}};
     return all[M - 1][rows - 1];
 }
-static Multiply pick(Int M, Int rows) { return pick(M, rows, std::make_integer_sequence<int, MOST>()); }
 
-// For each of some images: out (length) = sum over K of its weight times a packed slice, four kernels at a time
-template <int N>
-static void mix_some(const float* packed, Int apart, const float* pi, Int K, float* out, Int step, Int length, Int images,
-                     bool add) {
-    for (Int i = 0; i < length; i += LANES) {
-        vec w[N];
-        for (int k = 0; k < N; k++) w[k] = load(packed + k * apart + i);
-        for (Int b = 0; b < images; b++) {
-            vec sum = w[0] * pi[b * K];
-            if (add) sum += load(out + b * step + i);
-            for (int k = 1; k < N; k++) sum += w[k] * pi[b * K + k];
-            store(out + b * step + i, sum);
-        }
-    }
-}
-static void mix(const float* packed, Int apart, const float* pi, Int K, float* out, Int step, Int length, Int images) {
-    for (Int k = 0; k < K; k += 4) {
-        const auto some = K - k >= 4 ? mix_some<4> : K - k == 3 ? mix_some<3> : K - k == 2 ? mix_some<2> : mix_some<1>;
-        some(packed + k * apart, apart, pi + k, K, out, step, length, images, k > 0);
-    }
-}
+// A thread's own memory
+struct Room { float *mixed, *sums, *flat, *scratch, *last, *rest; };
 
-// How the work is cut. A line is a row of outputs, or of 2 x 2 outputs: its units. At most `some` images (a group) and `rows` lines
-// (a cut) are seen at a time, and `few` images mixed for at a time. A kernel is 16 steps, or one step of as many segments as it
-// has taps; input channels are taken in slices. Either the stack is packed once and each thread has groups of its own; or, where
-// the stack is large or the images are few, all threads share a group, and each packs the panels that it multiplies.
+// How the work is cut. Nothing here changes a sum: whatever the threads, each output adds the same numbers in the same order.
 struct Plan {
-    bool winograd, shared;
-    Int taps, steps, segments, padded, panels, slice, panel, lines, units, across, row, cuts, rows, groups, some, few;
-    Int last, seen, mixed, sums, flat, scratch, common, own;  // sizes of memory in numbers: each one's, but `own` a thread's in all
-    Plan(const Sizes& s, Int threads) {
-        constexpr Int FEW = 4, ALONE = 1 << 18, TOGETHER = 1 << 22, LARGE = 1 << 22, SLICE = 128, WEIGHTS = 256;
-        winograd = has_tiles(s);
-        taps = s.kh * s.kw, steps = winograd ? 16 : 1, segments = winograd ? 1 : taps;
-        padded = up(s.O, LANES), panels = parts(padded, WIDE);
-        slice = std::min(s.C, winograd ? SLICE : std::max<Int>(16, WEIGHTS / taps));
-        panel = (steps * segments * s.C + steps * parts(s.C, slice)) * WIDE + LANES;
-        shared = panels >= 2 * threads && (s.K * panels * panel > LARGE || s.B < 2 * threads);
-        lines = winograd ? parts(s.oh, 2) : s.oh, units = winograd ? parts(s.ow, 2) : s.ow;
-        across = winograd ? 2 * units + 2 : s.W + 2 * s.pw, row = Picture(s.C, s.H, s.W, s.ph, s.pw, across).row;
-        const Int budget = shared ? TOGETHER : ALONE, line = (winograd ? 16 * units : s.sh * across) * row;
-        cuts = std::min(lines, std::max(parts(lines * line, budget), shared ? 1 : parts(threads, s.B)));
+    // A kernel is 16 steps (Winograd's products), or one step of as many segments as it has taps. Its output channels are taken in
+    // panels, each packed into `panel` numbers, and of its input channels `slice` are mixed and multiplied at a time.
+    bool winograd;
+    Int taps, steps, segments, outs, panels, panel, slice;
+    // A line is a row of outputs, or of 2 x 2 outputs: its units. An image is cut into `cuts` of at most `rows` lines.
+    Int lines, units, cuts, rows;
+    // `groups` of at most `together` images are seen at a time; of these, `at_once` are mixed for at a time.
+    Int groups, together, at_once;
+    // Either the stack is packed once and each thread has groups of its own; or, where the stack is large or the images are few,
+    // all threads share a group, and each packs the panels that it multiplies.
+    bool shared;
+    // Memory in numbers: of an image's mixed slice, sums and outputs; of what is packed at a time; of an image as it is laid out
+    // and as it is multiplied; what all threads share, and what each has.
+    Int mixed, sums, flat, scratch, last, seen, common, own;
+
+    Plan(const Call& call, Images& images) {
+        constexpr Int SLICE = 128, WEIGHTS = 256;  // channels for Winograd's products; channels times taps for others
+        winograd = has_tiles(call);
+        taps = call.taps_down * call.taps_across, steps = winograd ? 16 : 1, segments = winograd ? 1 : taps;
+        outs = up(call.outs, LANES), panels = parts(outs, WIDE);
+        slice = std::min(call.channels, winograd ? SLICE : std::max<Int>(16, WEIGHTS / taps));
+        panel = (steps * segments * call.channels + steps * parts(call.channels, slice)) * WIDE + LANES;
+        lines = winograd ? parts(call.high, 2) : call.high, units = winograd ? parts(call.wide, 2) : call.wide;
+        images.set_row(winograd ? 2 * units + 2 : call.width + 2 * call.pad_across);
+        cut_images(call, images);
+        count_memory(call, images);
+    }
+
+    void cut_images(const Call& call, const Images& images) {
+        constexpr Int FEW = 4, ALONE = 1 << 18, TOGETHER = 1 << 22, LARGE = 1 << 22;  // images; numbers of pixels and of kernels
+        const Int threads = call.threads;
+        shared = panels >= 2 * threads && (call.stack * panels * panel > LARGE || call.images < 2 * threads);
+        const Int budget = shared ? TOGETHER : ALONE;
+        const Int line = (winograd ? 16 * units : call.stride_down * images.across) * images.pixel;
+        cuts = std::min(lines, std::max(parts(lines * line, budget), shared ? 1 : parts(threads, call.images)));
         rows = parts(lines, cuts);
         const Int most = cuts > 1 ? 1 : std::max<Int>(1, budget / (rows * line));
-        groups = shared ? parts(s.B, most) : std::min(s.B, up(parts(s.B, std::min(most, FEW)), threads));
-        some = parts(s.B, groups), few = std::min(some, FEW);
-        const Int pixels = up(high(rows, s) * across * row, 16);
-        last = winograd ? pixels : 0, seen = winograd ? 16 * rows * units * row : pixels;
+        groups = shared ? parts(call.images, most) : std::min(call.images, up(parts(call.images, std::min(most, FEW)), threads));
+        together = parts(call.images, groups), at_once = std::min(together, FEW);
+    }
+
+    void count_memory(const Call& call, const Images& images) {
+        const Int pixels = up(high(rows, call) * images.across * images.pixel, 16);
+        last = winograd ? pixels : 0, seen = winograd ? 16 * rows * units * images.pixel : pixels;
         mixed = slice * segments * WIDE + LANES, sums = steps * rows * units * WIDE;
         flat = (winograd ? 4 * rows * units * WIDE : 0) + LANES * WIDE, scratch = 16 * taps * WIDE;
-        common = up(shared ? some * seen : s.K * panels * panel, 16);
-        own = up(few * (mixed + sums) + flat + scratch + last + (shared ? s.K * panel : some * seen), 16);
+        common = up(shared ? together * seen : call.stack * panels * panel, 16);
+        own = at_once * (mixed + sums) + flat + scratch + last + (shared ? call.stack * panel : together * seen);
+        own = up(own, 16);
     }
-    Int top(Int line, const Sizes& s) const { return winograd ? 2 * line : line * s.sh; }  // the first padded row it sees
-    Int high(Int lines, const Sizes& s) const { return winograd ? 2 * lines + 2 : (lines - 1) * s.sh + (s.kh - 1) * s.dh + 1; }
-    Int run(Int here, Int width) const { return (segments * here + 1) * width; }  // from one packed step to the next, and one apart
-    Int place(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }  // of a slice, in a panel
+
+    Room room(float* at) const {
+        float *flat_at = at + at_once * (mixed + sums), *scratch_at = flat_at + flat, *last_at = scratch_at + scratch;
+        return {at, at + at_once * mixed, flat_at, scratch_at, last_at, last_at + last};
+    }
+
+    Int top(Int line, const Call& c) const { return winograd ? 2 * line : line * c.stride_down; }  // the first padded row it sees
+    Int high(Int some, const Call& c) const {  // how many it sees
+        return winograd ? 2 * some + 2 : (some - 1) * c.stride_down + (c.taps_down - 1) * c.gap_down + 1;
+    }
+    Int width(Int panel_index) const { return std::min<Int>(WIDE, outs - panel_index * WIDE); }
+    // In a packed panel: where the slice from channel c on begins, and how far its next step is (one register more than it has)
+    Int place(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }
+    Int step(Int channels, Int width) const { return (segments * channels + 1) * width; }
 };
 
-// A panel's channels out of one kernel: (slice of channels in, step, segment, channel in, width). `end` is that of the stack.
-static void pack(const float* kernel, const float* end, Int panel, float* scratch, float* to, const Sizes& s, const Plan& p) {
-    const Int first = panel * WIDE, width = std::min<Int>(WIDE, p.padded - first), real = std::min(width, s.O - first);
-    const float* from = kernel + first * s.out;
-    for (Int c0 = 0; c0 < s.C; c0 += p.slice) {
-        const Int here = std::min(p.slice, s.C - c0);
-        for (Int c = 0; c < here; c += 16) {
-            const Int some = std::min<Int>(16, here - c);
-            if (!s.turned) transpose(from + (c0 + c) * s.in, s.out, real, some * p.taps, end, scratch, width, width, nullptr);
-            else  // the last tap first
-                for (Int i = 0; i < some; i++)
-                    transpose(from + (c0 + c + i) * s.in, s.out, real, p.taps, end, scratch + (i * p.taps + p.taps - 1) * width,
-                              -width, width, nullptr);
-            for (Int i = 0; i < some; i++)
-                for (Int m = 0; m < width; m += LANES) {
-                    const float* taps = scratch + i * p.taps * width + m;
-                    float* place = to + p.place(c0, width) + (c + i) * width + m;
-                    if (p.winograd) transform_kernel(taps, width, place, p.run(here, width));
-                    else for (Int t = 0; t < p.taps; t++) store(place + t * here * width, load(taps + t * width));
-                }
+struct Part { Int first, images, top, stop; };      // some images, and their lines from top to before stop
+struct Slice { Int first, channels, step, width; };  // some channels in, in one step of a panel of that width
+struct Packed { const float* first; Int apart; };    // a panel of each of the K kernels
+
+class Forward {
+    const Call call;
+    Images images;
+    const Plan plan;
+    const Int numbers;         // of one kernel
+    const float* kernels_end;
+    std::vector<Int> offsets;  // of what a segment sees
+
+  public:
+    explicit Forward(const Call& given)
+        : call(given),
+          images{given.x, given.x + given.images * given.channels * given.height * given.width, given.channels, given.height,
+                 given.width, given.pad_down, given.pad_across, 0, 0},
+          plan(call, images),
+          numbers(given.outs * given.channels * plan.taps),
+          kernels_end(given.kernels + given.stack * numbers),
+          offsets(plan.segments, 0) {
+        for (Int t = 0; t < plan.taps && !plan.winograd; t++)
+            offsets[t] = (t / call.taps_across * call.gap_down * images.across + t % call.taps_across * call.gap_across) * images.pixel;
+    }
+
+    Int memory() const { return plan.common + call.threads * plan.own; }
+
+    void run(float* memory) const {
+#pragma omp parallel num_threads(call.threads)
+        {
+            const Room room = plan.room(memory + plan.common + omp_get_thread_num() * plan.own);
+            if (plan.shared) share(memory, room);
+            else divide(memory, room);
         }
     }
-}
 
-// One kernel for the one image there is
-static void mix_all(const float* kernels, const float* pi, Int K, Int numbers, float* out, int threads) {
-    constexpr Int PIECE = 64 * LANES;
-    const Int pieces = numbers / PIECE;
-#pragma omp parallel for num_threads(threads)
-    for (Int i = 0; i < pieces; i++) mix(kernels + i * PIECE, numbers, pi, K, out + i * PIECE, 0, PIECE, 1);
-    for (Int i = pieces * PIECE; i < numbers; i++) {
-        out[i] = 0;
-        for (Int k = 0; k < K; k++) out[i] += pi[k] * kernels[k * numbers + i];
+  private:
+    // The stack is packed once, and each thread has images of its own.
+    void divide(float* packed, const Room& room) const {
+#pragma omp for collapse(2)
+        for (Int k = 0; k < call.stack; k++)
+            for (Int panel = 0; panel < plan.panels; panel++)
+                pack(call.kernels + k * numbers, panel, room.scratch, packed + (k * plan.panels + panel) * plan.panel);
+#pragma omp for schedule(dynamic)
+        for (Int i = 0; i < plan.groups * plan.cuts; i++) {
+            const Part part = part_of(i);
+            for (Int b = 0; b < part.images; b++) look(part.first + b, part, room.last, room.rest + b * plan.seen);
+            for (Int panel = 0; panel < plan.panels; panel++)
+                compute(part, panel, {packed + panel * plan.panel, plan.panels * plan.panel}, room.rest, room);
+        }
     }
-}
 
-extern "C" int dynconv_forward(const Call* call) {
-    Sizes s = sizes_of(*call);
-    const float *x = call->x, *kernels = call->kernels, *pi = call->attention;
-    float* y = call->outputs;
-    const int threads = call->threads;
-    constexpr Int LINE = 1024;
-    if (s.kh * s.kw * s.sh * s.sw == 1 && s.ph + s.pw == 0 && s.H * s.W <= LINE)  // each pixel by itself: they may be one line
-        s.W = s.ow = s.H * s.W, s.H = s.oh = 1;
-    const Int numbers = s.O * s.C * s.kh * s.kw;
-    const Int K = s.K;
-    const bool single = s.B == 1 && K > 1;
-    if (single) s.K = 1;
-    const Plan p(s, threads);
-    const Picture picture(s.C, s.H, s.W, s.ph, s.pw, p.across);
-    const Memory memory(p.common + threads * p.own + (single ? numbers : 0));
-    if (!memory.get()) return 1;
-    const float one = 1;
-    if (single) {
-        float* whole = memory.get() + p.common + threads * p.own;
-        mix_all(kernels, pi, K, numbers, whole, threads);
-        kernels = whole, pi = &one;
+    // All threads see the same images, and each packs panels of its own.
+    void share(float* seen, const Room& room) const {
+        for (Int i = 0; i < plan.groups * plan.cuts; i++) {
+            const Part part = part_of(i);
+#pragma omp for
+            for (Int b = 0; b < part.images; b++) look(part.first + b, part, room.last, seen + b * plan.seen);
+#pragma omp for schedule(dynamic)
+            for (Int panel = 0; panel < plan.panels; panel++) {
+                for (Int k = 0; k < call.stack; k++)
+                    pack(call.kernels + k * numbers, panel, room.scratch, room.rest + k * plan.panel);
+                for (Int b = 0; b < part.images; b += plan.at_once) {
+                    const Part some = {part.first + b, std::min(plan.at_once, part.images - b), part.top, part.stop};
+                    compute(some, panel, {room.rest, plan.panel}, seen + b * plan.seen, room);
+                }
+            }
+        }
     }
-    const float *x_end = x + s.B * s.C * s.H * s.W, *kernels_end = kernels + s.K * numbers;
-    std::vector<Int> offsets(p.segments, 0);  // of what a segment sees
-    if (!p.winograd)
-        for (Int t = 0; t < p.taps; t++) offsets[t] = (t / s.kw * s.dh * p.across + t % s.kw * s.dw) * p.row;
 
-    // what the kernels see of an image
-    const auto look = [&](Int b, Int y0, Int y1, float* last, float* seen) {
-        channels_last(x + b * s.C * s.H * s.W, x_end, p.top(y0, s), p.high(y1 - y0, s), p.winograd ? last : seen, picture);
-        if (p.winograd) tiles(last, seen, (y1 - y0) * p.units * p.row, y1 - y0, p.units, picture, transform_input);
-    };
-    // the sums of one image, for a slice of its mixed kernel that begins at channel c0: step f
-    const auto sum = [&](const float* mixed, const float* seen, float* sums, Int lines, Int c0, Int here, Int f, Int width) {
-        const Int runs = p.winograd ? 1 : lines, units = p.winograd ? lines * p.units : p.units;  // what is one row of sums
-        const Int blocks = parts(units, MOST), gap = p.winograd ? p.row : s.sw * p.row;
+    Part part_of(Int i) const {
+        const Int group = i / plan.cuts, cut = i % plan.cuts, first = group * call.images / plan.groups;
+        return {first, (group + 1) * call.images / plan.groups - first, cut * plan.lines / plan.cuts,
+                (cut + 1) * plan.lines / plan.cuts};
+    }
+
+    // A panel's channels out of one kernel: (slice of channels in, step, segment, channel in, width)
+    void pack(const float* kernel, Int panel, float* scratch, float* to) const {
+        const Int first = panel * WIDE, width = plan.width(panel);
+        const float* from = kernel + first * call.next_out;
+        for (Int c0 = 0; c0 < call.channels; c0 += plan.slice) {
+            const Int here = std::min(plan.slice, call.channels - c0), step = plan.step(here, width);
+            for (Int c = 0; c < here; c += 16) {
+                const Int some = std::min<Int>(16, here - c);
+                taps_last(from + (c0 + c) * call.next_channel, std::min(width, call.outs - first), some, scratch, width);
+                for (Int i = 0; i < some; i++)
+                    for (Int m = 0; m < width; m += LANES) {
+                        const float* taps = scratch + i * plan.taps * width + m;
+                        float* at = to + plan.place(c0, width) + (c + i) * width + m;
+                        if (plan.winograd) transform_kernel(taps, width, at, step);
+                        else for (Int t = 0; t < plan.taps; t++) store(at + t * here * width, load(taps + t * width));
+                    }
+            }
+        }
+    }
+
+    // scratch (some channels in, taps, width) of `outs` channels out
+    void taps_last(const float* from, Int outs, Int some, float* scratch, Int width) const {
+        const Source one = {from, call.next_out, kernels_end};
+        if (!call.turned) return transpose(one, outs, some * plan.taps, {scratch, width, width, nullptr});
+        for (Int i = 0; i < some; i++) {  // the last tap first
+            float* end = scratch + (i * plan.taps + plan.taps - 1) * width;
+            transpose({from + i * call.next_channel, call.next_out, kernels_end}, outs, plan.taps, {end, -width, width, nullptr});
+        }
+    }
+
+    // What the kernels see of the lines of a part in one image
+    void look(Int image, const Part& part, float* last, float* seen) const {
+        const Int lines = part.stop - part.top;
+        images.channels_last(image, plan.top(part.top, call), plan.high(lines, call), plan.winograd ? last : seen);
+        if (!plan.winograd) return;
+        images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel}, transform_input);
+    }
+
+    // One panel of the outputs of some images
+    void compute(const Part& part, Int panel, const Packed& packed, const float* seen, const Room& room) const {
+        const Int width = plan.width(panel), lines = part.stop - part.top;
+        for (Int c0 = 0; c0 < call.channels; c0 += plan.slice)
+            for (Int f = 0; f < plan.steps; f++) {
+                const Slice slice = {c0, std::min(plan.slice, call.channels - c0), f, width};
+                const float* kernels = packed.first + plan.place(c0, width) + f * plan.step(slice.channels, width);
+                const Int length = plan.segments * slice.channels * width;
+                mix({part.images, call.stack, length, call.attention + part.first * call.stack, kernels, nullptr, packed.apart, plan.mixed},
+                    room.mixed);
+                for (Int b = 0; b < part.images; b++)
+                    add_products(slice, room.mixed + b * plan.mixed, seen + b * plan.seen, room.sums + b * plan.sums, lines);
+            }
+        for (Int b = 0; b < part.images; b++) write(part, b, panel, room.sums + b * plan.sums, room.flat);
+    }
+
+    // To one image's sums of a panel, those of a slice of its mixed kernel
+    void add_products(const Slice& slice, const float* mixed, const float* seen, float* sums, Int lines) const {
+        const Int runs = plan.winograd ? 1 : lines, units = plan.winograd ? lines * plan.units : plan.units;  // of rows of sums
+        const Int blocks = parts(units, MOST), gap = plan.winograd ? images.pixel : call.stride_across * images.pixel;
+        const Reach reach = {offsets.data(), plan.segments, slice.channels, gap};
+        seen += slice.step * units * images.pixel + slice.first, sums += slice.step * units * slice.width;
         for (Int i = 0; i < runs; i++)
             for (Int j = 0; j < blocks; j++) {
-                const Int from = j * units / blocks, R = (j + 1) * units / blocks - from;
-                pick(width / LANES, R)(p.segments, offsets.data(), here, mixed,
-                                       seen + i * s.sh * p.across * p.row + f * units * p.row + from * gap + c0, gap,
-                                       sums + ((i + f) * units + from) * width, c0 > 0);
+                const Int from = j * units / blocks, rows = (j + 1) * units / blocks - from;
+                const Multiply run = pick(slice.width / LANES, rows, std::make_integer_sequence<int, MOST>());
+                run(reach, mixed, seen + i * call.stride_down * images.across * images.pixel + from * gap,
+                    sums + (i * units + from) * slice.width, slice.first > 0);
             }
-    };
-    // the pixels of 2 x 2 outputs each, channels last
-    const auto outputs = [&](const float* sums, float* flat, Int lines, Int high, Int width) {
-        const Int all = lines * p.units;
+    }
+
+    // One image's outputs of a panel out of their sums
+    void write(const Part& part, Int b, Int panel, const float* sums, float* flat) const {
+        const Int first = panel * WIDE, width = plan.width(panel), scale = plan.winograd ? 2 : 1;
+        const Int top = scale * part.top, high = std::min(scale * part.stop, call.high) - top, plane = call.high * call.wide;
+        if (plan.winograd) outputs(sums, flat, part.stop - part.top, high, width);
+        const float* from = plan.winograd ? flat : sums;
+        float* to = call.outputs + ((part.first + b) * call.outs + first) * plane + top * call.wide;
+        transpose({from, width, from + (high * call.wide + LANES) * width}, high * call.wide, std::min(width, call.outs - first),
+                  {to, plane, high * call.wide, nullptr});
+    }
+
+    // flat (high, wide, width): the pixels of 2 x 2 outputs each
+    void outputs(const float* sums, float* flat, Int lines, Int high, Int width) const {
+        const Int all = lines * plan.units;
         for (Int t = 0; t < all; t++)
             for (Int m = 0; m < width; m += LANES) {
-                const Int r = t / p.units * 2, q = t % p.units * 2;
+                const Int y = t / plan.units * 2, x = t % plan.units * 2;
                 vec out[4];
                 transform_output(sums + t * width + m, all * width, out);
                 for (int i = 0; i < 4; i++)
-                    if (r + i / 2 < high && q + i % 2 < s.ow)
-                        store(flat + ((r + i / 2) * s.ow + q + i % 2) * width + m, out[i]);
-            }
-    };
-    // one panel of the outputs of some images
-    const auto compute = [&](Int b0, Int images, Int y0, Int y1, Int panel, const float* packed, Int apart, const float* seen,
-                             float* mixed) {
-        const Int first = panel * WIDE, width = std::min<Int>(WIDE, p.padded - first), lines = y1 - y0;
-        float *sums = mixed + p.few * p.mixed, *flat = sums + p.few * p.sums;
-        for (Int c0 = 0; c0 < s.C; c0 += p.slice)
-            for (Int f = 0; f < p.steps; f++) {
-                const Int here = std::min(p.slice, s.C - c0);
-                mix(packed + p.place(c0, width) + f * p.run(here, width), apart, pi + b0 * s.K, s.K, mixed, p.mixed,
-                    p.segments * here * width, images);
-                for (Int b = 0; b < images; b++)
-                    sum(mixed + b * p.mixed, seen + b * p.seen, sums + b * p.sums, lines, c0, here, f, width);
-            }
-        const Int top = p.winograd ? 2 * y0 : y0, high = std::min(p.winograd ? 2 * y1 : y1, s.oh) - top;
-        for (Int b = 0; b < images; b++) {
-            const float* from = sums + b * p.sums;
-            if (p.winograd) outputs(from, flat, lines, high, width);
-            if (p.winograd) from = flat;
-            transpose(from, width, high * s.ow, std::min(width, s.O - first), from + (high * s.ow + LANES) * width,
-                      y + ((b0 + b) * s.O + first) * s.oh * s.ow + top * s.ow, s.oh * s.ow, high * s.ow, nullptr);
-        }
-    };
-
-    float* common = memory.get();
-#pragma omp parallel num_threads(threads)
-    {
-        float* mixed = common + p.common + omp_get_thread_num() * p.own;  // then the sums and the outputs
-        float *scratch = mixed + p.few * (p.mixed + p.sums) + p.flat, *last = scratch + p.scratch;
-        float* rest = last + p.last;  // what is seen of the images, or the panel that is packed
-        const auto group_of = [&](Int part, Int* b0, Int* images, Int* y0, Int* y1) {
-            const Int group = part / p.cuts, cut = part % p.cuts;
-            *b0 = group * s.B / p.groups, *images = (group + 1) * s.B / p.groups - *b0;
-            *y0 = cut * p.lines / p.cuts, *y1 = (cut + 1) * p.lines / p.cuts;
-        };
-        Int b0, images, y0, y1;
-        if (!p.shared) {
-#pragma omp for collapse(2)
-            for (Int k = 0; k < s.K; k++)
-                for (Int panel = 0; panel < p.panels; panel++)
-                    pack(kernels + k * numbers, kernels_end, panel, scratch, common + (k * p.panels + panel) * p.panel, s, p);
-#pragma omp for schedule(dynamic)
-            for (Int part = 0; part < p.groups * p.cuts; part++) {
-                group_of(part, &b0, &images, &y0, &y1);
-                for (Int b = 0; b < images; b++) look(b0 + b, y0, y1, last, rest + b * p.seen);
-                for (Int panel = 0; panel < p.panels; panel++)
-                    compute(b0, images, y0, y1, panel, common + panel * p.panel, p.panels * p.panel, rest, mixed);
-            }
-        } else
-            for (Int part = 0; part < p.groups * p.cuts; part++) {
-                group_of(part, &b0, &images, &y0, &y1);
-#pragma omp for
-                for (Int b = 0; b < images; b++) look(b0 + b, y0, y1, last, common + b * p.seen);
-#pragma omp for schedule(dynamic)
-                for (Int panel = 0; panel < p.panels; panel++) {
-                    for (Int k = 0; k < s.K; k++)
-                        pack(kernels + k * numbers, kernels_end, panel, scratch, rest + k * p.panel, s, p);
-                    for (Int b = 0; b < images; b += p.few)
-                        compute(b0 + b, std::min(p.few, images - b), y0, y1, panel, rest, p.panel, common + b * p.seen,
-                                mixed);
-                }
+                    if (y + i / 2 < high && x + i % 2 < call.wide)
+                        store(flat + ((y + i / 2) * call.wide + x + i % 2) * width + m, out[i]);
             }
     }
+};
+
+// The one image's kernel, where there is only one image
+static void mix_all(const Call& call, Int numbers, float* out) {
+    constexpr Int PIECE = 64 * LANES;
+    const Int pieces = numbers / PIECE;
+#pragma omp parallel for num_threads(call.threads)
+    for (Int i = 0; i < pieces; i++)
+        mix({1, call.stack, PIECE, call.attention, call.kernels + i * PIECE, nullptr, numbers, 0}, out + i * PIECE);
+    for (Int i = pieces * PIECE; i < numbers; i++) {
+        out[i] = 0;
+        for (Int k = 0; k < call.stack; k++) out[i] += call.attention[k] * call.kernels[k * numbers + i];
+    }
+}
+
+// Where each pixel is seen by itself, the whole image may be one line.
+static Call in_one_line(Call call) {
+    constexpr Int LINE = 1024;
+    const bool alone = call.taps_down * call.taps_across * call.stride_down * call.stride_across == 1;
+    if (alone && call.pad_down + call.pad_across == 0 && call.height * call.width <= LINE)
+        call.width = call.wide = call.height * call.width, call.height = call.high = 1;
+    return call;
+}
+
+// 0, or 1 where there is not memory enough
+extern "C" int dynconv_forward(const Call* given) {
+    const Call call = in_one_line(*given);
+    if (call.images > 1 || call.stack == 1) {
+        const Forward forward(call);
+        const Memory memory(forward.memory());
+        if (memory.get()) forward.run(memory.get());
+        return !memory.get();
+    }
+    const float whole = 1;
+    Call one = call;
+    one.stack = 1, one.attention = &whole;
+    const Int numbers = call.outs * call.channels * call.taps_down * call.taps_across, room = up(numbers, 16);
+    const Memory memory(room + Forward(one).memory());
+    if (!memory.get()) return 1;
+    mix_all(call, numbers, memory.get());
+    one.kernels = memory.get();
+    Forward(one).run(memory.get() + room);
     return 0;
 }
 

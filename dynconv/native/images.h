@@ -1,44 +1,48 @@
-// An image as the products want it: its channels last, with its padding, in memory of its own.
+// Images as the products want them: their channels last, with their padding, in memory of its own; for Winograd's products, the
+// 4 x 4 pixels that 2 x 2 outputs see, transformed.
 
 #pragma once
 
 #include "registers.h"
 
-// C channels of H x W pixels; `across` pixels in a row with its padding; `row` numbers a pixel: its channels, and what makes an odd
-// number of registers of them, so that neighbouring pixels do not fall into the same few places of the cache
-struct Picture {
-    Int C, H, W, ph, pw, across, row;
-    Picture(Int C, Int H, Int W, Int ph, Int pw, Int across)
-        : C(C), H(H), W(W), ph(ph), pw(pw), across(across), row((parts(C, LANES) | 1) * LANES) {}
+// 16 numbers a tile, `apart` from one to the next; a tile for each of `units` 2 x 2 outputs in each of `lines`
+struct Tiles { Int lines, units, apart; };
+
+struct Images {
+    const float *first, *end;             // (images, channels, height, width)
+    Int channels, height, width;
+    Int pad_down, pad_across, across;     // `across` pixels in a row with its padding
+    Int pixel;                            // numbers a pixel: its channels, and what makes an odd number of registers of them, so that
+                                          // neighbouring pixels do not fall into the same few lines of the cache
+
+    void set_memory(const float* at, Int images) { first = at, end = at + images * channels * height * width; }
+    void set_row(Int pixels) { across = pixels, pixel = (parts(channels, LANES) | 1) * LANES; }
+
+    // (high, across, pixel): an image from the padded row `top` on
+    void channels_last(Int image, Int top, Int high, float* to) const {
+        std::memset(to, 0, high * across * pixel * 4);
+        const float* from = first + image * channels * height * width;
+        const Int begin = std::max<Int>(0, top - pad_down) * width, stop = std::min(height, top + high - pad_down) * width;
+        for (Int c = 0; c < channels; c += LANES)
+            for (Int at = begin; at < stop; at += LANES) {
+                const Int some = std::min<Int>(LANES, channels - c), pixels = std::min<Int>(LANES, stop - at);
+                vec t[LANES] = {};
+                for (Int i = 0; i < some; i++) t[i] = load_some(from + (c + i) * height * width + at, end, pixels);
+                transpose(t);
+                Int y = at / width, q = at % width;
+                for (Int i = 0; i < pixels; i++) {
+                    store(to + ((y + pad_down - top) * across + q + pad_across) * pixel + c, t[i]);
+                    if (++q == width) q = 0, y++;
+                }
+            }
+    }
+
+    // 16 x (tile, pixel): what `transform` makes of the pixels of every 2 x 2 outputs
+    template <class Transform>
+    void transform(const float* last, float* to, const Tiles& tiles, Transform transform) const {
+        for (Int t = 0; t < tiles.lines * tiles.units; t++)
+            for (Int c = 0; c < channels; c += LANES)
+                transform(last + (t / tiles.units * 2 * across + t % tiles.units * 2) * pixel + c, across * pixel, pixel,
+                          to + t * pixel + c, tiles.apart);
+    }
 };
-
-// (high, across, row) from the padded row `top` on; `end` is that of all images
-static inline void channels_last(const float* image, const float* end, Int top, Int high, float* to, const Picture& s) {
-    std::memset(to, 0, high * s.across * s.row * 4);
-    const Int first = std::max<Int>(0, top - s.ph) * s.W, stop = std::min(s.H, top + high - s.ph) * s.W;
-    for (Int c = 0; c < s.C; c += LANES)
-        for (Int at = first; at < stop; at += LANES) {
-            const Int channels = std::min<Int>(LANES, s.C - c), pixels = std::min<Int>(LANES, stop - at);
-            vec t[LANES] = {};
-            for (Int i = 0; i < channels; i++) {
-                const float* from = image + (c + i) * s.H * s.W + at;
-                if (from + LANES <= end) t[i] = load(from);
-                else std::memcpy(&t[i], from, pixels * 4);
-            }
-            transpose(t);
-            Int y = at / s.W, q = at % s.W;
-            for (Int i = 0; i < pixels; i++) {
-                store(to + ((y + s.ph - top) * s.across + q + s.pw) * s.row + c, t[i]);
-                if (++q == s.W) q = 0, y++;
-            }
-        }
-}
-
-// 16 x (tile, row), `apart`: what a transform makes of the pixels of every 2 x 2 outputs, `units` of them in a line
-template <class Transform>
-static inline void tiles(const float* last, float* to, Int apart, Int lines, Int units, const Picture& s, Transform transform) {
-    for (Int t = 0; t < lines * units; t++)
-        for (Int c = 0; c < s.C; c += LANES)
-            transform(last + (t / units * 2 * s.across + t % units * 2) * s.row + c, s.across * s.row, s.row, to + t * s.row + c,
-                      apart);
-}

@@ -1,14 +1,15 @@
-// Numbers in vector registers: what the files beside this one share.
+// Numbers in vector registers, and matrices turned by them: what the files beside this one share.
+//
+// A processor adds and multiplies LANES numbers at once. Here a register holds LANES *channels* of one pixel or one tap, so
+// channels lie side by side in memory ("channels last"), while torch keeps the pixels of a channel side by side. Going from one to
+// the other is turning a matrix, which registers do a block at a time.
 
 #pragma once
 
 #include <omp.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "call.h"
@@ -40,14 +41,6 @@ static inline void store(float* p, const vec (&tile)[R][M]) {
 static inline Int up(Int n, Int step) { return (n + step - 1) / step * step; }
 static inline Int parts(Int n, Int size) { return (n + size - 1) / size; }
 
-// What convolution.py passes, in this order. x is (B, C, H, W), kernels are (K, O, C, kh, kw), outputs (B, O, oh, ow). In the stack
-// of kernels `out` and `in` say how far apart two output and two input channels lie; turned: the taps are read from the last.
-struct Sizes { Int B, C, H, W, O, K, kh, kw, sh, sw, ph, pw, dh, dw, oh, ow, out, in, turned; };
-static inline Sizes sizes_of(const Call& c) {
-    return {c.images, c.channels, c.height, c.width, c.outs, c.stack, c.taps_down, c.taps_across, c.stride_down, c.stride_across,
-            c.pad_down, c.pad_across, c.gap_down, c.gap_across, c.high, c.wide, c.next_out, c.next_channel, c.turned};
-}
-
 // In place: the LANES x LANES numbers of t, rows for columns, by exchanging ever larger blocks.
 template <int S, int... I>
 static inline void exchange(vec* t, std::integer_sequence<int, I...>) {
@@ -66,51 +59,42 @@ static inline void transpose(vec* t) {
     if constexpr (LANES > 8) exchange<8>(t, all);
 }
 
-// to[c][r] = from[r][c] for `rows` x `columns` numbers whose rows lie `across` and `along` apart. Whole registers are read where
-// they end before from_end, and written where they fit the `room` of a row, or before to_end into places written later.
-static void transpose(const float* from, Int across, Int rows, Int columns, const float* from_end, float* to, Int along, Int room,
-                      const float* to_end) {
-    if (across == 1 && columns == 1) {  // a column that lies in one piece
-        std::memcpy(to, from, rows * 4);
-        for (Int r = rows; r < std::min(room, up(rows, LANES)); r++) to[r] = 0;
-    } else if (along == 1 && rows == 1) std::memcpy(to, from, columns * 4);
-    else for (Int r = 0; r < rows; r += LANES)
+// A register of which `here` numbers are wanted: read whole, if no more than what lies before `end` is touched.
+static inline vec load_some(const float* at, const float* end, Int here) {
+    vec v = {};
+    if (at + LANES <= end) v = load(at);
+    else std::memcpy(&v, at, here * 4);
+    return v;
+}
+
+// A matrix whose rows lie `across` numbers apart; `end` is where its memory ends.
+struct Source { const float* at; Int across; const float* end; };
+// A matrix whose rows lie `along` apart and have `room` numbers, of which those that are not asked for may be overwritten; so may
+// what comes after a row, before `end`, if it is written later.
+struct Target { float* at; Int along, room; const float* end; };
+
+// to[c][r] = from[r][c] for rows x columns numbers.
+static void transpose(const Source& from, Int rows, Int columns, const Target& to) {
+    if (from.across == 1 && columns == 1) {  // a column that lies in one piece
+        std::memcpy(to.at, from.at, rows * 4);
+        for (Int r = rows; r < std::min(to.room, up(rows, LANES)); r++) to.at[r] = 0;
+        return;
+    }
+    if (to.along == 1 && rows == 1) {
+        std::memcpy(to.at, from.at, columns * 4);
+        return;
+    }
+    for (Int r = 0; r < rows; r += LANES)
         for (Int c = 0; c < columns; c += LANES) {
             const Int high = std::min<Int>(LANES, rows - r), wide = std::min<Int>(LANES, columns - c);
             vec t[LANES] = {};
-            for (Int i = 0; i < high; i++) {
-                const float* at = from + (r + i) * across + c;
-                if (at + LANES <= from_end) t[i] = load(at);
-                else std::memcpy(&t[i], at, wide * 4);
-            }
+            for (Int i = 0; i < high; i++) t[i] = load_some(from.at + (r + i) * from.across + c, from.end, wide);
             transpose(t);
-            const bool fits = r + LANES <= room;
+            const bool fits = r + LANES <= to.room;
             for (Int i = 0; i < wide; i++) {
-                float* at = to + (c + i) * along + r;
-                if (fits || (rows <= LANES && at + LANES <= to_end)) store(at, t[i]);
+                float* at = to.at + (c + i) * to.along + r;
+                if (fits || (rows <= LANES && at + LANES <= to.end)) store(at, t[i]);
                 else std::memcpy(at, &t[i], high * 4);
             }
         }
 }
-
-// Memory for so many numbers, or null; its first one begins a line of the cache. Memory that is new to a process costs it more than
-// the arithmetic on it, so a thread keeps its last, if it is not much.
-class Memory {
-    struct Free { void operator()(float* memory) const { std::free(memory); } };
-    static constexpr Int MUCH = 1 << 24;  // numbers: 64 MB
-    static inline thread_local std::unique_ptr<float, Free> kept;
-    static inline thread_local Int size = 0;
-
-  public:
-    explicit Memory(Int numbers) {
-        if (numbers <= size) return;
-        release();
-        kept.reset(static_cast<float*>(std::aligned_alloc(64, up(numbers, 16) * 4)));
-        if (kept) size = numbers;
-    }
-    ~Memory() {
-        if (size > MUCH) release();
-    }
-    float* get() const { return kept.get(); }
-    static void release() { kept.reset(), size = 0; }
-};

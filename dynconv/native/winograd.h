@@ -8,8 +8,9 @@
 #include "registers.h"
 
 // Whether it applies: and there is more than a tile or two, else transforming the kernels costs more than is saved
-static inline bool has_tiles(const Sizes& s) {
-    return s.kh == 3 && s.kw == 3 && s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1 && s.oh * s.ow >= 12;
+static inline bool has_tiles(const Call& c) {
+    return c.taps_down == 3 && c.taps_across == 3 && c.stride_down == 1 && c.stride_across == 1 && c.gap_down == 1 && c.gap_across == 1 &&
+           c.high * c.wide >= 12;
 }
 
 // 4 x 4 = G g G^T of the kernel's 9 taps, each `step` numbers after the one before; out: `apart` numbers from one to the next
