@@ -63,6 +63,24 @@ def test_draws_repeat_from_their_seed_and_follow_the_sigmoid():
     assert gumbel_sigmoid(torch.randn(1000) * 50, 1e-3).isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_draws_are_finite_and_have_gradients(dtype):
+    """Half precision has no 1e-8 and draws exact zeros: the noise would be infinite, and NaN where both draws are 0."""
+    zero = torch.zeros(4, dtype=dtype)
+    for pair in ((zero, zero), (zero, zero + 1), (zero + 1, zero)):
+        for hard in (False, True):
+            assert gumbel_sigmoid(zero, hard=hard, uniforms=pair).isfinite().all()
+    torch.testing.assert_close(gumbel_sigmoid(zero, hard=False, uniforms=(zero, zero)), zero + 0.5)
+    logits = torch.zeros(200_000, dtype=dtype, requires_grad=True)
+    soft = gumbel_sigmoid(logits, hard=False)
+    assert soft.dtype == dtype
+    assert soft.mean().item() == pytest.approx(0.5, abs=0.01)
+    soft.sum().backward()
+    assert (logits.grad > 0).all()  # also where s rounds to 0 or 1
+    wide = gumbel_sigmoid(logits.detach().float(), 0.7, hard=False, uniforms=(torch.rand(200_000), torch.rand(200_000)))
+    assert wide.dtype == torch.float32
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     st.integers(1, 4), st.integers(1, 3), st.integers(0, 3), st.integers(1, 2), st.integers(5, 9), st.integers(5, 9), st.integers(0, 999)

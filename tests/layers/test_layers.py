@@ -1,6 +1,7 @@
 """StaticMixConv*, KernelAttention, DynamicConv*: identities, state, and everyday use."""
 
 import copy
+import inspect
 import io
 import math
 
@@ -9,10 +10,12 @@ import torch
 from torch import nn
 
 from dynconv import (
+    CondConv2d,
     DynamicConv1d,
     DynamicConv2d,
     DynamicConv3d,
     KernelAttention,
+    ODConv2d,
     StaticMixConv1d,
     StaticMixConv2d,
     StaticMixConv3d,
@@ -217,6 +220,39 @@ def test_bad_inputs(family):
         layer(torch.zeros(2, 5, 8, 8))
     with pytest.raises(TypeError, match=r"expects floating point input, got torch.uint8"):
         layer(torch.zeros(2, 4, 8, 8, dtype=torch.uint8))
+
+
+def test_each_family_names_what_it_does_not_take():
+    for family, option, known in (
+        (StaticMixConv2d, {"reduction": 2}, "num_kernels, temperature"),
+        (StaticMixConv1d, {"method": "auto"}, "num_kernels, temperature"),
+        (DynamicConv2d, {"min_hidden": 2}, "num_kernels, reduction, temperature, attention, method"),
+        (CondConv2d, {"temperature": 1.0}, "num_kernels, method"),
+        (ODConv2d, {"attention": None}, "num_kernels, reduction, min_hidden, temperature, method"),
+        (ODConv2d, {"num_kernel": 4}, "num_kernels, reduction, min_hidden, temperature, method"),
+    ):
+        (name,) = option
+        with pytest.raises(TypeError, match=rf"^{family.__name__} takes no {name}; .* it takes {known}$"):
+            family(4, 6, 3, **option)
+
+
+def test_a_notebook_shows_each_familys_arguments_and_a_subclass_its_own():
+    class Square(DynamicConv2d):
+        def __init__(self, channels: int):
+            super().__init__(channels, channels, 3, temperature=2.0)
+
+    plain = list(inspect.signature(nn.Conv2d).parameters)
+    for family, more in (
+        (StaticMixConv3d, {"num_kernels": 4, "temperature": 1.0}),
+        (DynamicConv1d, {"num_kernels": 4, "reduction": 4, "temperature": 30.0, "attention": None, "method": "auto"}),
+        (CondConv2d, {"num_kernels": 4, "method": "auto"}),
+        (ODConv2d, {"num_kernels": 4, "reduction": 16, "min_hidden": 16, "temperature": 1.0, "method": "auto"}),
+    ):
+        parameters = inspect.signature(family).parameters
+        assert list(parameters)[: len(plain)] == plain
+        assert {name: p.default for name, p in parameters.items() if name not in plain} == more
+    assert list(inspect.signature(Square).parameters) == ["channels"]
+    assert Square(4).attention.temperature == 2
 
 
 def test_bad_attention_arguments():

@@ -133,3 +133,52 @@ def test_temperature_travels_and_errors_name_the_value():
         layer(torch.zeros(2, 5, 8, 8))
     with pytest.raises(TypeError, match="floating point"):
         layer(torch.zeros(2, 6, 8, 8, dtype=torch.uint8))
+
+
+def authors_layer(state, x, kernel_size, num_kernels, temperature=1.0):
+    """What the authors' code does with its own names, image by image; their convolutions have no bias."""
+    z = {name.removeprefix("attention."): t for name, t in state.items()}
+    h = nn.functional.conv2d(x.mean((2, 3), keepdim=True), z["fc.weight"])
+    h = torch.relu(
+        nn.functional.batch_norm(h, *(z[f"bn.{n}"] for n in ("running_mean", "running_var", "weight", "bias")))
+    )
+    score = {
+        n: nn.functional.conv2d(h, z[f"{n}_fc.weight"], z[f"{n}_fc.bias"])[..., 0, 0] / temperature
+        for n in ("channel", "filter", "spatial", "kernel")
+        if f"{n}_fc.weight" in z
+    }
+    rows = []
+    for b in range(len(x)):
+        gate = {n: torch.sigmoid(s[b]) for n, s in score.items()}
+        kernel = (
+            torch.einsum("k,k...->...", torch.softmax(score["kernel"][b], 0), z["weight"])
+            if num_kernels > 1
+            else z["weight"][0]
+        )
+        kernel = kernel * gate["spatial"].reshape(kernel_size, kernel_size) if "spatial" in gate else kernel
+        rows.append(
+            nn.functional.conv2d(x[b : b + 1] * gate["channel"][:, None, None], kernel) * gate["filter"][:, None, None]
+        )
+    return torch.cat(rows)  # fmt: skip
+
+
+@pytest.mark.parametrize(("kernel_size", "num_kernels"), [(3, 4), (1, 4), (3, 1)])
+def test_checkpoints_of_the_authors_compute_what_theirs_do(kernel_size, num_kernels):
+    counts = {"channel": 6, "filter": 5, "spatial": kernel_size**2, "kernel": num_kernels}
+    state = {
+        "weight": torch.randn(num_kernels, 5, 6, kernel_size, kernel_size),
+        "attention.fc.weight": torch.randn(16, 6, 1, 1),
+    }
+    state |= {f"attention.bn.{n}": torch.rand(16) + 0.5 for n in ("weight", "bias", "running_mean", "running_var")}
+    for n, count in counts.items():
+        if count > 1:
+            state |= {
+                f"attention.{n}_fc.weight": torch.randn(count, 16, 1, 1),
+                f"attention.{n}_fc.bias": torch.randn(count),
+            }
+    layer = ODConv2d(6, 5, kernel_size, num_kernels=num_kernels, bias=False).eval()
+    loaded = nn.ModuleDict({"conv": layer}).load_state_dict({f"conv.{n}": t for n, t in state.items()}, strict=False)
+    assert not loaded.unexpected_keys
+    assert loaded.missing_keys == ["conv.attention.temperature"]
+    x = torch.randn(3, 6, 8, 7)
+    torch.testing.assert_close(layer(x), authors_layer(state, x, kernel_size, num_kernels), atol=1e-5, rtol=1e-4)
