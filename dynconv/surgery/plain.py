@@ -70,7 +70,7 @@ def _refused(module: nn.Module, what: str) -> TypeError:
     return TypeError(f"its forward is its own and {what}; got {_kind(module)}")
 
 
-class _Convolutions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Convolutions(TorchDispatchMode):
     """Keeps the arguments of every convolution that runs."""
 
     def __init__(self) -> None:

@@ -108,7 +108,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     "torchvision/retinanet_resnet50_fpn": _detection("retinanet_resnet50_fpn"),
     "torchvision/fcos_resnet50_fpn": _detection("fcos_resnet50_fpn"),
     "torchvision/ssdlite320_mobilenet_v3_large": _ssd("ssdlite320_mobilenet_v3_large"),
-    "torchvision/ssd300_vgg16": _ssd("ssd300_vgg16"),
     "torchvision/raft_small": Architecture(
         partial(_torchvision, "raft_small"), partial(_images, 2, 3, 128, 128, count=2)
     ),
@@ -122,8 +121,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     **_classifiers(
         _torchvision, "resnet18 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large shufflenet_v2_x0_5 squeezenet1_1"
     ),
-    **_classifiers(_torchvision, "resnet50 resnext50_32x4d wide_resnet50_2 densenet121 mnasnet0_5 efficientnet_b0"),
-    **_classifiers(_torchvision, "efficientnet_v2_s regnet_y_400mf regnet_x_400mf vgg11_bn alexnet swin_t", 64),
+    **_classifiers(_torchvision, "resnet50 densenet121 mnasnet0_5 efficientnet_b0"),
+    **_classifiers(_torchvision, "efficientnet_v2_s regnet_y_400mf regnet_x_400mf alexnet swin_t", 64),
     **_classifiers(_torchvision, "googlenet inception_v3", 96, init_weights=False),
     **_classifiers(
         _timm, "mobilenetv2_050 lcnet_050 ghostnet_050 ghostnetv2_100 hardcorenas_a fbnetc_100 spnasnet_100"
@@ -131,12 +130,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     **_classifiers(
         _timm, "resnet26d resnetaa50 seresnet50 skresnet18 resnest14d res2net50_26w_4s gcresnext26ts ecaresnet26t"
     ),
-    **_classifiers(_timm, "regnety_002 cspresnet50 darknet53 dla34 dpn48b hrnet_w18_small vovnet39a"),
+    **_classifiers(_timm, "regnety_002 cspresnet50 dla34 vovnet39a"),
     **_classifiers(_timm, "repvgg_a0 mobileone_s0 fastvit_t8 repvit_m0_9 efficientvit_b0", 64),
-    **_classifiers(
-        _timm, "rexnet_100 tinynet_e semnasnet_075 mixnet_s efficientnet_es selecsls42b xception41 inception_v4", 96
-    ),
+    **_classifiers(_timm, "rexnet_100 tinynet_e semnasnet_075 mixnet_s efficientnet_es selecsls42b", 96),
     **_classifiers(_timm, "poolformer_s12 pvt_v2_b0 starnet_s1", 64),
-    **_classifiers(_timm, "focalnet_tiny_srf halonet26t", 128),
     **_classifiers(_timm, "coatnet_pico_rw_224 maxvit_pico_rw_256", 64, img_size=64),
 }

@@ -12,7 +12,7 @@ HEAD = """# The zoo
 Made by `python -m experiments.zoo`, which adds to [zoo.csv](zoo.csv) what is missing there; `--again` repeats what did not pass.
 
 *converted*: convolutions, and the share of the plain network's multiply-adds that is dynamic now. *same output*, *fold*: the
-largest difference to the plain network, in units of its largest output. *trained*: layers whose kernels got a gradient.
+largest difference to the plain network, in units of its largest output. *trained*: layers that got a gradient (all that do in the plain network).
 *record*: weightings recorded. *fold, norms*: batch norms fused. *(plain)*: the plain network fails at this step too.
 
 """
