@@ -99,7 +99,8 @@ def difference(one: Tensor, other: Tensor, scale: float = 0.0) -> float:
 
 def window(x: Tensor, places: Sequence[slice | int]) -> Tensor:
     """These along the last axes."""
-    part: Tensor = x[(..., *places)]
+    index = (..., *places)
+    part: Tensor = x[index]
     return part
 
 

@@ -55,7 +55,7 @@ class Product:
     choices: tuple[Tensor, ...] = ()
 
 
-class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Trace(TorchDispatchMode):
     """The products of whatever runs inside; with ``swap``, those numbered get the weights of the next image."""
 
     def __init__(self, shape: torch.Size, swap: frozenset[int] = frozenset()) -> None:
