@@ -13,7 +13,7 @@ from .javascript import bundle
 __all__ = ["fragment", "page"]
 
 # The page plays the kernel's part: a model that keeps the state and tells listeners, as ipywidgets' does.
-HOST = bundle("host")
+HOST = bundle("host").replace("export const", "const")
 
 
 def page(instrument: Instrument, title: str) -> str:
