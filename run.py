@@ -3,6 +3,7 @@
 python run.py lab     open the lessons in JupyterLab (sets everything up the first time)
 python run.py test    run every test (same set-up)
 
+and two for those who publish it: site and links. Authors' commands stand in CONTRIBUTING.md.
 Standard library only: this file runs before anything is installed.
 """
 
@@ -117,7 +118,7 @@ def test(args, rest):
 
 
 def site(args, rest):
-    """Write every lesson as an HTML page whose instruments work with no kernel and no network."""
+    """Write every lesson, and the reference, as HTML pages that work with no kernel and no network."""
     set_up(args.torch, "site")
     return call([PYTHON, "-m", "dynconv.lessons.site", *rest])
 

@@ -6,6 +6,8 @@ import re
 
 from docutils.nodes import Node, SkipNode, reference
 from latex2mathml.converter import convert
+from sphinx.util import inspect
+from traitlets import HasTraits
 
 project = html_title = "dynconv"
 project_copyright = "The dynconv authors, MIT licence"
@@ -30,7 +32,7 @@ html_math_renderer = "mathml"  # browsers show it by themselves, with no network
 # Every name of this package must be found. Of others' packages only these have a page to go to.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(torch|collections|pathlib|numpy|ctypes|matplotlib|PIL|t)\..*"),
+    ("py:.*", r"(torch|collections|pathlib|numpy|ctypes|matplotlib|PIL)\..*"),
     ("py:exc", "TraitError"),
     ("py:class", r"Path|Device|Options|\w+\[str"),  # where an annotation stays text, as named tuples' do
 ]
@@ -47,6 +49,7 @@ TORCH = {
 def setup(app):
     app.add_html_math_renderer("mathml", inline_renderers=(_inline, None), block_renderers=(_block, None))
     app.connect("autodoc-process-docstring", _with_stars)
+    app.connect("autodoc-process-signature", _own_arguments)
     app.connect("missing-reference", _to_torch)
     app.connect("html-page-context", _by_keyboard)
 
@@ -66,6 +69,13 @@ def _with_stars(app, what, name, thing, options, lines: list[str]) -> None:
     for number, line in enumerate(lines):
         if not line.lstrip().startswith((">>>", "...")):
             lines[number] = re.sub(r"``.*?``|(?<=[(\s])\*(?=\w+'?\))", lambda m: m[0] if m[0] != "*" else r"\*", line)
+
+
+def _own_arguments(app, what, name, thing, options, signature: str, returns: str) -> tuple[str, str] | None:
+    if what != "class" or not issubclass(thing, HasTraits):
+        return None
+    own = inspect.signature(thing.__init__, bound_method=True)  # not those of traitlets' __new__
+    return inspect.stringify_signature(own, unqualified_typehints=True), returns
 
 
 def _by_keyboard(app, page, template, context: dict, doctree) -> None:
