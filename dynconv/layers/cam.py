@@ -220,7 +220,7 @@ class CAM:
     where f is what ``layer`` puts out and w is the weight of ``classifier``. Each run is held against the identity that
     makes it a map of the logit: its mean plus the bias. Between pooling and classifier there may be a flatten or an
     inactive dropout, but nothing that changes a number (ConvNeXt's norm, a hidden layer, a pooling of maxima): such a net
-    has no class activation maps, :func:`dynconv.functional.cam.grad_cam` needs no particular head.
+    has no class activation maps, :func:`dynconv.functional.grad_cam` needs no particular head.
 
     Inside the ``with`` block hooks listen to the net (one that was compiled runs eagerly); the net itself, its mode and its
     gradients included, stays as it is: call ``model.eval()`` yourself.
