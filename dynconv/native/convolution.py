@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .building import library
-from .definition import mix, output_size
+from .definition import output_size
 from .operation import Operation
 
 __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
+Steps = tuple[Ints, Ints, Ints]  # stride, padding, dilation
 POINTERS = ("x", "kernels", "attention", "outputs", "grad_kernels", "grad_attention")
 SIZES = (
     *("images", "channels", "height", "width"),  # x
@@ -92,34 +97,56 @@ def _backward(
         _run("dynconv_backward", call)
     return grad_x, grad_weight, grad_attention
 
-
-Steps = tuple[Ints, Ints, Ints]  # stride, padding, dilation
-
-
 def _grad_input(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, steps: Steps) -> Tensor:
     stride, padding, dilation = steps
     kernel = weight.shape[3:]
     turned = [gap * (size - 1) - p for size, p, gap in zip(kernel, padding, dilation, strict=True)]
     if all(step == 1 for step in stride) and min(turned) >= 0:
-        # the same convolution with the channels exchanged and the taps read from the last
-        grad_x = torch.empty_like(x)
-        call = _call(grad, weight, attention, grad_x, ((1, 1), turned, dilation))
-        call.channels, call.outs, call.turned = grad.shape[1], x.shape[1], 1
-        call.next_out, call.next_channel = call.next_channel, call.next_out
-        _run("dynconv_forward", call)
-        return grad_x
-    if kernel.numel() == 1 and not any(padding):  # the pixels between are not seen
-        seen = x[:, :, :: stride[0], :: stride[1]]
-        grad_x = torch.zeros_like(x)
-        grad_x[:, :, :: stride[0], :: stride[1]] = _grad_input(
-            seen, weight, attention, grad, ((1, 1), padding, dilation)
-        )
-        return grad_x
-    batch = x.shape[0]
-    kernels = mix(weight, attention).flatten(0, 1)  # (B·O, C, kh, kw)
-    shape, images = (1, batch * x.shape[1], *x.shape[2:]), grad.reshape(1, -1, *grad.shape[2:])
-    grad_x = torch.nn.grad.conv2d_input(torch.Size(shape), kernels, images, stride, padding, dilation, batch)
-    return grad_x.reshape(x.shape)
+        return _turned(grad, weight, attention, (turned, dilation), x.shape[2:])
+    # At a stride the pixels of one phase (the even ones, the odd ones) see some of the taps, without a stride.
+    axes = zip(x.shape[2:], grad.shape[2:], kernel, *steps, strict=True)
+    down, across = (_phases(*axis) for axis in axes)
+    grad_x = torch.zeros_like(x)
+    for one, two in product(down, across):
+        seen = F.pad(grad, (*two.pads, *one.pads))  # a negative number cuts off
+        some = weight[..., one.taps, two.taps].contiguous()
+        part = _turned(seen, some, attention, ((0, 0), (one.gap, two.gap)), (one.count, two.count))
+        grad_x[:, :, one.pixels, two.pixels] = part
+    return grad_x
+
+
+class Phase(NamedTuple):
+    """Along one axis: every so many pixels, the taps that see them, and what is to be put around the outputs' gradient."""
+
+    pixels: slice
+    count: int
+    taps: slice
+    gap: int
+    pads: tuple[int, int]
+
+
+def _phases(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> list[Phase]:
+    """Those that are seen. Pixel q is seen by tap k of output (q + padding − k · dilation) / stride, where that is whole."""
+    common, phases = math.gcd(stride, dilation), []
+    for k0 in range(min(kernel, stride // common)):  # the first tap of a phase; the others are stride / common apart
+        first = (k0 * dilation - padding) % stride  # the first pixel
+        taps, gap = len(range(k0, kernel, stride // common)), dilation // common
+        start = (first + padding - k0 * dilation) // stride  # the output that sees it by the first tap
+        count, left = len(range(first, size, stride)), (taps - 1) * gap - start
+        right = count + (taps - 1) * gap - out - left
+        if count and max(-left, -right) < out:  # else every output is too far away
+            phases.append(Phase(slice(first, None, stride), count, slice(k0, None, stride // common), gap, (left, right)))
+    return phases
+
+
+def _turned(grad: Tensor, weight: Tensor, attention: Tensor, steps: tuple[Ints, Ints], size: Ints) -> Tensor:
+    """The same convolution at stride 1 with the channels exchanged and the taps read from the last."""
+    grad_x = grad.new_empty(grad.shape[0], weight.shape[2], *size)
+    call = _call(grad, weight, attention, grad_x, ((1, 1), *steps))
+    call.outs, call.turned = weight.shape[2], 1
+    call.next_out, call.next_channel = call.next_channel, call.next_out
+    _run("dynconv_forward", call)
+    return grad_x
 
 
 def _call(x: Tensor, weight: Tensor, attention: Tensor, outputs: Tensor, steps: Steps) -> Call:
