@@ -111,7 +111,7 @@ class OmniAttention(Tempered):
         check_counts(reduction=reduction, min_hidden=min_hidden)
         hidden = max(in_channels // reduction, min_hidden)
         factory: Factory = {"device": device, "dtype": dtype}
-        self.fc = _KaimingLinear(in_channels, hidden, bias=False, **factory)
+        self.fc: nn.Linear = _KaimingLinear(in_channels, hidden, bias=False, **factory)
         self.norm = nn.BatchNorm1d(hidden, **factory)
         counts = {
             "kernels": num_kernels if num_kernels > 1 else 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -72,7 +73,7 @@ def images(
         shared: one colour scale for all pictures.
         size: inches of one picture.
     """
-    table = rows if isinstance(next(iter(rows.values())), Mapping) else {"": rows}
+    table: Any = rows if isinstance(next(iter(rows.values())), Mapping) else {"": rows}
     arrays = [np.asarray(array.detach().float().cpu()) for row in table.values() for array in row.values()]
     columns = max(len(row) for row in table.values())
     figure = Figure(figsize=(size * columns, 1.15 * size * len(table)))
@@ -121,7 +122,12 @@ def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel=""
     order = (4, 5, 2, 0, 6, 1, 7, 3)  # the darker colours first: these are lines on white
     for i, (name, values) in enumerate(series.items()):
         positions = range(len(values)) if x is None else x
-        style = {"color": KERNEL_COLOURS[order[i % 8]], "marker": MARKERS[i % 8], "markersize": 4, "markevery": 0.1}
+        style: dict[str, Any] = {
+            "color": KERNEL_COLOURS[order[i % 8]],
+            "marker": MARKERS[i % 8],
+            "markersize": 4,
+            "markevery": 0.1,
+        }
         axis.plot(positions, values, label=name, **style)
     if log_x:
         axis.set_xscale("log")
@@ -155,7 +161,11 @@ def scatter(
     figure = Figure(figsize=(5.6, 3.4))
     axis = figure.subplots()
     for i, (name, (x, y, error)) in enumerate(points.items()):
-        style = {"color": KERNEL_COLOURS[i % 8], "marker": MARKERS[(i + i // 8) % 8], "markeredgecolor": "black"}
+        style: dict[str, Any] = {
+            "color": KERNEL_COLOURS[i % 8],
+            "marker": MARKERS[(i + i // 8) % 8],
+            "markeredgecolor": "black",
+        }
         axis.errorbar(x, y, error, label=name, linestyle="none", ecolor="black", capsize=2, **style)
     if log_x:
         axis.set_xscale("log")
@@ -212,7 +222,11 @@ def attention_bars(attention: Mapping[str, Tensor], alt: str) -> Picture:
     for row, weights in enumerate(attention.values()):
         left = 0.0
         for k, weight in enumerate(weights.tolist()):
-            style = {"color": KERNEL_COLOURS[k % 8], "hatch": KERNEL_HATCHES[k % 8], "edgecolor": "white"}
+            style: dict[str, Any] = {
+                "color": KERNEL_COLOURS[k % 8],
+                "hatch": KERNEL_HATCHES[k % 8],
+                "edgecolor": "white",
+            }
             axis.barh(row, weight, left=left, label=f"kernel {k + 1}" if row == 0 else None, **style)
             left += weight
     axis.set_yticks(range(len(attention)), list(attention), fontsize=9)

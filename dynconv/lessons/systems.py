@@ -59,15 +59,15 @@ def filter_network(
         decide = KernelAttention(LOOK, num_kernels=num_kernels, reduction=1, temperature=temperature)
         return DynamicConv2d(1, 1, kernel_size, num_kernels=num_kernels, attention=nn.Sequential(*look(), decide))
     if system == "condconv":
-        layer = CondConv2d(1, 1, kernel_size, num_kernels=num_kernels)
-        layer.attention = _Looking(Routing(LOOK, num_kernels))
-        return layer
+        routed = CondConv2d(1, 1, kernel_size, num_kernels=num_kernels)
+        routed.add_module("attention", _Looking(Routing(LOOK, num_kernels)))
+        return routed
     if system == "odconv":
         layer = ODConv2d(1, 1, kernel_size, num_kernels=num_kernels)
         layer.attention.fc = nn.Linear(
             LOOK, layer.attention.fc.out_features, bias=False
         )  # it squeezes the stem's channels
-        layer.attention = nn.Sequential(*look(), layer.attention)
+        layer.add_module("attention", nn.Sequential(*look(), layer.attention))
         return layer
     if width is None:
         x = torch.zeros(1, 1, 32, 32)

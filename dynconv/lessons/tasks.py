@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,7 +69,8 @@ def measure(model: nn.Module, task: Task, batch_size: int = 1000) -> dict[str, f
         task: see :func:`task`.
         batch_size: images at a time.
     """
-    device, sums = next(model.parameters()).device, {}
+    device = next(model.parameters()).device
+    sums: dict[str, float] = {}
     for x, y in zip(task.test.inputs.split(batch_size), task.test.targets.split(batch_size), strict=True):
         x, y = x.to(device), y.to(device)
         output = model(x.float() / 255 if x.dtype == torch.uint8 else x)
@@ -114,24 +115,33 @@ def _cue() -> Task:
         "one filter for each cue": 0.0,
     }
     recipe = {"optimizer": "lbfgs", "lr": 1.0, "epochs": 20}
-    splits = [Split(*data) for data in (train, test)]
 
     def network(system: str, **options) -> nn.Module:
         return filter_network(system, kernel_size=5, **options)
 
-    return Task("cue", *splits, network, F.mse_loss, recipe, references, ["bright: along x", "dark: along y"])
+    return Task(
+        "cue",
+        Split(*train),
+        Split(*test),
+        network,
+        F.mse_loss,
+        recipe,
+        references,
+        ["bright: along x", "dark: along y"],
+    )
 
 
-def _classes(name: str, train, test, recipe: dict, classes: list[str]) -> Task:
-    channels = train[0].shape[1]
+def _classes(name: str, splits: Iterable[tuple[Tensor, Tensor]], recipe: dict, classes: list[str]) -> Task:
+    train, test = (Split(images, labels, labels) for images, labels in splits)
+    channels = train.inputs.shape[1]
 
     def network(system: str, **options) -> nn.Module:
         return classifier(system, len(classes), in_channels=channels, **options)
 
-    splits = [Split(images, labels, labels) for images, labels in (train, test)]
-    return Task(name, *splits, network, F.cross_entropy, recipe, {}, classes)
+    return Task(name, train, test, network, F.cross_entropy, recipe, {}, classes)
 
 
+BOTH = ("train", "test")
 TEN = [str(digit) for digit in range(10)]
 CLOTHES = ["T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"]
 THINGS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -149,18 +159,18 @@ def _folder(path: str | Path = "", size: int = 64, grey: bool = False) -> Task:
     if not len(train):
         raise ValueError(f"{path} holds {len(found.images)} image; at least 2 are needed to train and test")
     parts = [(found.images[part], found.labels[part]) for part in (train, test)]
-    return _classes("folder", *parts, LARGE, found.classes)
+    return _classes("folder", parts, LARGE, found.classes)
 
 
 TASKS: dict[str, Callable[..., Task]] = {
     "restoration": _restoration,
     "cue": _cue,
-    "digits": lambda: _classes("digits", digits_split("train"), digits_split("test"), SMALL, TEN),
+    "digits": lambda: _classes("digits", map(digits_split, BOTH), SMALL, TEN),
     "clutter": lambda: _classes(
-        "clutter", *(digits_in_clutter(name, 1500, 24, pieces=4)[:2] for name in ("train", "test")), SMALL, TEN
+        "clutter", (digits_in_clutter(name, 1500, 24, pieces=4)[:2] for name in BOTH), SMALL, TEN
     ),
-    "fashion_mnist": lambda: _classes("fashion_mnist", fashion_mnist("train"), fashion_mnist("test"), LARGE, CLOTHES),
-    "cifar10": lambda: _classes("cifar10", cifar10("train"), cifar10("test"), LARGE, THINGS),
+    "fashion_mnist": lambda: _classes("fashion_mnist", map(fashion_mnist, BOTH), LARGE, CLOTHES),
+    "cifar10": lambda: _classes("cifar10", map(cifar10, BOTH), LARGE, THINGS),
     "folder": _folder,
 }
 

@@ -136,10 +136,10 @@ def generator_losses(nets: Translation, a: Tensor, b: Tensor) -> tuple[dict[str,
     (fake_b, same_b), (fake_a, same_a) = there.image.chunk(2), back.image.chunk(2)
     judged = [*nets.judge_target(fake_b)[:2], *nets.judge_source(fake_a)[:2]]  # patches and logits
     losses = {
-        "adversarial": sum(F.mse_loss(said, torch.ones_like(said)) for said in judged),
+        "adversarial": sum((F.mse_loss(said, torch.ones_like(said)) for said in judged), start=a.new_zeros(())),
         "cycle": F.l1_loss(nets.to_source(fake_b).image, a) + F.l1_loss(nets.to_target(fake_a).image, b),
         "identity": F.l1_loss(same_b, b) + F.l1_loss(same_a, a),
-        "attention": sum(auxiliary_classifier_loss(*output.logit.chunk(2)) for output in (there, back)),
+        "attention": _told_apart(there.logit) + _told_apart(back.logit),
     }
     return losses, (fake_b.detach(), fake_a.detach())
 
@@ -162,8 +162,14 @@ def discriminator_loss(nets: Translation, a: Tensor, b: Tensor, fakes: tuple[Ten
     loss = a.new_zeros(())
     for judge, real, fake in ((nets.judge_target, b, fakes[0]), (nets.judge_source, a, fakes[1])):
         for said in judge(torch.cat([real, fake]))[:2]:  # patches and logits
-            loss = loss + auxiliary_classifier_loss(*said.chunk(2), kind="mse")
+            loss = loss + _told_apart(said, kind="mse")
     return loss
+
+
+def _told_apart(said: Tensor, kind: str = "bce") -> Tensor:
+    """The first half of what is said of a batch should be 1, the second 0."""
+    positive, negative = said.chunk(2)
+    return auxiliary_classifier_loss(positive, negative, kind)
 
 
 def batches(source: Tensor, target: Tensor, steps: int, batch_size: int = 4, seed: int = 0):

@@ -75,9 +75,9 @@ def cue(split: str = "train", per_photo: int = 40, size: int = 32, seed: int = 0
             patches = cut_patches(standardised(name), split, per_photo, size, generator)  # (N, 1, S, S)
             images.append(_marked(patches, (5.0, -5.0)[kind], generator))
             kinds.append(torch.full((per_photo,), kind))
-    x, kind = torch.cat(images), torch.cat(kinds)
+    x, which = torch.cat(images), torch.cat(kinds)
     both = 3 * F.conv2d(x, edge_filters())  # (N, 2, S − 4, S − 4)
-    return Cue(x, both[torch.arange(len(x)), kind][:, None], kind)
+    return Cue(x, both[torch.arange(len(x)), which][:, None], which)
 
 
 def _marked(patches: Tensor, value: float, generator: torch.Generator) -> Tensor:

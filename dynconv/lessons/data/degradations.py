@@ -128,7 +128,8 @@ def best_filter(degraded: Tensor, clean: Tensor, kernel_size: int = 9) -> Tensor
         raise ValueError(f"kernel_size must be odd and at most {degraded.shape[-1]}, got {kernel_size}")
     edge = kernel_size // 2
     inner = clean[..., edge : clean.shape[-2] - edge, edge : clean.shape[-1] - edge]
-    gram, moment = 0.0, 0.0
+    places = kernel_size**2
+    gram, moment = (degraded.new_zeros(shape, dtype=torch.float64) for shape in ((places, places), (places,)))
     for x, y in zip(degraded.split(256), inner.split(256), strict=True):  # a few MB at a time
         columns = F.unfold(x.double(), kernel_size).movedim(1, 0).flatten(1)  # (k², pixels)
         gram, moment = gram + columns @ columns.T, moment + columns @ y.double().flatten()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str]) ->
         shape = _shape(records[0])
         before = -1
         for record in records:
-            epoch = record.get("epoch")
+            epoch: Any = record.get("epoch")  # a number, once the record is checked
             try:
                 check_record(record, len(classes), *shape)
             except ValueError as error:

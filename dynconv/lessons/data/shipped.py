@@ -55,8 +55,8 @@ def photo(name: str, size: int | None = None, *, grey: bool = False) -> Tensor:
         raise ValueError(f"there is no photo {name!r}; there are: {', '.join(photo_names())}")
     if size is not None and size < 1:
         raise ValueError(f"size must be at least 1 pixel, got {size}")
-    image = Image.open(io.BytesIO(read(f"{name}.png")))
-    image = image.convert("L" if grey or image.mode == "L" else "RGB")
+    stored = Image.open(io.BytesIO(read(f"{name}.png")))
+    image = stored.convert("L" if grey or stored.mode == "L" else "RGB")
     if size is not None:
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -99,8 +99,9 @@ def checksums(folder: str = "") -> dict[str, str]:
         OSError: the list is missing or damaged, and how to restore it.
     """
     name = f"{folder}/SHA256SUMS".lstrip("/")
-    lines = [LINE.fullmatch(line) for line in _bytes(name).decode(errors="replace").splitlines()]
-    if not lines or None in lines:
+    given = _bytes(name).decode(errors="replace").splitlines()
+    lines = [line for line in map(LINE.fullmatch, given) if line is not None]
+    if not lines or len(lines) < len(given):
         raise OSError(f"{FOLDER / name} is damaged: a line is no checksum and name. {_restore(name)}")
     return {line[2]: line[1] for line in lines}
 

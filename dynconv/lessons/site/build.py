@@ -26,7 +26,7 @@ GAP = re.compile(r"\S {2,}(?=\S)")  # between the columns of a printed table
 
 def title_of(notebook: nbformat.NotebookNode) -> str:
     """The lesson's name: its first heading."""
-    return re.match(r"# (.+)", notebook.cells[0].source)[1]
+    return re.findall(r"\A# (.+)", notebook.cells[0].source)[0]
 
 
 def lesson_page(notebook: nbformat.NotebookNode, fragments: Mapping[str, str], folder: Path) -> str:

@@ -83,7 +83,8 @@ def execute(path: Path, cell_timeout: float = 120, live: bool = False, kernel_na
 
 
 def _run(client, source: str, timeout: float, where: str) -> list:
-    message, outputs, deadline = client.execute(source), [], time.monotonic() + timeout
+    outputs: list = []
+    message, deadline = client.execute(source), time.monotonic() + timeout
     while True:
         if time.monotonic() > deadline:
             raise CellError(f"{where} still runs after {timeout:.0f} s:\n{source}")
@@ -106,7 +107,7 @@ def _run(client, source: str, timeout: float, where: str) -> list:
 
 def _stored(outputs: list) -> list:
     """Without widget views (a view without its model opens as an error) and with each stream in one piece."""
-    kept = []
+    kept: list = []
     for output in outputs:
         if output.output_type == "stream":
             if kept and kept[-1].output_type == "stream" and kept[-1].name == output.name:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ class _Run:
         self.optimizer = OPTIMIZERS[settings["optimizer"]](groups, settings["lr"])
         # a line search finds its own steps; to slow it down would only waste evaluations
         decay = 0.0 if settings["optimizer"] != "lbfgs" else settings["lr"]
-        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, eta_min=decay)]
+        self.schedules: list[Any] = [torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, steps, eta_min=decay)]
         if settings["anneal"]:
             first, last, fraction = settings["anneal"]
             self.schedules.append(TemperatureSchedule(model, max(1, round(steps * fraction)), first, last))

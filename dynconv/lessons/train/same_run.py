@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 __all__ = ["check_same_run"]
@@ -58,10 +60,10 @@ def _check_progress(state: dict, steps_an_epoch: int) -> None:
         )
 
 
-def _unlike(kept, own, where: str = "") -> str | None:
+def _unlike(kept: Any, own: Any, where: str = "") -> str | None:
     """The first place where ``kept`` is built otherwise than ``own``; versions of torch may add entries and leave them out."""
-    kinds = (dict, (list, tuple), Tensor, str, (int, float))
-    kind = next((kind for kind in kinds if isinstance(own, kind)), object)
+    kinds: tuple[Any, ...] = (dict, (list, tuple), Tensor, str, (int, float))
+    kind: Any = next((kind for kind in kinds if isinstance(own, kind)), object)
     if not isinstance(kept, kind):
         return f"{where} must be a {type(own).__name__}, got {kept!r:.60}"
     if kind is Tensor:

@@ -50,6 +50,10 @@ class BatchNormAcross(nn.modules.batchnorm._NormBase):
         (B, C, …) → the same. Training needs an initialised process group.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
@@ -81,7 +85,7 @@ def synchronise_batch_norm(model: nn.Module) -> nn.Module:
         model: any module whose batch norms are affine and keep running statistics.
     """
     kinds = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
-    new = {}
+    new: dict[nn.Module, nn.Module] = {}
     for norm in (m for m in model.modules() if isinstance(m, kinds)):
         new[norm] = BatchNormAcross(norm.num_features, norm.eps, norm.momentum).train(norm.training)
         new[norm]._parameters, new[norm]._buffers = norm._parameters, norm._buffers

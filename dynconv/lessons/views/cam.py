@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import torch
@@ -115,7 +116,7 @@ class CAMView(Instrument):
         kept = logits.argsort(descending=True, stable=True)[:MOST_CLASSES]
         self.classes, self.most_channels = kept.tolist(), min(MOST_CHANNELS, len(self.features))
         arrays = {"photo": self.photo, "features": self.features, "weight": self.weight[kept], "bias": self.bias[kept]}
-        data = {name: encode(array) for name, array in (arrays | {"logits": logits[kept]}).items()}
+        data: dict[str, Any] = {name: encode(array) for name, array in (arrays | {"logits": logits[kept]}).items()}
         data |= {"classes": self.classes, "names": [self.names[k] for k in self.classes]}
         data |= {"channels": len(self.features), "shape": list(self.features.shape[1:])}
         super().__init__(

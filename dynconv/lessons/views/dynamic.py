@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +43,7 @@ def looked_at(model: nn.Module) -> Iterator[None]:
 
 def softmax_attention(layer: nn.Module) -> KernelAttention:
     """The one part of a layer's ``attention`` that holds its softmax; a ValueError where there is none."""
-    parts = [part for part in layer.attention.modules() if isinstance(part, KernelAttention)]
+    parts = [part for part in layer.get_submodule("attention").modules() if isinstance(part, KernelAttention)]
     if len(parts) != 1 or parts[0].activation != "softmax":
         raise ValueError(f"the layer's attention must end in a softmax KernelAttention, got {layer.attention}")
     return parts[0]
@@ -216,7 +217,7 @@ class DynamicView(KernelInstrument):
         self.shown = dynamic_state(self.layer, torch.stack(list(self.images.values())), *self.channels)
         maps, averages = averaged(self.shown["maps"])
         pictures = [averaged(_picture(picture))[0] for picture in self.pictures.values()]
-        data = {name: encode(array) for name, array in (self.shown | {"maps": maps}).items()}
+        data: dict[str, Any] = {name: encode(array) for name, array in (self.shown | {"maps": maps}).items()}
         data |= {"names": self.names, "total": self.most_kernels, "images": [encode(picture) for picture in pictures]}
         shapes = {"image_shape": pictures[0], "kernel_shape": self.shown["kernels"], "map_shape": maps}
         data |= {name: list(array.shape[-2:]) for name, array in shapes.items()}

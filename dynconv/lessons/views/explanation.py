@@ -6,6 +6,7 @@ import html
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class DynamicLayer:
     """
 
     name: str
-    layer: nn.Module
+    layer: Any  # one of DYNAMIC
     images: Tensor
     attention: Tensor | None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import traitlets
@@ -132,7 +133,8 @@ class FeatureAttentionView(Instrument):
                 raise ValueError(f"{name} must be ({channels},), one a channel, got {tuple(self.arrays[name].shape)}")
             self.arrays[name] = self.arrays[name].detach().cpu().float()
         self.eps, sizes = eps, {"shape": list(features.shape), "image_shape": list(pictures.shape[2:])}
-        strongest = feature_attention_state(**self.arrays, blend=0, channel=0, rho=0)["strongest"].tolist()
+        beginning: dict[str, Any] = {**self.arrays, "blend": 0, "channel": 0, "rho": 0}
+        strongest = feature_attention_state(**beginning)["strongest"].tolist()
         data = {name: encode(array) for name, array in (self.arrays | {"images": pictures}).items()}
         super().__init__(
             data=json.dumps(data | sizes | {"names": self.names, "strongest": strongest, "eps": eps}),

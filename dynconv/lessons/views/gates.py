@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import traitlets
@@ -107,7 +108,8 @@ class GatesView(Instrument):
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
         self.images, self.names = _images(images), list(images)
-        self.logits, self.macs = _logits(logits, len(images)), {name: tuple(pair) for name, pair in macs.items()}
+        self.logits = _logits(logits, len(images))
+        self.macs: dict[str, Any] = {name: tuple(pair) for name, pair in macs.items()}
         if set(self.logits) != set(self.macs) or not all(_two_costs(pair) for pair in self.macs.values()):
             raise ValueError(f"macs must be two numbers above 0 for each of {list(self.logits)}, got {self.macs}")
         blocks = [

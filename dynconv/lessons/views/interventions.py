@@ -65,7 +65,8 @@ def interventions_state(
         return _run(model, images, None if mode == "as trained" else mode, layers, seed)
     own, batched = _run(model, images, None, layers, seed)["attention"], _batched(model)
     order = torch.arange(len(images))
-    order[list(pair)] = order[list(pair[::-1])]
+    first, second = pair or (0, 1)
+    order[[first, second]] = order[[second, first]]
     given = {name: w[order] if batched[name] else w for name, w in own.items()}
     return _run(model, images, "given", list(own), seed, given)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import traitlets
@@ -106,7 +107,7 @@ class SimplexMap(Instrument):
         seen = torch.stack([_grey(one) for one in (pictures or images).values()])  # (B, H, W)
         maps, averages = averaged(self.shown["maps"])
         arrays = self.shown | {"maps": maps}
-        data = {name: encode(array) for name, array in arrays.items()}
+        data: dict[str, Any] = {name: encode(array) for name, array in arrays.items()}
         about = f"{about} {in_words(layer, output_channel, input_channel, averages)}".strip()
         data |= {"names": self.names, "images": [encode(one) for one in averaged(seen)[0]], "about": about}
         shapes = {"image_shape": averaged(seen)[0], "kernel_shape": arrays["kernels"], "map_shape": arrays["maps"]}
