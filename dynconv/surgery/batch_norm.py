@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..layers.attention import KernelAttention, LearnedAttention
 from ..layers.kernel_stack import KernelStack
 from ..layers.omni import ODConv2d, OmniAttention
-from .obstacles import obstacle, obstacles
+from .obstacles import is_plainly, obstacle, obstacles
 from .plain import CONVS, plain
 from .replace import copied, outside_stacks, plain_name
 
@@ -107,13 +107,12 @@ def _unfit(conv: nn.Module | None, norm: _BatchNorm) -> str:
 def _sum_to_one(stack: KernelStack) -> bool:
     """Whether the layer and its attention are ours, with a softmax over the kernels."""
     attention = stack.get_submodule("attention")
-    if not type(stack).__module__.startswith("dynconv.layers") or obstacle(attention):
+    if not type(stack).forward.__module__.startswith("dynconv.layers") or obstacle(attention):
         return False
-    if type(stack) is ODConv2d:
-        return type(attention) is OmniAttention
-    return type(attention) is LearnedAttention or (
-        type(attention) is KernelAttention and attention.activation == "softmax"
-    )
+    if isinstance(stack, ODConv2d):
+        return is_plainly(attention, OmniAttention)
+    softmax = getattr(attention, "activation", "softmax") == "softmax"
+    return softmax and (is_plainly(attention, KernelAttention) or is_plainly(attention, LearnedAttention))
 
 
 def _is_norm(norm: _BatchNorm) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..cost import Sample
 from ..functional import mix_kernels
 from ..layers.attention import FixedAttention, LearnedAttention
+from ..layers.hooks import hooked
 from ..layers.kernel_stack import KernelStack
 from ..layers.omni import ODConv2d, OmniAttention
 from .batch_norm import UNTRACED, fuse_batch_norms
 from .comparison import difference, output
-from .obstacles import check_wrapper, obstacle, obstacles
+from .obstacles import check_wrapper, is_plainly, obstacle, obstacles
 from .replace import carry_marks, copied, plain_name, replace_modules
 from .reports import REPORTS, Report, layers
 
@@ -107,9 +107,9 @@ def _weights(
     for name, stack in stacks.items():
         given = attention.get(name) if isinstance(attention, Mapping) else attention
         own = stack.get_submodule("attention")
-        if type(own) is LearnedAttention:
+        if is_plainly(own, LearnedAttention):
             found[name] = None
-        elif given is None and type(own) is FixedAttention:
+        elif given is None and is_plainly(own, FixedAttention):
             found[name] = own.get_buffer("weights")
         elif isinstance(given, Mapping) or (given is not None and not isinstance(stack, ODConv2d)):
             found[name] = _fitting(stack, name, given)  # an ODConv needs all four of its attentions frozen
@@ -190,15 +190,14 @@ def _frozen_output(
     frozen: Mapping[str, Weights | None],
 ) -> list[Tensor]:
     """What the model puts out with the attention of some layers frozen."""
-    with ExitStack() as hooks:
-        for name, weights in frozen.items():
-            attention = stacks[name].get_submodule("attention")
-            parts: Mapping[str, Tensor | None] = weights if isinstance(weights, Mapping) else {"": weights}
-            for over, values in parts.items():
-                if values is not None:
-                    part = attention.get_submodule(f"heads.{over}" if over else "")
-                    hook = part.register_forward_hook(lambda _, args, y, values=values: values.to(y).expand_as(y))
-                    hooks.callback(hook.remove)
+    parts, values = dict[str, nn.Module](), dict[str, Tensor]()
+    for name, weights in frozen.items():
+        attention = stacks[name].get_submodule("attention")
+        if isinstance(weights, Tensor):
+            parts[name], values[name] = attention, weights
+        for over, of in weights.items() if isinstance(weights, Mapping) else ():
+            parts[f"{name}.{over}"], values[f"{name}.{over}"] = attention.get_submodule(f"heads.{over}"), of
+    with hooked(parts, lambda name: lambda _, args, y: values[name].to(y).expand_as(y), changes=True):
         return output(model, sample)
 
 

@@ -92,3 +92,8 @@ def _sharers(model: nn.Module) -> dict[Tensor, list[str]]:
         for parameter in module.parameters(recurse=False):
             found.setdefault(parameter, []).append(name)
     return found
+
+
+def is_plainly(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a module computes what ``kind`` does: a subclass may have a forward of its own."""
+    return isinstance(module, kind) and type(module).forward is kind.forward

@@ -113,7 +113,8 @@ REPORTS: WeakKeyDictionary[nn.Module, Report] = WeakKeyDictionary()
 def report(model: nn.Module) -> Report:
     """What the last :func:`convert` or :func:`fold` that returned ``model`` did to it.
 
-    It is kept beside the model and not in it: copies and reloaded models have none.
+    It is kept beside the model and not in it: copies and reloaded models have none. Reference, of its multiply-adds:
+    https://docs.pytorch.org/docs/stable/generated/torch.utils.flop_counter.html
 
     Example:
         >>> import torch
@@ -124,7 +125,7 @@ def report(model: nn.Module) -> Report:
         1 of 1                                    100%
 
     Args:
-        model: what ``convert`` or ``fold`` returned. Reference: this project's README.
+        model: what ``convert`` or ``fold`` returned.
 
     Raises:
         ValueError: neither returned it.

@@ -70,7 +70,8 @@ OTHERS = {
 
 def _odconv_with_its_own():
     class Other(type(ODConv2d(8, 6, 3).attention)):
-        pass
+        def forward(self, x):
+            return {over: 2 * weights for over, weights in super().forward(x).items()}
 
     layer = ODConv2d(8, 6, 3)
     layer.attention.__class__ = Other
