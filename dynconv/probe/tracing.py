@@ -273,8 +273,9 @@ def _print(factor: Any) -> tuple[float, ...]:
         return (float(factor),)
     if not factor.numel() or factor.is_complex():
         factor = torch.view_as_real(factor.resolve_conj()) if factor.numel() else factor.new_zeros(1)
-    values = factor.detach().double()
-    return (values.sum().item(), values.square().sum().item())
+    values = factor.detach().double().flatten()
+    order = torch.arange(len(values), device=values.device) % 97  # two masks may well be open equally often
+    return (values.sum().item(), values.square().sum().item(), (values * order).sum().item())
 
 
 def _storage(tensor: Tensor) -> int:

@@ -277,8 +277,8 @@ def test_identical_and_constant_batches_are_told_apart_from_answers():
     v = verdict(d.DynamicConv2d(C, 3, 3, reduction=1, temperature=1.0), images()[:1].repeat(4, 1, 1, 1))
     assert v.image_variation < 1e-6
     assert v.same_for_every_image is False
-    assert "identical" in v.notes[0]
-    assert "constant" in verdict(nn.ReLU(), torch.ones(3, C, 8, 8)).notes[1]
+    assert "the images are identical" in " ".join(v.notes)
+    assert "the images are constant" in " ".join(verdict(nn.ReLU(), torch.ones(3, C, 8, 8)).notes)
 
 
 BAD = {
@@ -315,7 +315,7 @@ def test_what_cannot_be_judged_is_said_in_a_sentence(name):
 
 @pytest.mark.parametrize("function", [nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3).forward, nn.Conv2d(3, 3, 3).forward])
 def test_a_missing_batch_dimension_is_noticed(function):
-    with pytest.raises(ValueError, match="stack several images|batch dimension"):
+    with pytest.raises(ValueError, match=r"stack several images|batch dimension"):
         verdict(function, torch.randn(3, 16, 16))
 
 
@@ -330,5 +330,5 @@ def test_bad_batches():
         verdict(nn.Conv2d(4, 4, 3), torch.zeros(2, 4, 8, 8).numpy())
     with pytest.raises(ValueError, match="must be finite, got 2 values that are NaN or infinite"):
         verdict(nn.Conv2d(1, 4, 1), torch.tensor([1.0, torch.nan, torch.inf, 2.0]).reshape(2, 1, 2, 1))
-    with pytest.raises(ValueError, match="must hold values, got .* on meta"):
+    with pytest.raises(ValueError, match=r"must hold values, got .* on meta"):
         verdict(nn.Conv2d(4, 4, 3), torch.zeros(2, 4, 8, 8, device="meta"))
