@@ -21,7 +21,7 @@ NUMBERS = """
   });"""
 
 # how many timers run while it plays, and how many when the page has taken it away
-TIMERS = f"""{HOST}
+TIMERS = f"""{HOST.replace("export ", "")}
   const running = new Set(), {{ setInterval: begin, clearInterval: end }} = window;
   window.setInterval = (...given) => {{ const id = begin(...given); running.add(id); return id; }};
   window.clearInterval = (id) => {{ running.delete(id); end(id); }};
