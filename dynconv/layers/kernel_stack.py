@@ -15,6 +15,7 @@ from ..functional import METHODS, PADDING_MODES
 from ..functional.checks import check_counts, check_together, sizes
 from .inputs import refuse_torchscript
 from .layer import Factory, Layer
+from .same import SameConv1d, SameConv2d, SameConv3d
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 PLAIN: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+SAME: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: SameConv1d, 2: SameConv2d, 3: SameConv3d}
 
 
 class Geometry(TypedDict):
@@ -165,14 +167,15 @@ class KernelStack(Layer):
         )
 
     def _plain_conv(self, weight: Tensor, bias: Tensor | None) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
-        """An nn.ConvNd of this geometry that holds the given kernel."""
+        """An nn.ConvNd of this geometry that holds the given kernel (a subclass, where torch's cannot pad so)."""
+        refused = self.padding == "same" and max(self.stride) > 1
         conv: nn.Conv1d | nn.Conv2d | nn.Conv3d = torch.nn.utils.skip_init(
-            PLAIN[self.spatial_dims],
+            (SAME if refused else PLAIN)[self.spatial_dims],
             self.in_channels,
             self.out_channels,
             self.kernel_size,
             self.stride,
-            self.padding,
+            0 if refused else self.padding,
             self.dilation,
             self.groups,
             bias is not None,
@@ -180,6 +183,7 @@ class KernelStack(Layer):
             device=weight.device,
             dtype=weight.dtype,
         )
+        conv.padding = self.padding
         conv.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
         return conv.train(self.training)
 

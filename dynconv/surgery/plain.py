@@ -97,12 +97,11 @@ def _observed(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, said: Plain) -> Plain:
         if len(convolutions.seen) != 1 or not isinstance(y, Tensor):
             raise _refused(module, "is not just one convolution")
         runs.append((x, y, convolutions.seen[0]))
-    kernel, bias, stride, padding, dilation, *_ = runs[0][2][1:]
+    kernel, bias, stride, given, dilation, *_ = runs[0][2][1:]
     if any(not torch.equal(run[2][1], kernel) for run in runs):
         raise _refused(module, "has another kernel at each call")
     note = _note(module, kernel)
-    candidates = [(padding, "zeros"), ("same", "zeros"), *itertools.product([said.padding], PADDING_MODES)]
-    for padding, mode in candidates:
+    for mode, padding in itertools.product(PADDING_MODES, (given, "same", said.padding)):
         if all(_equal(y, x, kernel, bias, (stride, padding, dilation, module.groups), mode) for x, y, _ in runs):
             weight = kernel if note else said.weight
             return Plain(weight, said.bias if bias is not None else None, padding, mode, note)

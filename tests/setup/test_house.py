@@ -33,7 +33,9 @@ def imports(path):
     here = path.relative_to(ROOT).with_suffix("").parts
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
-        if isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":  # names for types: nothing is imported
+        if (
+            isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
+        ):  # names for types: nothing is imported
             block.body = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -14,7 +14,7 @@ from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2dSame
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from dynconv import CAMAttention, SparseBlock, StaticMixConv2d
+from dynconv import CAMAttention, DynamicConv1d, DynamicConv3d, SparseBlock, StaticMixConv2d
 from dynconv.layers.kernel_stack import KernelStack
 from dynconv.probe import intervene
 from dynconv.surgery import convert, fold, from_conv, report
@@ -120,6 +120,7 @@ def test_subclasses_that_compute_a_plain_convolution_are_converted(make, dtype):
         x = torch.randn(2, 8, *[size] * (conv.weight.ndim - 2), dtype=dtype)
         torch.testing.assert_close(layer(x), conv(x), atol=1e-4, rtol=1e-4)
     assert layer.training
+    assert_folds_back(layer, conv)
     model = convert(nn.Sequential(conv, nn.ReLU()))
     assert stacks(model) == ["0"]
     assert report(model).changes[0].why == (
@@ -127,6 +128,27 @@ def test_subclasses_that_compute_a_plain_convolution_are_converted(make, dtype):
         if "Std" in type(conv).__name__ or isinstance(conv, BigTransferConv)
         else ""
     )
+
+
+def assert_folds_back(layer, conv):
+    """To a plain convolution, also where torch's own cannot pad so; which converts again."""
+    plain = fold(layer, "uniform")
+    again = from_conv(plain, 2)
+    for size in (9, 12):
+        x = torch.randn(8, *[size] * (conv.weight.ndim - 2), dtype=conv.weight.dtype)
+        for other in (plain, again):
+            torch.testing.assert_close(other(x), conv(x[None])[0], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["zeros", "reflect", "circular"])
+def test_same_padding_at_a_stride_folds_in_every_mode_and_dimension(mode):
+    for n, kind in ((1, DynamicConv1d), (2, StaticMixConv2d), (3, DynamicConv3d)):
+        layer = kind(4, 3, 3, stride=2, padding="same", padding_mode=mode, bias=False)
+        plain, x = fold(layer, "uniform"), torch.randn(2, 4, *[8, 9, 7][:n])
+        with intervene(layer, "uniform"):
+            torch.testing.assert_close(plain(x), layer(x), atol=1e-5, rtol=1e-5)
+        assert "padding=same" in repr(plain)
+        torch.testing.assert_close(from_conv(plain)(x), plain(x), atol=1e-5, rtol=1e-5)
 
 
 LEFT = {

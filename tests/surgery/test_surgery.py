@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from dynconv import DynamicConv1d, DynamicConv2d, FixedAttention, StaticMixConv2d
+from dynconv import CondConv2d, DynamicConv1d, DynamicConv2d, FixedAttention, ODConv2d, OmniAttention, StaticMixConv2d
 from dynconv.surgery import convert, fold, from_conv, parameter_groups, set_temperature
 
 MODELS = {
@@ -228,3 +228,15 @@ def test_gates_are_not_decayed_and_every_parameter_is_in_one_group():
     assert {names[p] for p in gates["params"]} == {n for n in names.values() if ".attention." in n}
     both = [*others["params"], *gates["params"]]
     assert len(both) == len(set(both)) == sum(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [DynamicConv2d(4, 6, 3), CondConv2d(4, 6, 3), StaticMixConv2d(4, 6, 3), ODConv2d(4, 6, 3), OmniAttention(4, 6, 9)],
+)
+def test_no_part_of_an_attention_is_decayed(layer):
+    others, gates = parameter_groups(nn.Sequential(layer, nn.Linear(2, 2)))
+    names = {p: n for n, p in layer.named_parameters(prefix="0")}
+    decayed = {names.get(p) for p in others["params"]}
+    assert decayed <= {"0.weight", "0.bias", None}
+    assert len(gates["params"]) + len(others["params"]) == len(names) + 2
