@@ -97,6 +97,7 @@ def _backward(
         _run("dynconv_backward", call)
     return grad_x, grad_weight, grad_attention
 
+
 def _grad_input(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, steps: Steps) -> Tensor:
     stride, padding, dilation = steps
     kernel = weight.shape[3:]
@@ -135,7 +136,9 @@ def _phases(size: int, out: int, kernel: int, stride: int, padding: int, dilatio
         count, left = len(range(first, size, stride)), (taps - 1) * gap - start
         right = count + (taps - 1) * gap - out - left
         if count and max(-left, -right) < out:  # else every output is too far away
-            phases.append(Phase(slice(first, None, stride), count, slice(k0, None, stride // common), gap, (left, right)))
+            phases.append(
+                Phase(slice(first, None, stride), count, slice(k0, None, stride // common), gap, (left, right))
+            )
     return phases
 
 
