@@ -211,7 +211,7 @@ class Linear:
 
 
 def _axis(reach: list[tuple[int, int] | None], rows: range, length: int) -> Axis | None:
-    """Equal windows at equal steps, for every output whose window lies inside the rows that were looked at."""
+    """Windows as at the middle, at equal steps, inside the rows that were looked at; whether they are so is tested later."""
     middle = len(reach) // 2
     here, before = reach[middle], reach[middle - 1]
     if here is None or before is None:
@@ -222,11 +222,9 @@ def _axis(reach: list[tuple[int, int] | None], rows: range, length: int) -> Axis
     if stride < 1:
         return None
     start = here[0] - middle * stride
-    windows = [(start + o * stride, start + o * stride + size - 1) for o in range(len(reach))]
-    inside = [o for o, (low, high) in enumerate(windows) if low >= rows[0] and high <= rows[-1]]
-    if any(reach[o] != windows[o] for o in inside):
-        return None
-    return Axis(size, stride, start, inside[0], inside[-1])
+    first = max(0, -(-(rows[0] - start) // stride))
+    last = min(len(reach) - 1, (rows[-1] + 1 - size - start) // stride)
+    return Axis(size, stride, start, first, last)
 
 
 def _mixtures(number: int, channels: int) -> Tensor:

@@ -387,7 +387,7 @@ ZOO = {  # name: (build, answers); build gives a module or function, or it and t
     "U-GAT-IT's attention before its ReLU": (lambda: d.CAMAttention(C, activation="none"), "yyy"),
     "Laplacian of bright images": (lambda: (laplacian, images() + 200), "yyy"),
     "deformable, offsets 0": (lambda: deformable(0.0), "yyy"),
-    "SAGAN's block at the start": (lambda: SAGAN(0.0), "yyy"),
+    "SAGAN's block at the start": (lambda: (SAGAN(0.0), images(12)), "yyy"),
     # --------------------------------------------------------------------- static and linear, but not one small one
     "transposed": (lambda: nn.ConvTranspose2d(C, 3, 3, stride=2, padding=1), "yyn"),
     "pixel shuffle": (lambda: nn.Sequential(conv(3, padding=1), nn.PixelShuffle(2)), "yyn"),
