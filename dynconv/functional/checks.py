@@ -20,11 +20,11 @@ def check_counts(**values: int) -> None:
 
 def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[int, ...]:
     """One integer, or ``n`` of them, as a tuple of ``n``; none so large that sums of them overflow."""
-    many = (value,) * n if isinstance(value, Integral) else value
+    many = (value,) * n if isinstance(value, (int, Integral)) else value
     if (
         not isinstance(many, Sequence)
         or len(many) != n
-        or not all(isinstance(v, Integral) and v >= least for v in many)
+        or not all(isinstance(v, (int, Integral)) and v >= least for v in many)
     ):
         raise ValueError(f"{name} must be one or {n} integers of at least {least}, got {value!r}")
     if any(v >= 2**31 for v in many):
