@@ -479,6 +479,10 @@ def test_recomputation_is_recorded_once_and_is_not_the_next_blocks(kind):
     with record(layer) as whole:
         CHECKPOINTS[kind](layer, x).square().sum().backward()
     assert [len(r[""].batches) for r in (seen, later, whole)] == [1, 0, 1]
+    with intervene(layer, "uniform"), record(layer) as after:
+        CHECKPOINTS[kind](layer, x).square().sum().backward()
+        layer(x)  # the block goes on
+    torch.testing.assert_close(after[""].weights, torch.full((10, 3), 1 / 3, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
