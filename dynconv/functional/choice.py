@@ -40,6 +40,9 @@ def choose_method(
 ) -> str:
     """Name the method that ``method="auto"`` takes.
 
+    Reference: Chen et al., https://arxiv.org/abs/1912.03458; where one method overtakes another was measured here
+    (experiments/speed.md)
+
     It depends on shapes and device, on what is built, and on whether gradients are wanted.
 
     Example:

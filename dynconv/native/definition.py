@@ -47,12 +47,12 @@ def backward(
         batch * groups,
         [needed[0], needed[1] or needed[2], False],
     )
-    of_kernels = change.reshape(batch, -1) if needed[1] or needed[2] else None
-    return (
-        grad_x.reshape(x.shape) if needed[0] else None,
-        (attention.T @ of_kernels).reshape(weight.shape) if needed[1] else None,
-        of_kernels @ weight.flatten(1).T if needed[2] else None,
-    )
+    of_x = grad_x.reshape(x.shape) if needed[0] else None
+    if not (needed[1] or needed[2]):
+        return of_x, None, None
+    of_kernels = change.reshape(batch, -1)
+    of_weight = (attention.T @ of_kernels).reshape(weight.shape) if needed[1] else None
+    return of_x, of_weight, of_kernels @ weight.flatten(1).T if needed[2] else None
 
 
 def mix(weight: Tensor, attention: Tensor) -> Tensor:
