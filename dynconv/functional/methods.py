@@ -23,6 +23,11 @@ MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION}
 
 
+def tracing() -> bool:
+    """Whether torch.jit.trace is looking on."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
 def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:
     """The registered operations that can take these tensors: the one place where this is asked.
 
@@ -30,11 +35,11 @@ def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:
     which they can take apart. (Function transforms and dispatch modes find what they need at the operations themselves.)
     """
     compiling, given = torch.compiler.is_compiling(), (x, weight, *others)
-    if torch.compiler.is_exporting() or torch.jit.is_tracing() or x.shape[0] == 0:
+    if torch.compiler.is_exporting() or tracing() or x.shape[0] == 0:
         return ()
     if not all(type(t) in (Tensor, torch.nn.Parameter) and t.layout == torch.strided for t in given):
         return ()
-    found = ("grouped",) if compiling else ()
+    found: tuple[str, ...] = ("grouped",) if compiling else ()
     if autocasts(x.device.type) or x.device.type != "cpu" or any(t.dtype != x.dtype for t in given):
         return found
     if x.shape[1] == weight.shape[2] and x.dtype in (torch.float32, torch.float64):
@@ -53,7 +58,8 @@ def dynamic(
 ) -> Tensor:
     """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S') by a method; geometry: stride, padding, dilation, groups."""
     if registered:
-        return OPERATIONS[method].outer(*_cast(x, weight, attention, bias), *geometry)
+        y: Tensor = OPERATIONS[method].outer(*_cast(x, weight, attention, bias), *geometry)
+        return y
     if method == "outputs":
         return _outputs(x, weight, attention, bias, *geometry)
     few = _images_at_a_time(x, weight)
@@ -74,7 +80,7 @@ def _cast(*tensors: Tensor | None) -> list[Tensor | None]:
 def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
     """How many images' kernels a CPU mixes at once: memory that is new to it costs it more than the arithmetic."""
     one = weight[0].numel() * x.element_size()  # bytes
-    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting() or torch.jit.is_tracing()
+    traced = torch.compiler.is_compiling() or torch.compiler.is_exporting() or tracing()
     if x.device.type != "cpu" or traced:
         return max(1, x.shape[0])
     return max(FEWEST_AT_ONCE, MIXED_AT_ONCE // max(1, one))
@@ -122,7 +128,7 @@ def _unfold(
     spatial = columns.shape[2:]
     columns = columns.unflatten(1, (groups, -1)).flatten(3)  # (B, g, C/g·kernel, S')
     matrix = kernel.unflatten(1, (groups, -1)).flatten(3)  # (B, g, O/g, C/g·kernel)
-    y = (matrix @ columns).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
+    y: Tensor = (matrix @ columns).flatten(1, 2).unflatten(-1, spatial)  # (B, O, *S')
     return y if bias is None else y + per_channel(bias, y)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -61,12 +62,12 @@ def _backward(
     plan = _Plan(x, weight, stride, padding, dilation)
     matrix, scratch, change = plan.matrix(weight), plan.scratch(x), plan.scratch(x)
     grad = grad.reshape(*grad.shape[:2], -1)  # (B, O, S')
-    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format) if needed[0] else None
-    grad_matrix = torch.zeros_like(matrix) if needed[1] else None
-    grad_attention = torch.zeros_like(attention) if needed[2] else None
+    grad_x: Any = torch.empty_like(x, memory_format=torch.contiguous_format) if needed[0] else None
+    grad_matrix: Any = torch.zeros_like(matrix) if needed[1] else None
+    grad_attention: Any = torch.zeros_like(attention) if needed[2] else None
     for images in plan.images:
-        columns = plan.columns(x[images]) if needed[1] or needed[2] else None
-        grad_columns = None
+        columns: Any = plan.columns(x[images]) if needed[1] or needed[2] else None
+        grad_columns: Any = None
         for rows in plan.rows:
             g = grad[images, rows]  # (b, rows, S')
             if needed[0]:
@@ -161,7 +162,9 @@ class _Plan:
                 slice(a, a + (s - 1) * step + 1, step)
                 for a, s, step in zip(starts, self.spatial, self.stride, strict=True)
             ]
-            x[(slice(None), *spans)] += columns[(slice(None), *[slice(None)] * n, *tap)]
+            here: tuple[slice, ...] = (slice(None), *spans)
+            there: tuple[slice | int, ...] = (slice(None), *[slice(None)] * n, *tap)
+            x[here] += columns[there]
         return x[self._inside()].movedim(-1, 1)
 
     def _pad(self, x: Tensor) -> Tensor:

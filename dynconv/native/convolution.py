@@ -111,7 +111,7 @@ def _grad_input(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, step
     for one, two in product(down, across):
         seen = F.pad(grad, (*two.pads, *one.pads))  # a negative number cuts off
         some = weight[..., one.taps, two.taps].contiguous()
-        part = _turned(seen, some, attention, ((0, 0), (one.gap, two.gap)), (one.count, two.count))
+        part = _turned(seen, some, attention, ((0, 0), (one.gap, two.gap)), (one.number, two.number))
         grad_x[:, :, one.pixels, two.pixels] = part
     return grad_x
 
@@ -120,7 +120,7 @@ class Phase(NamedTuple):
     """Along one axis: every so many pixels, the taps that see them, and what is to be put around the outputs' gradient."""
 
     pixels: slice
-    count: int
+    number: int
     taps: slice
     gap: int
     pads: tuple[int, int]

@@ -57,7 +57,8 @@ def backward(
 
 def mix(weight: Tensor, attention: Tensor) -> Tensor:
     """(K, ...), ([B,] K) → ([B,] ...): the weighted sum over K."""
-    return (attention @ weight.flatten(1)).unflatten(-1, weight.shape[1:])
+    mixed: Tensor = attention @ weight.flatten(1)
+    return mixed.reshape(*mixed.shape[:-1], *weight.shape[1:])
 
 
 def conv_per_image(

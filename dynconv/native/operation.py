@@ -34,7 +34,8 @@ THREE = "(Tensor, Tensor, Tensor)"
 # torch.func's transforms begin here: they are given torch's own operations, which they can take apart
 COMPOSITE = "CompositeImplicitAutograd"
 TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
-Ints, Shape = Sequence[int], Sequence[int]
+Ints = Sequence[int]
+Shape = Sequence[int]
 Gradients = tuple[Tensor, Tensor, Tensor]
 Derivatives = tuple[Tensor | None, ...]
 
@@ -204,7 +205,7 @@ def _transformed_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Ten
 
 def _transformed_backward(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, *rest: Any) -> Gradients:
     *geometry, needed = rest
-    _, pull = torch.func.vjp(lambda *three: definition.forward(*three, *geometry), x, weight, attention)
+    pull = torch.func.vjp(lambda *three: definition.forward(*three, *geometry), x, weight, attention)[1]
     one, two, three = (g if want else g.new_empty(0) for g, want in zip(pull(grad), needed, strict=True))
     return one, two, three
 
@@ -219,4 +220,4 @@ def _flops_backward(x: Shape, weight: Shape, attention: Shape, grad: Shape, *res
     """A convolution for the gradient of x, whose kernels are mixed again, and one for those of the kernels."""
     of_x, of_weight, of_attention = rest[-1]
     convolutions = math.prod(grad[2:]) * (of_x + (of_weight or of_attention))
-    return 2 * x[0] * math.prod(weight[1:]) * (convolutions + weight[0] * (of_x + of_weight + of_attention))
+    return int(2 * x[0] * math.prod(weight[1:]) * (convolutions + weight[0] * (of_x + of_weight + of_attention)))
