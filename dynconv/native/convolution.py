@@ -67,6 +67,10 @@ def _forward(
     _check(x, weight, attention, groups)
     x, weight, attention = (t.contiguous() for t in (x, weight, attention))
     high, wide = output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
+    if min(high, wide) < 1:
+        raise ValueError(
+            f"kernel {tuple(weight.shape[3:])} is larger than the padded input, {tuple(x.shape[2:])} + 2 × {padding}"
+        )
     y = x.new_empty(x.shape[0], weight.shape[1], high, wide)
     call = _call(x, weight, attention, y, (stride, padding, dilation))
     _run("dynconv_forward", call)

@@ -119,6 +119,15 @@ def test_the_method_that_auto_takes(batch, kernel, size, method, built, monkeypa
         assert choose_method(*few) == ("outputs" if batch == 0 else "unfold" if batch > 1 else "grouped")
 
 
+@pytest.mark.parametrize(
+    ("batch", "channels", "size", "kernel"), [(4, 3, 512, 7), (2, 4, 1024, 11), (64, 1, 256, 3), (8, 3, 256, 3)]
+)
+def test_large_images_are_not_unfolded_however_few_their_channels(batch, channels, size, kernel):
+    x, weight = torch.empty(batch, channels, size, size), torch.empty(4, 8, channels, kernel, kernel)
+    assert choose_method(x, weight) == "grouped"
+    assert choose_method(x[..., :16, :16], weight) == "unfold"
+
+
 @CASES
 @given(geometries())
 def test_mixing_outputs_is_mixing_kernels(geometry):
@@ -280,16 +289,25 @@ BAD = {
         r"stride must be one or 2 integers of at least 1, got \(1, 2, 3\)",
     ),
     "unknown padding mode": ({"padding_mode": "mirror"}, ValueError, "got 'mirror'"),
+    "a kernel of size 0": ({"weight": W[..., :0]}, ValueError, r"no kernel size of 0, got \(3, 6, 4, 3, 0\)"),
+    "no channels": ({"x": X[:, :0], "weight": W[:, :, :0]}, ValueError, r"at least one channel in and out"),
+    "no channels out": ({"weight": W[:, :0]}, ValueError, r"at least one channel in and out .* got \(3, 0, 4, 3, 3\)"),
+    "an image of no pixels": ({"x": X[..., :0], "padding": 1}, ValueError, r"larger than the padded input, \(7, 0\)"),
+    "a stride that overflows": ({"stride": 2**60}, ValueError, f"stride must be below 2\\*\\*31, got {2**60}"),
+    "a dilation that overflows": ({"dilation": (1, 2**31)}, ValueError, r"dilation must be below 2\*\*31"),
+    "a padding that overflows": ({"padding": 2**58}, ValueError, f"padding must be below 2\\*\\*31, got {2**58}"),
+    "more padding than memory": ({"padding": 2**30}, ValueError, "makes more numbers than any memory holds"),
     "unknown method": ({"method": "fft"}, ValueError, "got 'fft'"),
     "a plain weight": ({"weight": W[0, 0, 0]}, ValueError, r"got \(3, 3\)"),
 }
 
 
+@pytest.mark.parametrize("method", ["auto", *METHODS])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_arguments_are_named(case):
+def test_bad_arguments_are_named(case, method):
     changes, error, message = BAD[case]
     with pytest.raises(error, match=message):
-        dynamic_conv(**{"x": X, "weight": W, "attention": A, **changes})
+        dynamic_conv(**{"x": X, "weight": W, "attention": A, "method": method, **changes})
 
 
 def test_mixes_of_the_wrong_shape():
