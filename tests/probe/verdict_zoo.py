@@ -120,6 +120,12 @@ def branch_on_the_image():
     return lambda x: torch.cat([(one if image.mean() > 0 else other)(image[None]) for image in x])
 
 
+def brighter_half():
+    """As many positions are open in every image; which, differs."""
+    layer = conv(3, padding=1)
+    return lambda x: layer(x) * (x > x.flatten(1).median(1).values[:, None, None, None])
+
+
 class LocallyConnected(nn.Module):
     def __init__(self, activation=lambda y: y):
         super().__init__()
@@ -466,6 +472,7 @@ ZOO = {  # name: (build, answers); build gives a module or function, or it and t
     "spatial gates": (sparse, "nnn"),
     "CBAM's spatial attention": (CBAMSpatial, "nnn"),
     "gated linear unit": (GLU, "nnn"),
+    "the brighter half of each image": (brighter_half, "nnn"),
     "involution": (lambda: randomised(Involution()), "nnn"),
     "deformable": (lambda: deformable(0.3), "nnn"),
     "spatial transformer": (lambda: randomised(SpatialTransformer()), "nnn"),
