@@ -4,6 +4,7 @@ import asyncio
 import copy
 import io
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Thread
 
@@ -613,7 +614,8 @@ def test_tasks_and_generators():
     async def together():
         return await asyncio.gather(*map(task, (1, 2)))
 
-    assert asyncio.run(together()) == [[1] * 3, [2] * 3]
+    with ThreadPoolExecutor() as pool:  # this thread may run a loop already, as it does for the browser tests
+        assert pool.submit(lambda: asyncio.run(together())).result() == [[1] * 3, [2] * 3]
 
     def batches():
         with intervene(layer, "uniform"):

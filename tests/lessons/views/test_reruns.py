@@ -59,6 +59,7 @@ def notebook(monkeypatch, capsys):
         def still(self):
             """No time for pictures."""
 
+    SHOWN.clear()  # other tests show instruments too
     notebook = Notebook(View)
     monkeypatch.setattr(InteractiveShell, "_instance", notebook.shell)
     before = set(others(None))
