@@ -16,7 +16,7 @@ class Weighting(Layer):
     layer weighs with, so a forward hook on it sees the weights, and can replace them.
 
     Args:
-        over: what each weight belongs to: "kernels", "channels", "filters", "taps" (places in the kernel), "positions"
+        over: what each weight belongs to: "kernels", "branches", "channels", "filters", "taps" (places in the kernel), "positions"
             (places in the image) or "classes".
         batched: whether the first dimension is the image; False for weights that no image has a part in.
     """

@@ -33,6 +33,23 @@ def _under(name: str, pattern: str) -> bool:
     return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
 
 
+def as_rows(weights: Tensor, over: str, batched: bool) -> Tensor:
+    """(rows, n): what is shared out, one row an image; a row for each channel of each image if branches are; or those of
+    weights that images share."""
+    if not batched:
+        return weights.reshape(-1, weights.shape[-1])
+    if over == "branches":  # (B, K, C)
+        return weights.movedim(1, -1).reshape(-1, weights.shape[1])
+    return weights.flatten(1)
+
+
+def from_rows(rows: Tensor, like: Tensor, over: str, batched: bool) -> Tensor:
+    """What `as_rows` made of ``like``, in its shape again."""
+    if batched and over == "branches":
+        return rows.reshape(like.movedim(1, -1).shape).movedim(-1, 1)
+    return rows.reshape(like.shape)
+
+
 def unwrapped(weights: Tensor, batched: bool) -> Tensor:
     """A copy of weights as they are behind torch.func's transforms, which it outlives: what vmap runs over comes first."""
     with torch._C._DisableFuncTorch():

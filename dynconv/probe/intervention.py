@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..layers.hooks import Hook, hooked
-from .hooks import Layers, select, unwrapped
+from .hooks import Layers, as_rows, from_rows, select, unwrapped
 
 __all__ = ["MODES", "intervene"]
 
@@ -67,7 +67,7 @@ def intervene(
     shuffle = _Shuffle(seed)
 
     def replace(name: str) -> Hook:
-        change = _change(mode, name, attention, shuffle)
+        change = _change(mode, name, attention, shuffle, getattr(chosen[name], "over", "kernels"))
         return lambda module, args, weights: change(weights, getattr(module, "batched", True))
 
     # an attention that layers share has a name in each of them, and is one all the same
@@ -77,7 +77,7 @@ def intervene(
 
 
 def _change(
-    mode: str, name: str, attention: Tensor | Mapping[str, Tensor] | None, shuffle: _Shuffle
+    mode: str, name: str, attention: Tensor | Mapping[str, Tensor] | None, shuffle: _Shuffle, over: str
 ) -> Callable[[Tensor, bool], Tensor]:
     if mode == "shuffled":
         return lambda weights, batched: shuffle(weights, name) if batched else weights
@@ -85,15 +85,14 @@ def _change(
         return _Frozen(name)
     if attention is not None:
         return lambda weights, batched: _given(weights, attention, name)
-    return lambda weights, batched: _each_row(UNARY[mode], weights, batched)
+    function = UNARY[mode]
 
+    def each_row(weights: Tensor, batched: bool) -> Tensor:
+        if not weights.numel():
+            return weights
+        return from_rows(function(as_rows(weights, over, batched)), weights, over, batched)
 
-def _each_row(function: Callable[[Tensor], Tensor], weights: Tensor, batched: bool) -> Tensor:
-    """Apply ``function`` to (rows, n): one row an image, or one a line of weights that images share."""
-    if not weights.numel():
-        return weights
-    rows = weights.flatten(1) if batched else weights.reshape(-1, weights.shape[-1])  # (rows, n)
-    return function(rows).reshape(weights.shape)
+    return each_row
 
 
 def _uniform(rows: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ class Record:
 
     Attributes:
         name: of the weighting in the model.
-        over: what each weight belongs to: "kernels", "channels", "filters", "taps", "positions" or "classes".
+        over: what each weight belongs to: "kernels", "branches", "channels", "filters", "taps", "positions" or "classes".
         batched: whether the first dimension of a batch is the image.
         batches: one tensor for each time the layer ran, detached copies. Replicas on several devices or threads add theirs
             in the order in which they finish.

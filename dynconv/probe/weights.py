@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .behaviour import Behaviour, difference, random_images
 from .calls import Subject
-from .hooks import hooked, select
+from .hooks import as_rows, hooked, select
 from .intervention import intervene
 from .recording import record
 from .tracing import Factor, factors, local, swappable, trace
@@ -72,7 +72,7 @@ def _recorded(subject: Subject, found: Behaviour, seen: Weights) -> list[Tensor]
     if not records:
         return []
     seen.names = [f"{r.name} over {r.over} {tuple(r.weights.shape)}" for r in records]
-    sets = {r.name: (r.weights, r.batched, r.over == "positions") for r in records}
+    sets = {r.name: (r.weights, r.batched, r.over) for r in records}
     _declare(seen, found, sets)
     if not seen.vary:  # nor by images that differ more
         with record(subject.module) as elsewhere:
@@ -106,25 +106,23 @@ def _named(subject: Subject, found: Behaviour, seen: Weights, named: Named) -> l
     sets = {}
     for name, w in given.items():
         follows = w.ndim == subject.batch.ndim and math.prod(w.shape[2:]) > 1
-        sets[name] = (w, image(w, len(subject.batch)), follows)
+        sets[name] = (w, image(w, len(subject.batch)), "positions" if follows else "")
     _declare(seen, found, sets)
     elsewhere = ask(random_images(found.few, 1)).values()
     seen.vary |= any(image(w, len(found.few)) and variation(w, 0) > found.exact for w in elsewhere)
     return [w[: len(found.few)] if batched else w for w, batched, _ in sets.values()]
 
 
-def _declare(seen: Weights, found: Behaviour, sets: dict[str, tuple[Tensor, bool, bool]]) -> None:
-    """``sets``: weights, whether a row is an image's, whether the other axes are positions."""
+def _declare(seen: Weights, found: Behaviour, sets: dict[str, tuple[Tensor, bool, str]]) -> None:
+    """``sets``: weights, whether the first axis is the image, what they belong to."""
     exact = found.exact
     seen.declared = True
     seen.image_variation = max(variation(w, 0) if batched else 0.0 for w, batched, _ in sets.values())
     seen.vary = seen.image_variation > exact
-    placed = [variation(w.flatten(2), -1) for w, _, follows in sets.values() if follows]
+    placed = [variation(w.flatten(2), -1) for w, _, over in sets.values() if over == "positions"]
     seen.position_variation = max(placed, default=0.0)  # weights over anything else have no position
     seen.local = seen.position_variation > exact
-    seen.convex = all(
-        _convex(w.flatten(1) if batched else w.reshape(-1, w.shape[-1]), exact) for w, batched, _ in sets.values()
-    )
+    seen.convex = all(_convex(as_rows(w, over, batched), exact) for w, batched, over in sets.values())
 
 
 def variation(weights: Tensor, axis: int) -> float:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..cost import Sample
 from ..functional import mix_kernels
 from ..layers.attention import FixedAttention, LearnedAttention
+from ..layers.branched import BranchedConv2d
 from ..layers.hooks import hooked
 from ..layers.kernel_stack import KernelStack
 from ..layers.omni import ODConv2d, OmniAttention
@@ -25,6 +26,7 @@ __all__ = ["fold"]
 
 Weights = Tensor | Mapping[str, Tensor]  # of the K kernels, or of each head of an ODConv2d
 DYNAMIC = "its attention looks at the image"
+TRAINING = "in training its norms depend on the batch"
 
 
 def fold(
@@ -41,7 +43,7 @@ def fold(
 
     .. math:: W = \sum_k \pi_k W_k, \qquad b = \sum_k \pi_k b_k
 
-    StaticMix layers fold exactly. A dynamic layer folds only where its attention is frozen: then the result equals the
+    StaticMix layers fold exactly, and in eval mode so does a BranchedConv2d. A dynamic layer folds only where its attention is frozen: then the result equals the
     model under ``dynconv.probe.intervene`` with that attention, and no longer looks at the image.
 
     Example:
@@ -77,13 +79,16 @@ def fold(
     check_wrapper(model)
     stacks = {plain_name(name): m for name, m in model.named_modules() if isinstance(m, KernelStack)}
     weights = _weights(stacks, attention)
-    kept = _kept(model, stacks, weights, attention)
+    branched, unfit = _branched(model)
+    kept = _kept(model, stacks, weights, attention) | unfit
     frozen = {name: w for name, w in weights.items() if name not in kept}
-    before = layers(model, sample, (KernelStack, _BatchNorm) if batch_norm else (KernelStack,))
+    kinds = (KernelStack, BranchedConv2d)
+    before = layers(model, sample, (*kinds, _BatchNorm) if batch_norm else kinds)
     expected = None if sample is None else _frozen_output(model, sample, stacks, frozen)
     model = model if inplace else copied(model)
     names = {plain_name(name): module for name, module in model.named_modules()}
     new = {name: _folded(names[name], w) for name, w in frozen.items()}
+    new |= {name: _of_branches(names[name]) for name in branched}
     model = replace_modules(model, {names[name]: conv for name, conv in new.items()})
     norms = fuse_batch_norms(model) if batch_norm else {}
     if expected is not None and difference(expected, output(model, sample)) > 1:
@@ -160,6 +165,22 @@ def _kept(
         if isinstance(attention, Mapping) and name in map(plain_name, attention):
             raise type(error)(f"{name or 'the model'}: {error}")
     return {name: str(error) for name, error in errors.items()}
+
+
+def _branched(model: nn.Module) -> tuple[list[str], dict[str, str]]:
+    """The names of the branched convolutions that fold, and why others do not."""
+    found = {plain_name(n): m for n, m in model.named_modules() if isinstance(m, BranchedConv2d)}
+    unfit = {name: str(error) for name, error in obstacles(model, found).items()}
+    for name, layer in found.items():
+        parts = [why for part in layer.modules() if part is not layer and (why := obstacle(part)) is not None]
+        reasons = [TRAINING] if layer.training else [f"of a branch: {why}" for why in parts]
+        unfit |= {name: reasons[0]} if reasons else {}
+    return [name for name in found if name not in unfit], unfit
+
+
+def _of_branches(layer: nn.Module) -> nn.Module:
+    assert isinstance(layer, BranchedConv2d)
+    return layer.fold()
 
 
 def _folded(stack: nn.Module, weights: Weights | None) -> nn.Module:

@@ -92,12 +92,25 @@ class _Reading(ast.NodeVisitor):
             self._name(target, self.modules(node.value))
 
     def visit_For(self, node: ast.For) -> None:
-        self._name(node.target, _with_children(self.modules(node.iter)))
+        self._loop(node.target, node.iter)
         self.generic_visit(node)
 
     def visit_comprehension(self, node: ast.comprehension) -> None:
-        self._name(node.target, _with_children(self.modules(node.iter)))
+        self._loop(node.target, node.iter)
         self.generic_visit(node)
+
+    def _loop(self, target: ast.expr, source: ast.expr) -> None:
+        """What the names of a loop stand for: of zip, enumerate and items, each name for its own part."""
+        match target, source:
+            case ast.Tuple(elts=names), ast.Call(func=ast.Name(id="zip"), args=parts) if len(names) == len(parts):
+                for name, part in zip(names, parts, strict=True):
+                    self._loop(name, part)
+            case ast.Tuple(elts=[_, inner]), ast.Call(func=ast.Name(id="enumerate"), args=[part, *_]):
+                self._loop(inner, part)
+            case ast.Tuple(elts=[_, inner]), ast.Call(func=ast.Attribute(attr="items" | "named_children")):
+                self._name(inner, _with_children(self.modules(source)))
+            case _:
+                self._name(target, _with_children(self.modules(source)))
 
     def _comprehension(self, node: Any) -> None:
         for part in (*node.generators, *(getattr(node, name, None) for name in ("elt", "key", "value"))):

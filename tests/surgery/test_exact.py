@@ -349,6 +349,12 @@ class ReadsInALoop(Parent):
         return self.other(sum(F.conv2d(x, conv.weight) for conv in self.convs))
 
 
+class ReadsInAZip(ReadsInALoop):
+    def forward(self, x):
+        parts = zip((x,), self.convs, strict=True)
+        return self.other(sum(F.conv2d(part, conv.weight) for i, (part, conv) in enumerate(parts)))
+
+
 class ReadsAGrandchild(Parent):
     def __init__(self):
         super().__init__()
@@ -368,7 +374,8 @@ class CallsConvForward(Parent):
         return self.other(self.conv._conv_forward(x, -self.conv.weight, None))
 
 
-READERS = [Reads, Hands, ReadsInAMethod, ReadsAnAlias, ReadsInALoop, ReadsAGrandchild, Inherits, CallsConvForward]
+READERS = [Reads, Hands, ReadsInAMethod, ReadsAnAlias, ReadsInALoop, ReadsInAZip]
+READERS += [ReadsAGrandchild, Inherits, CallsConvForward]
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -395,10 +402,23 @@ class OnlyLooks(Parent):
         return x
 
 
-def test_parents_that_only_look_at_types_and_sizes_are_no_readers():
-    model = OnlyLooks()
+class OnlyLoops(Parent):
+    def __init__(self):
+        super().__init__()
+        self.convs = nn.ModuleList([self.conv, self.other])
+        self.named = nn.ModuleDict({"third": nn.Sequential(nn.ReLU())})
+
+    def forward(self, x):
+        for i, (conv, part) in enumerate(zip(self.convs, (1.0, 2.0), strict=True)):
+            x = conv(x) * torch.tensor(part + i)
+        return sum(layer(x) + len(name) for name, layer in self.named.items())
+
+
+@pytest.mark.parametrize("kind", [OnlyLooks, OnlyLoops])
+def test_parents_that_only_look_or_loop_are_no_readers(kind):
+    model = kind()
     converted = convert(model)
-    assert stacks(converted) == ["conv", "other"]
+    assert stacks(converted)[:2] == ["conv", "other"]
     torch.testing.assert_close(converted(X), model(X))
 
 
