@@ -1,5 +1,6 @@
 """The instruments: pure state, a front end that draws it, and a thin widget that joins the two."""
 
+from .branches import BranchesView
 from .cam import CAMView
 from .cost import CostView
 from .dynamic import DynamicView
@@ -9,6 +10,7 @@ from .gates import GatesView
 from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
+from .rescale import RescaleView
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
 from .time_machine import TimeMachine
@@ -16,6 +18,7 @@ from .trace import Trace
 from .training import TrainingView
 
 __all__ = [
+    "BranchesView",
     "CAMView",
     "CostView",
     "DynamicView",
@@ -23,6 +26,7 @@ __all__ = [
     "GatesView",
     "InterventionsView",
     "Mixer",
+    "RescaleView",
     "SimplexMap",
     "TemperatureBench",
     "TimeMachine",
