@@ -10,7 +10,9 @@ from .exercise import Exercise, Mistake
 __all__ = ["EXERCISES"]
 
 
-def fold_norm(weight: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def fold_norm(
+    weight: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
     """Kernel and bias of the one convolution that does what a convolution and a batch norm in eval mode do."""
     scale = gamma / torch.sqrt(var + eps)  # (O,)
     return weight * scale[:, None, None, None], beta - mean * scale
@@ -114,7 +116,8 @@ SELECT = Exercise(
             _selected_with(torch.sigmoid), "With a sigmoid each branch is for itself, and nothing sums to one: softmax."
         ),
         "no softmax": Mistake(
-            _selected_with(lambda z: z), "The logits themselves are the weights here; they need a softmax over the branches."
+            _selected_with(lambda z: z),
+            "The logits themselves are the weights here; they need a softmax over the branches.",
         ),
         "one weight a branch": Mistake(
             _selected_with(lambda z: z.mean(2, keepdim=True).softmax(1)),

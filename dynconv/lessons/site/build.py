@@ -63,7 +63,7 @@ def index_page(titles: Sequence[tuple[str, str]], words: str) -> str:
     """The table of contents.
 
     Example:
-        >>> 'href="02.html"' in index_page([("02.html", "02 · Softmax mixing")], "Twelve lessons.")
+        >>> 'href="02.html"' in index_page([("02.html", "02 · Softmax mixing")], "Thirteen lessons.")
         True
 
     Args:

@@ -137,17 +137,23 @@ class BranchesView(Instrument):
     ) -> None:
         shapes, sizes = ({tuple(one.shape) for one in some.values()} for some in (photos, kernels))
         if len(photos) < 2 or len(shapes) != 1 or len(next(iter(shapes))) != 2:
-            raise ValueError(f"photos must be two or more, (H, W) and of one size, got {len(photos)} of {sorted(shapes)}")
+            raise ValueError(
+                f"photos must be two or more, (H, W) and of one size, got {len(photos)} of {sorted(shapes)}"
+            )
         side = next(iter(sizes))[-1] if sizes else 0
         if not 1 <= len(kernels) <= 8 or sizes != {(2, side, side)} or side % 2 == 0:
-            raise ValueError(f"kernels must be 1 to 8 of one shape (2, k, k), k odd, got {len(kernels)} of {sorted(sizes)}")
+            raise ValueError(
+                f"kernels must be 1 to 8 of one shape (2, k, k), k odd, got {len(kernels)} of {sorted(sizes)}"
+            )
         if look.shape != (len(kernels), 2, 2):
             raise ValueError(f"look must be ({len(kernels)}, 2, 2), got {tuple(look.shape)}")
         self.names, self.kernels = list(photos), torch.stack(list(kernels.values())).detach()
         logits = 1 - torch.arange(float(len(kernels))) if logits is None else logits.detach()
         pictures = torch.stack(list(photos.values())).detach()
         self.states = {
-            (s, on): branches_state(pictures, self.kernels, look.detach(), logits, s, on) for s in SOURCES for on in (False, True)
+            (s, on): branches_state(pictures, self.kernels, look.detach(), logits, s, on)
+            for s in SOURCES
+            for on in (False, True)
         }
         super().__init__(
             data=json.dumps(self._data(pictures, list(kernels))),
@@ -194,8 +200,11 @@ class BranchesView(Instrument):
             f"{s}{', with ReLU' * on} {_answers(state)['fold']:.1g}" for (s, on), state in self.states.items()
         )
         return figures.images(
-            rows, f"The mix of the same branches of {self.photo}, by where the weights come from. The best single "
-            f"convolution is off by: {said}.", signed=True, shared=False,
+            rows,
+            f"The mix of the same branches of {self.photo}, by where the weights come from. The best single "
+            f"convolution is off by: {said}.",
+            signed=True,
+            shared=False,
         )
 
 

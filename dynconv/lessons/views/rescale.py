@@ -86,7 +86,9 @@ class RescaleView(Instrument):
         shapes = {tuple(one.shape) for one in kernels.values()}
         side = next(iter(shapes))[-1] if shapes else 0
         if not 2 <= len(kernels) <= 8 or shapes != {(side, side)} or side % 2 == 0:
-            raise ValueError(f"kernels must be 2 to 8 square ones of one odd size, got {len(kernels)} of {sorted(shapes)}")
+            raise ValueError(
+                f"kernels must be 2 to 8 square ones of one odd size, got {len(kernels)} of {sorted(shapes)}"
+            )
         if photo.ndim != 2:
             raise ValueError(f"photo must be (H, W), got {tuple(photo.shape)}")
         if len(weights) != len(kernels) or min(weights) <= 0 or abs(sum(weights) - 1) > 1e-3:
@@ -121,7 +123,9 @@ class RescaleView(Instrument):
         which, rows, size = self.names.index(self.kernel), {}, self.stack.shape[-1]
         for share in (0.9, 0.5, 0.1):
             now = rescale_state(self.stack, self.weights, which, share)
-            pictures = {f"{n} {w:.0%}": k for n, w, k in zip(self.names, now["weights"].tolist(), now["kernels"], strict=True)}
+            pictures = {
+                f"{n} {w:.0%}": k for n, w, k in zip(self.names, now["weights"].tolist(), now["kernels"], strict=True)
+            }
             y = conv(self.photo[None, None], now["mixed"][None, None], padding=size // 2)[0, 0]
             rows[f"{self.kernel} {share:.0%}"] = pictures | {"output": y}
         return figures.images(

@@ -28,7 +28,7 @@ class Layer(nn.Module):
         for conv, kernel in zip(self.convs, kernels, strict=True):
             conv.weight.data = kernel[:, None].clone()
         self.look, self.logits, self.source, self.activation = look, logits, source, activation
-        self.weights = Weighting("branches", source != "parameters")
+        self.weights = Weighting("positions" if source == "position" else "branches", source != "parameters")
         s = self.sum_of(photos[:, None])
         seen = s if source == "position" else s.mean((2, 3), keepdim=True)
         self.centre, self.spread = seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), unbiased=False, keepdim=True)
@@ -72,14 +72,16 @@ def test_without_an_activation_parameters_are_the_questions_layer():
 
 def test_the_norm_is_torchs():
     x = torch.randn(4, 3, 5, 6)
-    norm = nn.BatchNorm2d(3, eps=0.0)
+    norm = nn.BatchNorm2d(3, eps=1e-12)
     torch.testing.assert_close(_normed(x, (0, 2, 3)), norm(x), rtol=1e-4, atol=1e-5)
 
 
 def a_view(**changes):
     photos, kernels, look, _ = given()
     named = {"one": kernels[0], "two": kernels[1], "three": kernels[2]}
-    return BranchesView({"a": photos[0], "b": photos[1]}, changes.pop("kernels", named), changes.pop("look", look), **changes)
+    return BranchesView(
+        {"a": photos[0], "b": photos[1]}, changes.pop("kernels", named), changes.pop("look", look), **changes
+    )
 
 
 def test_branches_traits_and_output():
@@ -87,7 +89,10 @@ def test_branches_traits_and_output():
     data, _ = view._repr_mimebundle_()
     assert "image/png" in data
     assert "parameters, with ReLU 0." in data["text/plain"]
-    for trait, value, message in (("source", "nowhere", "'nowhere'"), ("photo", "c", r"photo must be one of \['a', 'b'\], got 'c'")):
+    for trait, value, message in (
+        ("source", "nowhere", "'nowhere'"),
+        ("photo", "c", r"photo must be one of \['a', 'b'\], got 'c'"),
+    ):
         with pytest.raises(traitlets.TraitError, match=message):
             setattr(view, trait, value)
     assert (view.source, view.activation, view.photo) == ("position", True, "b")
@@ -106,7 +111,7 @@ def test_branches_refuses(changes, message):
         a_view(**changes)
     with pytest.raises(ValueError, match="photos must be two or more"):
         BranchesView({"a": torch.ones(8, 8)}, {"one": torch.ones(2, 3, 3)}, torch.ones(1, 2, 2))
-    with pytest.raises(ValueError, match="source must be one of 'parameters', .* got 'x'"):
+    with pytest.raises(ValueError, match=r"source must be one of 'parameters', .* got 'x'"):
         branches_state(*given(), "x", False)
 
 
