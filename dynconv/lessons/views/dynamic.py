@@ -88,12 +88,12 @@ def dynamic_state(
     with looked_at(layer):
         seen = images[:, group * inside : (group + 1) * inside]
         maps = conv(seen, weight, bias, **layer.geometry() | {"groups": 1})  # (B, K, H', W'): one output a kernel
-        squeeze, hidden, logits = _looks(layer, attention, images)
+        squeeze, hidden, logits = looks_of(layer, attention, images)
     kernels = _square(weight.flatten(1)) if layer.kernel_size == (1, 1) else weight[:, input_channel]
     return {"squeeze": squeeze, "hidden": hidden, "logits": logits, "kernels": kernels, "maps": maps}
 
 
-def _looks(layer, attention, images):
+def looks_of(layer, attention, images):
     """What the attention squeezes (B, C), what is hidden behind it (B, h), and the scores (B, K) that its softmax gets."""
     seen = []
     with hooked({"": attention}, lambda _: lambda part, args, weights: seen.append(args[0])):
