@@ -55,7 +55,10 @@ def errors(layers: dict[str, nn.Module], held: Restoration) -> dict[str, list[fl
     results = {"damaged": center(held.degraded)} | {name: layer(held.degraded) for name, layer in layers.items()}
     results["dynamic, even shares"] = dynamic_conv(held.degraded, dynamic.weight, even, dynamic.bias)
     kinds = range(len(DEGRADATIONS))
-    return {name: [F.mse_loss(y[held.kind == k], clean[held.kind == k]).item() for k in kinds] for name, y in results.items()}
+    return {
+        name: [F.mse_loss(y[held.kind == k], clean[held.kind == k]).item() for k in kinds]
+        for name, y in results.items()
+    }
 
 
 def table(runs: list[dict[str, list[float]]]) -> Iterator[str]:
@@ -73,7 +76,9 @@ def write(layers: dict[str, nn.Module], seed: int, found: dict[str, list[float]]
     versions = {"torch": torch.__version__.split("+")[0], "python": platform.python_version()}
     origin = {"command": "python -m experiments.restorers --write", "seed": seed, "versions": versions}
     origin["errors"] = {name: [round(value, 4) for value in row] for name, row in found.items()}
-    states = {name: {key: value.tolist() for key, value in layer.state_dict().items()} for name, layer in layers.items()}
+    states = {
+        name: {key: value.tolist() for key, value in layer.state_dict().items()} for name, layer in layers.items()
+    }
     text = json.dumps(origin | {"layers": states}, separators=(",", ":")) + "\n"
     (FOLDER / "restorers.json").write_text(text, encoding="utf-8", newline="\n")
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -317,7 +317,9 @@ def _before(image: Tensor, target: Tensor | None) -> float | None:
     if target is None or len(image) != 1:
         return None
     edges = [(side - wanted) // 2 for side, wanted in zip(image.shape[1:], target.shape, strict=True)]
-    if min(edges) < 0 or [side - 2 * edge for side, edge in zip(image.shape[1:], edges, strict=True)] != list(target.shape):
+    if min(edges) < 0 or [side - 2 * edge for side, edge in zip(image.shape[1:], edges, strict=True)] != list(
+        target.shape
+    ):
         return None
     height, width = target.shape
     middle = image[0, edges[0] : edges[0] + height, edges[1] : edges[1] + width]

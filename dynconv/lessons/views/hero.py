@@ -64,7 +64,9 @@ class Hero(Instrument):
         self.windows = film.unfold(1, side, STEP).movedim(1, 0)[:, None]  # (places, 1, S, S)
         with looked_at(dynamic):
             attention = softmax_attention(dynamic)
-            self.logits = torch.cat([looks_of(dynamic, attention, some)[2] for some in self.windows.split(8)])  # (places, K)
+            self.logits = torch.cat(
+                [looks_of(dynamic, attention, some)[2] for some in self.windows.split(8)]
+            )  # (places, K)
         data = {"film": encode(film), "clean": encode(clean), "side": side, "step": STEP, "places": len(self.windows)}
         data |= {"left": _layer(static, static.attention.logits), "right": _layer(dynamic, self.logits)}
         sizes = {"size": dynamic.kernel_size[0], "count": dynamic.num_kernels}
