@@ -24,13 +24,15 @@ def main(argv: list[str] | None = None) -> int:
     if not paths:
         parser.error(f"no lesson starts with {' or '.join(map(repr, wanted))}")
     args.out.mkdir(parents=True, exist_ok=True)
-    titles = []
+    titles, opening = [], ""
     for path in paths:
         notebook, seconds, fragments = execute(path, live=True)
         page = lesson_page(notebook, fragments, path.parent)
         target = args.out / f"{path.stem}.html"
         target.write_text(page, encoding="utf-8")
         titles.append((target.name, title_of(notebook)))
+        if path.stem.startswith("00"):
+            opening = next(iter(fragments.values()))  # the question as one figure
         size = target.stat().st_size
         print(f"{target}: {len(fragments)} instruments, {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
         if size > LARGEST:
@@ -39,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     words = (
         "Learn, with your hands, what makes a convolution dynamic. Open a lesson: its instruments work in this page."
     )
-    (args.out / "index.html").write_text(index_page(titles, words), encoding="utf-8")
+    (args.out / "index.html").write_text(index_page(titles, words, opening), encoding="utf-8")
     status = write_reference(args.out / "reference")
     print(f"{args.out / 'reference' / 'index.html'}: every public name of dynconv", flush=True)
     return status

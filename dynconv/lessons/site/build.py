@@ -59,7 +59,7 @@ def lesson_page(notebook: nbformat.NotebookNode, fragments: Mapping[str, str], f
     return _document(title_of(notebook), f'<nav><a href="index.html">All lessons</a></nav>\n{body}')
 
 
-def index_page(titles: Sequence[tuple[str, str]], words: str) -> str:
+def index_page(titles: Sequence[tuple[str, str]], words: str, opening: str = "") -> str:
     """The table of contents.
 
     Example:
@@ -69,9 +69,12 @@ def index_page(titles: Sequence[tuple[str, str]], words: str) -> str:
     Args:
         titles: (file, title), in order.
         words: what it is, one sentence.
+        opening: HTML of the figure that the page opens on.
     """
     rows = "\n".join(f'<li><a href="{html.escape(file)}">{html.escape(title)}</a></li>' for file, title in titles)
-    return _document("dynconv", f"<h1>dynconv</h1>\n<p>{html.escape(words)}</p>\n<ul>\n{rows}\n</ul>\n{REFERENCE}")
+    return _document(
+        "dynconv", f"<h1>dynconv</h1>\n<p>{html.escape(words)}</p>\n{opening}<ul>\n{rows}\n</ul>\n{REFERENCE}"
+    )
 
 
 def _with_images(body: str, folder: Path) -> str:
