@@ -71,7 +71,7 @@ def test_branches_by_keyboard(chromium, tmp_path, width):
         assert "The same at every position: no" in said.inner_text()
         root.get_by_role("checkbox").press("Space")
         assert "a ReLU in each branch" in said.inner_text()
-        root.get_by_label("photo").select_option("b")
+        root.get_by_role("combobox").select_option("b")
         shown |= {seen(root)}
         assert len(shown) == 5
         assert root.evaluate(PLACES) == places
@@ -88,7 +88,7 @@ def test_parameters_do_not_hear_of_the_photo(chromium, tmp_path):
             root.locator("input[type=radio]").nth(source).check()
             both = []
             for photo in "ab":
-                root.get_by_label("photo").select_option(photo)
+                root.get_by_role("combobox").select_option(photo)
                 tab.wait_for_timeout(50)
                 both.append(root.evaluate(weights))
             assert (both[0] != both[1]) == moves, SOURCES[source]

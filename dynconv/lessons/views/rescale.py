@@ -70,7 +70,7 @@ class RescaleView(Instrument):
         ValueError: a shape or number does not fit; traitlets.TraitError: there is no such kernel, or the share is none.
     """
 
-    _esm, _css = bundle("rescale"), styles("diagram")
+    _esm, _css = bundle("rescale"), styles("diagram", "branches")
     kernel = traitlets.Unicode().tag(sync=True)
     share = traitlets.Float(0.5, min=0.02, max=0.98).tag(sync=True)
 
