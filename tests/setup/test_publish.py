@@ -20,13 +20,16 @@ def run(*command, **options):
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=ALONE, **options)
 
 
+FEW = ("run.py", "pyproject.toml", "README.md", "dynconv/lessons/site/publish.py")
+
+
 @pytest.fixture
-def copy(tmp_path):
-    """The checkout's files, as a new repository without a remote."""
+def copy(tmp_path, request):
+    """The checkout's files (or ``few`` of them), as a new repository without a remote."""
     if not shutil.which("git"):
         pytest.skip("Git is not here")
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).stdout.split("\n")
-    for name in filter(None, listed):
+    for name in FEW if getattr(request, "param", "") == "few" else filter(None, listed):
         if (ROOT / name).is_file() and not name.startswith(("data/", "artifacts/")):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, tmp_path / name)
@@ -56,10 +59,20 @@ REMOTES = {
 }
 
 
+few = pytest.mark.parametrize("copy", ["few"], indirect=True)
+
+
+@few
 @pytest.mark.parametrize("kind", REMOTES)
-def test_the_address_of_the_remote_is_stamped_everywhere(copy, kind):
+def test_any_form_of_the_remotes_address_is_understood(copy, kind):
     address, slug = REMOTES[kind]
-    before = everything(copy)
+    run("git", "remote", "add", "origin", address, cwd=copy)
+    assert publish(copy).returncode == 0
+    assert f'Repository = "https://github.com/{slug}"' in (copy / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_address_of_the_remote_is_stamped_everywhere(copy):
+    address, slug = REMOTES["https"]
     run("git", "remote", "add", "origin", address, cwd=copy)
     done = publish(copy)
     assert done.returncode == 0, done.stderr
@@ -75,8 +88,11 @@ def test_the_address_of_the_remote_is_stamped_everywhere(copy, kind):
     again = everything(copy)
     assert "→" not in "".join(line for line in publish(copy).stdout.splitlines() if line.startswith("notebooks"))
     assert everything(copy) == again
-    publish(copy, PLACEHOLDER)
-    assert everything(copy) == before
+    assert "owner/name" in publish(copy, PLACEHOLDER).stderr  # no such owner can be
+    publish(copy, "bob/other")
+    assert not mentions(copy, slug)
+    publish(copy)
+    assert everything(copy) == again
 
 
 def test_a_fork_of_it_leads_to_the_fork(copy):
@@ -86,6 +102,7 @@ def test_a_fork_of_it_leads_to_the_fork(copy):
     assert len(mentions(copy, "bob/dynconv")) >= 16
 
 
+@few
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -105,11 +122,13 @@ def test_what_is_no_address_is_refused(copy, arguments, said):
     assert everything(copy) == before
 
 
+@few
 def test_another_host_is_named(copy):
     run("git", "remote", "add", "upstream", "https://example.org/ada/dynconv.git", cwd=copy)
     assert "The remote upstream is https://example.org/ada/dynconv.git" in publish(copy).stderr
 
 
+@few
 def test_an_address_with_git_at_its_end_is_understood(copy):
     assert publish(copy, "ada/dynconv.git").returncode == 0
     assert not mentions(copy, 'dynconv.git"')

@@ -81,7 +81,9 @@ def test_everything_imported_is_declared(project):
     }
     extras = {name: _names(listed) for name, listed in project["project"]["optional-dependencies"].items()}
     core = _names(project["project"]["dependencies"]) | {"typing_extensions"}  # torch's own, and for types alone
-    lessons = core | extras["lessons"] | {"traitlets", "IPython", "google"}  # ipywidgets' own two; Colab's
+    lessons = (
+        core | extras["lessons"] | {"traitlets", "IPython", "google", "pip"}
+    )  # ipywidgets' own two; Colab's; every environment's
     rooms = {
         "dynconv": core,
         "dynconv/lessons": lessons | extras["train"] | extras["site"] | {"docutils"},
