@@ -115,7 +115,11 @@ def contents(body: str) -> str:
         (anchor, re.sub(r"<a .*?</a>|<[^>]+>", "", text, flags=re.DOTALL)) for anchor, text in HEADING.findall(body)
     ]
     items = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
-    jump = '<a class="jump" href="#instrument-1">To the first instrument ↓</a>' if 'data-instrument="instrument-1"' in body else ""
+    jump = (
+        '<a class="jump" href="#instrument-1">To the first instrument ↓</a>'
+        if 'data-instrument="instrument-1"' in body
+        else ""
+    )
     listed = f"<details><summary>On this page</summary><ul>{items}</ul></details>" if items else ""
     return f'<div class="contents">{jump}{listed}</div>'
 
