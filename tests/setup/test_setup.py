@@ -204,3 +204,15 @@ def test_hosted_environments_install_this_checkout():
 def test_the_changelog_knows_this_version(project):
     assert f"version: {project['project']['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## {project['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_an_index_shows_the_readme_with_whole_links(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    wheel = build_wheel(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        text = archive.read(name).decode()
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    assert len(links) > 60
+    assert not [link for link in links if not link.startswith(("https://", "#"))]
+    assert "raw.githubusercontent.com/" in text

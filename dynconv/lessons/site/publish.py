@@ -92,7 +92,9 @@ def files() -> list[Path]:
 
 def stamp(text: str, old: str, new: str, tag: str) -> str:
     """The text with the new address, and with the tag wherever pip fetches it; links to its pages too."""
-    text = re.sub(rf"(github\.com/|/github/){re.escape(old)}(?![\w.-]*[\w-])", rf"\g<1>{new}", text)
+    text = re.sub(
+        rf"(github\.com/|/github/|githubusercontent\.com/){re.escape(old)}(?![\w.-]*[\w-])", rf"\g<1>{new}", text
+    )
     return re.sub(rf"(git\+https://github\.com/{re.escape(new)})(?:@[\w.-]+)?(?=[\s\"'\\])", rf"\g<1>@{tag}", text)
 
 
