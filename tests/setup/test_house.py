@@ -18,6 +18,7 @@ LESSONS = [
     ("lessons.tasks",),
     ("lessons.train", "lessons.views", "lessons.exercises"),
     ("lessons.ready", "lessons.site"),
+    ("lessons.teach", "lessons.__main__"),
 ]
 FLOORS = {room: floor for floor, rooms in enumerate(CORE + LESSONS) for room in rooms}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
-from .build import index_page, lesson_page, title_of
+from .build import index_page, lesson_body, lesson_page, title_of
 from .execute import NOTEBOOKS, execute
+from .frame import lesson_of, search_page, sections
 from .reference import write_reference
 
 LARGEST = 5e6  # bytes a page
@@ -24,25 +27,33 @@ def main(argv: list[str] | None = None) -> int:
     if not paths:
         parser.error(f"no lesson starts with {' or '.join(map(repr, wanted))}")
     args.out.mkdir(parents=True, exist_ok=True)
-    titles = []
+    lessons, address = [lesson_of(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))], repository()
+    shutil.copytree(NOTEBOOKS / "images", args.out / "images", dirs_exist_ok=True)
+    entries, opening = [], ""
     for path in paths:
         notebook, seconds, fragments = execute(path, live=True)
-        page = lesson_page(notebook, fragments, path.parent)
         target = args.out / f"{path.stem}.html"
+        page = lesson_page(notebook, fragments, path.parent, lessons, target.name, address)
         target.write_text(page, encoding="utf-8")
-        titles.append((target.name, title_of(notebook)))
+        entries += sections(target.name, title_of(notebook), lesson_body(notebook, path.parent, address))
+        opening = opening or fragments.get("instrument-1", "")
         size = target.stat().st_size
         print(f"{target}: {len(fragments)} instruments, {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
         if size > LARGEST:
             print(f"{target} is larger than {LARGEST / 1e6:.0f} MB", file=sys.stderr)
             return 1
-    words = (
-        "Learn, with your hands, what makes a convolution dynamic. Open a lesson: its instruments work in this page."
-    )
-    (args.out / "index.html").write_text(index_page(titles, words), encoding="utf-8")
+    (args.out / "search.html").write_text(search_page(entries, lessons, address), encoding="utf-8")
+    (args.out / "index.html").write_text(index_page(lessons, opening, address), encoding="utf-8")
     status = write_reference(args.out / "reference")
     print(f"{args.out / 'reference' / 'index.html'}: every public name of dynconv", flush=True)
+    print(f"Open {(args.out / 'index.html').resolve()} in a browser.", flush=True)
     return status
+
+
+def repository() -> str:
+    """The address that the package was published from."""
+    urls = metadata("dynconv").get_all("Project-URL") or []
+    return next((url.partition(", ")[2] for url in urls if url.startswith("Repository, ")), "")
 
 
 if __name__ == "__main__":
