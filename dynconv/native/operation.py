@@ -13,8 +13,10 @@ input stands in: so two functions, ``forward`` and ``backward``, give derivative
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +32,8 @@ INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
 GEOMETRY = "int[] stride, SymInt[] padding, int[] dilation, int groups"
 CONVOLVED, BIAS = (0, 1), 3  # of L's inputs: those of its first part alone, and that of its second part alone
 FOUR = "(Tensor, Tensor, Tensor, Tensor)"
+# torch keeps compiled graphs on disk by the names of what was called, and looks no deeper: another file is another name
+REVISION = "r" + hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 # torch.func's transforms begin here: they are given torch's own operations, which they can take apart
 COMPOSITE = "CompositeImplicitAutograd"
 TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
@@ -75,14 +79,14 @@ class Operation:
         self.inner_backward = _define(
             f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}", all_four, key, _fake_backward
         )
-        self.outer = _define(f"{name}({INPUTS}, {GEOMETRY}) -> Tensor", self._with_derivatives, COMPOSITE)
+        self.outer = _define(f"{name}.{REVISION}({INPUTS}, {GEOMETRY}) -> Tensor", self._with_derivatives, COMPOSITE)
         self.outer_backward = _define(
-            f"{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
+            f"{name}_backward.{REVISION}({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
             self._backward_with_derivatives,
             COMPOSITE,
         )
-        LIBRARY.impl(name, definition.forward, TRANSFORMS)
-        LIBRARY.impl(f"{name}_backward", _transformed_backward, TRANSFORMS)
+        LIBRARY.impl(f"{name}.{REVISION}", definition.forward, TRANSFORMS)
+        LIBRARY.impl(f"{name}_backward.{REVISION}", _transformed_backward, TRANSFORMS)
         register_flop_formula(getattr(torch.ops.dynconv, f"_{name}"))(_flops)
         register_flop_formula(getattr(torch.ops.dynconv, f"_{name}_backward"))(_flops_backward)
 
@@ -135,10 +139,11 @@ class _Forward(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         if grad is None:
             return (None,) * 6
-        wanted = ctx.needs_input_grad[1:5]
-        if not torch.is_grad_enabled() and type(grad) is Tensor and unwatched():
-            return None, *ctx.operation.backward(*ctx.saved_tensors, grad, *ctx.geometry, wanted), None
-        return None, *_derivatives(ctx, (*ctx.saved_tensors, grad), (*wanted, False))[:4], None
+        five, wanted = (*ctx.saved_tensors, grad), ctx.needs_input_grad[1:5]
+        if torch.is_grad_enabled() or not unwatched():
+            return None, *_derivatives(ctx, five, (*wanted, False))[:4], None
+        found = ctx.operation.inner_backward(*five, *ctx.geometry, wanted)  # nothing is differentiated again
+        return None, *(g if want else None for g, want in zip(found, wanted, strict=True)), None
 
     @staticmethod
     def jvp(ctx: Any, _: None, *changes: Any) -> Any:
@@ -219,11 +224,12 @@ def _define(
     schema: str, kernel: Callable[..., Any], key: str, fake: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     name = schema[: schema.index("(")]
+    packet, _, overload = name.partition(".")
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, kernel, key)
     if fake is not None:
         torch.library.register_fake(f"dynconv::{name}", fake, lib=LIBRARY)
-    operation: Callable[..., Any] = getattr(torch.ops.dynconv, name).default
+    operation: Callable[..., Any] = getattr(getattr(torch.ops.dynconv, packet), overload or "default")
     return operation
 
 
