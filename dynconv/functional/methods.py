@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import native
 from ..native.definition import CONVS, conv_per_image, mix, per_channel
+from ..native.operation import tracing
 from . import tiled
 from .checks import autocasts
 
@@ -24,11 +25,6 @@ __all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
 Ints = tuple[int, ...]
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION}
-
-
-def tracing() -> bool:
-    """Whether torch.jit.trace is looking on."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:

@@ -21,11 +21,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from . import definition
 
-__all__ = ["Operation"]
+__all__ = ["Operation", "tracing", "unwatched"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
 INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
@@ -77,7 +78,10 @@ class Operation:
         self.forward, self.backward = forward, backward
         self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, _fake_forward)
         self.inner_backward = _define(
-            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}", all_four, key, _fake_backward
+            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
+            all_four,
+            key,
+            _fake_backward,
         )
         self.outer = _define(f"{name}.{REVISION}({INPUTS}, {GEOMETRY}) -> Tensor", self._with_derivatives, COMPOSITE)
         self.outer_backward = _define(
@@ -117,15 +121,20 @@ class Operation:
 def unwatched() -> bool:
     """Whether no compiler, mode or transform of torch's wants to see operations: only then one may be left out.
 
-    torch has no public name for the last three questions; without an answer somebody is taken to look on.
+    torch has no public name for the last questions; where there is no answer somebody is taken to look on.
     """
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or tracing():
         return False
     try:
-        modes, transformed = torch._C._len_torch_dispatch_stack(), torch._C._are_functorch_transforms_active()
-        return not (modes or transformed or torch.autograd.forward_ad._current_level >= 0)
+        modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
+        return not (modes or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
     except AttributeError:
         return False
+
+
+def tracing() -> bool:
+    """Whether torch.jit.trace is looking on."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class _Forward(torch.autograd.Function):
@@ -189,7 +198,9 @@ def _all_changes(
     for i, change in enumerate(changes):
         if change is not None:
             given, others = [*five[:i], change, *five[i + 1 :]], [want and i != j for j, want in enumerate(wanted)]
-            found = _of_bias_alone(ctx, given, others) if i == BIAS else _derivatives(ctx, given, others, i in CONVOLVED)
+            found = (
+                _of_bias_alone(ctx, given, others) if i == BIAS else _derivatives(ctx, given, others, i in CONVOLVED)
+            )
             total = tuple(
                 new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
             )
@@ -268,7 +279,9 @@ def _flops(x: Shape, weight: Shape, attention: Shape, *rest: Any, out_shape: Sha
     return 2 * x[0] * kernel * (math.prod(out_shape[2:]) + weight[0])
 
 
-def _flops_backward(x: Shape, weight: Shape, attention: Shape, bias: Shape | None, grad: Shape, *rest: Any, **_: Any) -> int:
+def _flops_backward(
+    x: Shape, weight: Shape, attention: Shape, bias: Shape | None, grad: Shape, *rest: Any, **_: Any
+) -> int:
     """A convolution for the gradient of x, whose kernels are mixed again, and one for those of the kernels."""
     of_x, of_weight, of_attention, _of_bias = rest[-1]
     convolutions = math.prod(grad[2:]) * (of_x + (of_weight or of_attention))
