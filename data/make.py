@@ -78,6 +78,13 @@ def readme(sums, sizes):
             "| --- | --- |",
             *(f"| recordings/{name}.json | {what} |" for name, what in RECORDINGS.items()),
             "",
+            "## Layers",
+            "",
+            "`layers/restorers.json` holds two small trained layers, the question's mix and a dynamic one (MIT, like the code), for the",
+            "diagrams: `dynconv.lessons.data.restorer` loads them and compares the SHA-256 with `layers/SHA256SUMS`. The file says with",
+            "which command, seed and versions it was made, and the errors on held-out windows. They learned from the left 60 % of the",
+            "photos; shown and judged are windows from the right 35 %. `python -m experiments.restorers --write` trains them anew.",
+            "",
         ]
     )
 

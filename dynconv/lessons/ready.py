@@ -50,7 +50,9 @@ def ready() -> None:
 def _check_data() -> int:
     from .data import shipped  # stands on packages that may just have come
 
-    files = [f"{folder}{name}" for folder in ("", "recordings/") for name in shipped.checksums(folder.rstrip("/"))]
+    files = [
+        f"{folder}{name}" for folder in ("", "recordings/", "layers/") for name in shipped.checksums(folder.rstrip("/"))
+    ]
     for name in files:
         shipped.read(name)
     return len(files)

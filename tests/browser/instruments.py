@@ -32,7 +32,8 @@ def opened(chromium, tmp_path, view, **options):
     """The instrument's page from a file, offline; it must not say anything on the console."""
     path, errors = tmp_path / "page.html", []
     path.write_text(page(view, "An instrument"), encoding="utf-8")
-    context = chromium.new_context(offline=True, **options)
+    # what eases is there at once: a test looks at where it arrives
+    context = chromium.new_context(**{"offline": True, "reduced_motion": "reduce", **options})
     tab = context.new_page()
     tab.on("pageerror", lambda e: errors.append(str(e)))
     tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
@@ -76,7 +77,9 @@ def check_everyday_use(tab, root):
 
 def check_tab_order(tab, root):
     tab.evaluate("document.activeElement.blur()")
-    stops = root.locator("button, select, input:not([type=radio]):not(:disabled), input[type=radio]:checked")
+    stops = root.locator(
+        "button, select, input:not([type=radio]):not(:disabled), input[type=radio]:checked, [tabindex='0']"
+    ).locator("visible=true")
     reached = set()
     for _ in range(stops.count() + 2):  # Tab goes on from where the focus was, and once round past the page's end
         tab.keyboard.press("Tab")

@@ -1,4 +1,4 @@
-"""DynamicView in the page: torch's numbers, images chosen by checkbox, and uploads that a kernel answers."""
+"""DynamicView in the page: torch's numbers, an image chosen, and uploads that a kernel answers."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ from dynconv.functional import mix_kernels, softmax_temperature
 from dynconv.lessons.views.dynamic import DynamicView, dynamic_state
 from dynconv.lessons.views.explanation import explain
 from dynconv.lessons.views.instrument import encode
-from tests.browser.instruments import PLACES, SEEN, check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import PIXELS, PLACES, check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -51,13 +51,6 @@ def test_everything_it_shows(chromium, T, K):
             )
 
 
-def test_who_makes_room(chromium):
-    body = """
-      const all = [["a"], ["b"], ["c"], ["d"]].reduce((v, [n]) => m.switched(v, n), ["z"]);
-      return [all, m.switched(all, "c"), m.switched(["a"], "a")];"""
-    assert in_page(chromium, "dynamic", body, {}) == [list("abcd"), list("abd"), ["a"]]
-
-
 @pytest.mark.parametrize("width", [380, 1000])
 def test_everyday_use(chromium, tmp_path, width):
     viewport = {"width": width, "height": 900}
@@ -66,28 +59,39 @@ def test_everyday_use(chromium, tmp_path, width):
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_checkboxes_choose_the_columns(chromium, tmp_path):
-    with opened(chromium, tmp_path, a_view()) as (tab, root):
-        first, names = seen(root), root.locator(".dc-image-row figcaption:first-of-type")
-        box = [root.get_by_role("checkbox", name=f"image {i}") for i in range(6)]
-        assert [one.is_checked() for one in box] == [True] * 4 + [False] * 2
-        box[5].press("Space")
-        assert [one.is_checked() for one in box] == [False, True, True, True, False, True]
-        assert root.locator(".dc-image-row").count() == 4
-        assert root.locator(".dc-summary").inner_text().count("image 1 gives") == 1
-        assert tab.evaluate("model.get('selected')") == ["image 1", "image 2", "image 3", "image 5"]
-        assert tab.evaluate("document.activeElement.type") == "checkbox"
-        for one in (box[1], box[2], box[3], box[5]):
-            one.press("Space")
-        assert box[5].is_checked()  # the last one stays
-        assert names.first.inner_text() == "image 5"
-        assert "only image shown" in root.locator(".dc-summary").inner_text()
-        root.get_by_label("temperature T").press("End")
-        before = seen(root)
-        root.get_by_label("temperature T").press("Home")
-        assert seen(root) != before
+def test_the_diagram_shows_the_chosen_image(chromium, tmp_path):
+    view = a_view()
+    with opened(chromium, tmp_path, view) as (tab, root):
+        first, said = seen(root), root.locator(".dc-summary")
+        kernels = [canvas.evaluate("c => c.toDataURL()") for canvas in root.locator(".dc-tile").all()]
+        root.get_by_role("radio", name="image 3").check()
+        assert tab.evaluate("model.get('image')") == "image 3"
+        assert "image 3 gives kernel" in said.inner_text()
+        assert seen(root) != first
+        assert kernels == [canvas.evaluate("c => c.toDataURL()") for canvas in root.locator(".dc-tile").all()]
+        pi = softmax_temperature(view.shown["logits"][3], 1.0)
+        shares = root.locator(".dc-share b").all_inner_texts()
+        assert [float(text.split()[0]) / 100 for text in shares] == pytest.approx(pi.tolist(), abs=6e-3)
+        assert root.locator(".dc-thumb").count() == 6
         root.get_by_role("button", name="Reset").click()
         assert seen(root) == first
+
+
+def test_what_is_wanted_stands_beside_it_with_the_error(chromium, tmp_path):
+    torch.manual_seed(2)
+    layer = DynamicConv2d(1, 1, 5, num_kernels=3, reduction=1, temperature=0.1)
+    images = {name: torch.rand(1, 24, 20) for name in ("a", "b")}
+    wanted = {"b": torch.rand(20, 16)}
+    view = DynamicView(layer, images, temperature=0.5, image="b", wanted=wanted)
+    with opened(chromium, tmp_path, view) as (tab, root):
+        pi = softmax_temperature(view.shown["logits"][1], 0.5)
+        after = (mix_kernels(view.shown["maps"][1], pi) - wanted["b"]).square().mean()
+        before = (images["b"][0, 2:-2, 2:-2] - wanted["b"]).square().mean()
+        assert f"The error goes from {before:.3f} to {after:.3f}." in root.locator(".dc-summary").inner_text()
+        assert root.get_by_role("img", name=f"restored, error {after:.3f}").is_visible()
+        root.get_by_role("radio", name="a").check()
+        assert root.get_by_role("img", name="wanted, not known").is_visible()
+        assert "error" not in root.locator(".dc-summary").inner_text()
 
 
 def test_without_a_kernel_the_upload_says_so(chromium, tmp_path):
@@ -101,31 +105,30 @@ def with_a_kernel(tab, view):
 
     def hear(text):
         view.upload = text
-        return [view.data, view.selected, view.answer]
+        return [view.data, view.image, view.answer]
 
     tab.expose_function("kernel", hear)
     tab.evaluate("""() => {
       model.on('change:upload', async () => {
-        const [data, selected, answer] = await kernel(model.get('upload'));
-        model.set('data', data); model.set('selected', selected); model.set('answer', answer);
+        const [data, image, answer] = await kernel(model.get('upload'));
+        model.set('data', data); model.set('image', image); model.set('answer', answer);
       });
       model.set('upload', model.get('upload'));
     }""")
     tab.wait_for_function("!document.querySelector('input[type=file]').disabled")
 
 
-def test_an_upload_becomes_a_column(chromium, tmp_path):
+def test_an_upload_becomes_an_image_to_choose(chromium, tmp_path):
     view = a_view(count=2)
     with opened(chromium, tmp_path, view) as (tab, root):
-        first = root.locator("canvas").evaluate_all("all => all.map((c) => c.toDataURL())")
         with_a_kernel(tab, view)
         field, status = root.get_by_label("your own image"), root.locator(".dc-status")
         assert "At most 5 MB" in status.inner_text()
         field.set_input_files(a_file())
         status.get_by_text("red.png is shown").wait_for()
-        assert root.locator(".dc-image-row").count() == 3
-        assert root.get_by_role("checkbox", name="red.png").is_checked()
-        pixels = root.get_by_role("img", name="image red.png").evaluate(
+        assert root.locator(".dc-thumb").count() == 3
+        assert root.get_by_role("radio", name="red.png").is_checked()
+        pixels = root.get_by_role("img", name="image, red.png").evaluate(
             "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)"
         )
         grey = view.pictures["red.png"][0]
@@ -135,23 +138,22 @@ def test_an_upload_becomes_a_column(chromium, tmp_path):
         root.get_by_label("temperature T").press("Home")
         assert root.evaluate(PLACES) == places
         root.get_by_role("button", name="Reset").click()
-        assert root.locator(".dc-image-row").count() == 2  # as it began; the new one can be ticked again
-        assert len(first) == 8 + 2 * 3
-        root.get_by_role("checkbox", name="red.png").press("Space")
-        assert root.locator(".dc-image-row").count() == 3
+        assert root.get_by_role("radio", name="image 0").is_checked()  # as it began; the new one can be chosen again
+        root.get_by_role("radio", name="red.png").check()
+        assert tab.evaluate("model.get('image')") == "red.png"
 
 
 def test_what_is_no_image_becomes_a_sentence(chromium, tmp_path):
     view = a_view(count=2)
     with opened(chromium, tmp_path, view) as (tab, root):
         with_a_kernel(tab, view)
-        field, status, before = root.get_by_label("your own image"), root.locator(".dc-status"), root.evaluate(SEEN)
+        field, status, before = root.get_by_label("your own image"), root.locator(".dc-status"), root.evaluate(PIXELS)
         field.set_input_files({"name": "<b>.txt", "mimeType": "text/plain", "buffer": b"words"})
         status.get_by_text("Not added: <b>.txt is not an image").wait_for()
         field.set_input_files({"name": "big.png", "mimeType": "image/png", "buffer": bytes(5_200_000)})
         status.get_by_text("big.png has 5.2 MB, at most 5 MB").wait_for()
-        assert root.locator(".dc-image-row").count() == 2
-        assert root.evaluate(SEEN).split("|")[:14] == before.split("|")[:14]
+        assert root.locator(".dc-thumb").count() == 2
+        assert root.evaluate(PIXELS) == before
 
 
 def test_the_newest_of_two_files_counts(chromium, tmp_path):

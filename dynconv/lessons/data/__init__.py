@@ -2,9 +2,10 @@
 
 from .clutter import digits_in_clutter, digits_split
 from .cues import cue, edge_filters
-from .degradations import DEGRADATIONS, best_filter, restoration
+from .degradations import DEGRADATIONS, best_filter, damaged_window, restoration
 from .downloads import cifar10, data_folder, fashion_mnist
 from .folder import image_folder, open_image
+from .layers import restorer
 from .recordings import recording, recording_names
 from .shipped import digits, photo, photo_names
 from .upload import uploaded_image
@@ -14,6 +15,7 @@ __all__ = [
     "best_filter",
     "cifar10",
     "cue",
+    "damaged_window",
     "data_folder",
     "digits",
     "digits_in_clutter",
@@ -27,5 +29,6 @@ __all__ = [
     "recording",
     "recording_names",
     "restoration",
+    "restorer",
     "uploaded_image",
 ]

@@ -14,7 +14,10 @@ from torch import Tensor
 
 from .shipped import photo, photo_names
 
-__all__ = ["DEGRADATIONS", "Restoration", "best_filter", "restoration"]
+__all__ = ["DEGRADATIONS", "Restoration", "best_filter", "damaged_window", "restoration"]
+
+# where something is to be seen in the right 35 % of a photo, which no training patch comes from: top and left, in pixels
+WINDOWS = {"astronaut": (120, 344), "camera": (110, 376), "chelsea": (60, 296), "coffee": (140, 392)}
 
 
 def _blur(x: Tensor, height: int, width: int) -> Tensor:
@@ -80,6 +83,34 @@ def restoration(split: str = "train", per_photo: int = 40, size: int = 32, seed:
             kinds.append(torch.full((per_photo,), kind))
             photos.append(torch.full((per_photo,), number))
     return Restoration(*map(torch.cat, (degraded, clean, kinds, photos)))
+
+
+def damaged_window(name: str, size: int = 136, seed: int = 0) -> tuple[dict[str, Tensor], Tensor]:
+    """A part of a photo that training patches are never cut from, under each of the four degradations, and clean.
+
+    Reference: see :func:`restoration`
+
+    Example:
+        >>> damaged, clean = damaged_window("chelsea")
+        >>> list(damaged), clean.shape
+        (['horizontal blur', 'vertical blur', 'strong noise', 'box blur, weak noise'], torch.Size([1, 136, 136]))
+
+    Args:
+        name: "astronaut", "camera", "chelsea" or "coffee".
+        size: height and width in pixels, at most 136.
+        seed: of the noise.
+
+    Returns:
+        Name of the degradation → (1, size, size), and the clean (1, size, size).
+
+    Raises:
+        ValueError: no such window.
+    """
+    if name not in WINDOWS or not 1 <= size <= 136:
+        raise ValueError(f"name must be one of {', '.join(WINDOWS)} and size 1 to 136, got {name!r} and {size}")
+    generator, image, (top, left) = torch.Generator().manual_seed(seed), standardised(name), WINDOWS[name]
+    cut = (0, slice(None), slice(top, top + size), slice(left, left + size))
+    return {kind: degrade(image, generator)[cut] for kind, degrade in DEGRADATIONS.items()}, image[cut]
 
 
 def standardised(name: str) -> Tensor:

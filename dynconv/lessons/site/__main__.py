@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         page = lesson_page(notebook, fragments, path.parent, lessons, target.name, address)
         target.write_text(page, encoding="utf-8")
         entries += sections(target.name, title_of(notebook), lesson_body(notebook, path.parent, address))
-        opening = opening or fragments.get("instrument-1", "")
+        if not opening or path.stem.startswith("00"):
+            opening = fragments.get("instrument-1", "")  # of lesson 00: the question as one figure
         size = target.stat().st_size
         print(f"{target}: {len(fragments)} instruments, {size / 1e6:.2f} MB, {seconds:.0f} s", flush=True)
         if size > LARGEST:

@@ -6,6 +6,7 @@ from .dynamic import DynamicView
 from .explanation import explain
 from .feature_attention import FeatureAttentionView
 from .gates import GatesView
+from .hero import Hero
 from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
@@ -21,6 +22,7 @@ __all__ = [
     "DynamicView",
     "FeatureAttentionView",
     "GatesView",
+    "Hero",
     "InterventionsView",
     "Mixer",
     "SimplexMap",

@@ -24,7 +24,8 @@ from .javascript import bundle, styles
 
 __all__ = ["DynamicView", "dynamic_state"]
 
-MOST_KERNELS, MOST_IMAGES, MOST_SELECTED, MOST_PIXELS, MOST_BYTES = 8, 8, 4, 96, 5_000_000
+MOST_KERNELS, MOST_IMAGES, MOST_PIXELS, MOST_BYTES = 8, 8, 96, 5_000_000
+MOST_BARS = 32  # of a squeeze, or of what is hidden behind it, that a picture shows
 
 
 @contextmanager
@@ -56,8 +57,8 @@ def dynamic_state(
 
     Reference: Chen et al., https://arxiv.org/abs/1912.03458
 
-    Returns logits (B, K); kernels (K, kh, kw), those from one input channel; maps (B, K, H', W'), one a kernel, from all
-    input channels. By linearity, softmax(logits / T) mixes kernels and maps alike, which is all the page has to do.
+    Returns squeeze (B, C), hidden (B, h) and logits (B, K), as the attention computes them; kernels (K, kh, kw), those from
+    one input channel; maps (B, K, H', W'), one a kernel, from all input channels. By linearity, softmax(logits / T) mixes kernels and maps alike, which is all the page has to do.
 
     Example:
         >>> import torch
@@ -87,20 +88,20 @@ def dynamic_state(
     with looked_at(layer):
         seen = images[:, group * inside : (group + 1) * inside]
         maps = conv(seen, weight, bias, **layer.geometry() | {"groups": 1})  # (B, K, H', W'): one output a kernel
-        logits = _logits(layer, attention, images)
+        squeeze, hidden, logits = looks_of(layer, attention, images)
     kernels = _square(weight.flatten(1)) if layer.kernel_size == (1, 1) else weight[:, input_channel]
-    return {"logits": logits, "kernels": kernels, "maps": maps}
+    return {"squeeze": squeeze, "hidden": hidden, "logits": logits, "kernels": kernels, "maps": maps}
 
 
-def _logits(layer, attention, images):
-    """The scores (B, K) that the attention's softmax gets, wherever in it that is."""
+def looks_of(layer, attention, images):
+    """What the attention squeezes (B, C), what is hidden behind it (B, h), and the scores (B, K) that its softmax gets."""
     seen = []
-    with hooked({"": attention}, lambda _: lambda part, args, weights: seen.append(part.logits(args[0]))):
+    with hooked({"": attention}, lambda _: lambda part, args, weights: seen.append(args[0])):
         weights = layer.attention(images)
-    softmax = [softmax_temperature(logits, attention.temperature) for logits in seen]
-    if len(seen) != 1 or not torch.allclose(weights, softmax[0], atol=1e-4, equal_nan=True):
+    if len(seen) != 1 or not torch.allclose(weights, attention(seen[0]), atol=1e-4, equal_nan=True):
         raise ValueError(f"the layer's attention must end in a softmax KernelAttention, got {layer.attention}")
-    return seen[0]
+    squeeze = seen[0].flatten(2).mean(2) if seen[0].ndim > 2 else seen[0]
+    return squeeze, torch.relu(attention.fc1(squeeze)), attention.logits(squeeze)
 
 
 def _square(rows):
@@ -136,20 +137,20 @@ def in_words(layer: DynamicConv2d, output_channel: int, input_channel: int, aver
 
 
 class DynamicView(KernelInstrument):
-    """Attention, mixed kernel and feature map of several images under one dynamic layer, with T and K on sliders.
+    """An image on its way through a dynamic layer: squeeze, logits, shares, kernels, their mix, result; T and K on sliders.
 
     Reference: Chen et al., https://arxiv.org/abs/1912.03458
 
     The layer runs once, in Python; softmax and mixing then happen in the page. Moving K below the layer's own number
     takes the first K of its kernels and normalises over those. The layer itself is not changed. An image uploaded in the
-    page goes to the kernel, through the layer, and comes back as a further column.
+    page goes to the kernel, through the layer, and comes back as a further one to choose.
 
     Example:
         >>> import torch
         >>> from dynconv import DynamicConv2d
         >>> view = DynamicView(DynamicConv2d(1, 1, 5), {"a": torch.rand(1, 16, 16), "b": torch.rand(1, 16, 16)})
-        >>> view.num_kernels, view.temperature, view.selected
-        (4, 30.0, ['a', 'b'])
+        >>> view.num_kernels, view.temperature, view.image
+        (4, 30.0, 'a')
 
     Args:
         layer: a DynamicConv2d, see :func:`.dynamic_state`; at most 8 kernels.
@@ -161,15 +162,16 @@ class DynamicView(KernelInstrument):
         pictures: name → (C, H, W), what stands for each image where the layer's input is not what one wants to see.
         prepare: from an uploaded image, (3, H, W) or (1, H, W) floats in 0 … 1 of the pictures' size, to what the layer
             takes. Not needed where pictures of 1 or 3 channels go in as they are.
-        selected: names of the 1 to 4 images to start with; the first 4 if left out.
+        image: name of the one to start with; the first if left out.
+        wanted: name → (H', W'), what the output channel should be: shown beside it in the same grey, with the error.
         about: what is shown, in words, before the channels.
 
     Raises:
         ValueError: the layer or the images do not fit; traitlets.TraitError: a trait's value does not fit.
     """
 
-    _esm, _css = bundle("dynamic"), styles("dynamic")
-    selected = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _esm, _css = bundle("dynamic"), styles("diagram", "dynamic")
+    image = traitlets.Unicode().tag(sync=True)
     # an image's bytes must neither be sent back nor be saved with the notebook: read, answered and forgotten
     upload = traitlets.Unicode().tag(sync=True, echo_update=False)
     answer = traitlets.Unicode().tag(sync=True)
@@ -185,7 +187,8 @@ class DynamicView(KernelInstrument):
         input_channel: int = 0,
         pictures: Mapping[str, Tensor] | None = None,
         prepare: Callable[[Tensor], Tensor] | None = None,
-        selected: list[str] | None = None,
+        image: str | None = None,
+        wanted: Mapping[str, Tensor] | None = None,
         about: str = "",
     ) -> None:
         if not 1 <= len(images) <= MOST_IMAGES or layer.num_kernels > MOST_KERNELS:
@@ -199,6 +202,7 @@ class DynamicView(KernelInstrument):
         as_they_are = not self.apart and layer.in_channels in (1, 3)
         self.prepare = (lambda picture: picture) if prepare is None and as_they_are else prepare
         check_images(self.images, self.pictures)
+        self.wanted = None if wanted is None else dict(wanted)
         self.most_kernels = layer.num_kernels
         own = softmax_attention(layer).temperature.item()
         super().__init__(
@@ -206,7 +210,7 @@ class DynamicView(KernelInstrument):
             experiments=json.dumps(experiments or {}),
             temperature=own if temperature is None else temperature,
             num_kernels=self.most_kernels,
-            selected=self.names[:MOST_SELECTED] if selected is None else selected,
+            image=self.names[0] if image is None else image,
         )
 
     @property
@@ -217,19 +221,33 @@ class DynamicView(KernelInstrument):
         self.shown = dynamic_state(self.layer, torch.stack(list(self.images.values())), *self.channels)
         maps, averages = averaged(self.shown["maps"])
         pictures = [averaged(_picture(picture))[0] for picture in self.pictures.values()]
-        data: dict[str, Any] = {name: encode(array) for name, array in (self.shown | {"maps": maps}).items()}
+        data: dict[str, Any] = {name: encode(self.shown[name]) for name in ("logits", "kernels")}
         data |= {"names": self.names, "total": self.most_kernels, "images": [encode(picture) for picture in pictures]}
         shapes = {"image_shape": pictures[0], "kernel_shape": self.shown["kernels"], "map_shape": maps}
-        data |= {name: list(array.shape[-2:]) for name, array in shapes.items()}
+        data |= {name: list(array.shape[-2:]) for name, array in shapes.items()} | {"maps": encode(maps)}
+        for name in ("squeeze", "hidden"):
+            data |= _bars(name, self.shown[name])
         about = f"{self.about} {in_words(self.layer, *self.channels, averages)}".strip()
-        return data | {"about": about, "uploads": self.prepare is not None, "most_bytes": MOST_BYTES}
+        data |= {"about": about, "uploads": self.prepare is not None, "most_bytes": MOST_BYTES}
+        return data | ({} if self.wanted is None else self._targets(self.wanted, averages))
 
-    @traitlets.validate("selected")
-    def _check_selected(self, proposal):
-        names = proposal["value"]
-        if not 1 <= len(set(names)) == len(names) <= MOST_SELECTED or not set(names) <= set(self.names):
-            raise traitlets.TraitError(f"selected must be 1 to {MOST_SELECTED} of {', '.join(self.names)}, got {names}")
-        return names
+    def _targets(self, wanted: Mapping[str, Tensor], averages: int) -> dict:
+        """What is wanted of each image, null where nobody knows, and how far from it the image itself is."""
+        size = self.shown["maps"].shape[-2:]
+        shapes = {name: tuple(target.shape[-2:]) for name, target in wanted.items()}
+        if not set(wanted) <= set(self.names) or set(shapes.values()) - {tuple(size)}:
+            raise ValueError(f"wanted must be images' names with {tuple(size)} each, got {shapes}")
+        targets = {name: target.detach().reshape(size) for name, target in wanted.items()}
+        shown = [averaged(targets[name][None])[0] if name in targets else None for name in self.names]
+        before = [_before(self.images[name], targets.get(name)) for name in self.names]
+        encoded = [None if target is None else encode(target) for target in shown]
+        return {"wanted": encoded, "before": before, "exact": averages == 1}
+
+    @traitlets.validate("image")
+    def _check_image(self, proposal):
+        if proposal["value"] not in self.names:
+            raise traitlets.TraitError(f"image must be one of {', '.join(self.names)}, got {proposal['value']!r}")
+        return proposal["value"]
 
     @traitlets.observe("upload")
     def _hear(self, change):
@@ -237,7 +255,7 @@ class DynamicView(KernelInstrument):
         if not change["new"]:
             return
         number = json.loads(self.answer)["number"] + 1 if self.answer else 1  # the same words twice are news, too
-        with self.hold_sync():  # image, selection and words arrive together
+        with self.hold_sync():  # image, choice and words arrive together
             try:
                 asked = json.loads(change["new"])
                 text = self._add(asked["name"], asked["content"]) if "content" in asked else ""
@@ -262,13 +280,11 @@ class DynamicView(KernelInstrument):
         if not image.isfinite().all():
             raise ValueError(f"{name} as prepared has numbers that are not finite")
         name = next(new for i in range(1, 99) if (new := f"{name[:40]}{f' {i}' if i > 1 else ''}") not in self.names)
-        selected = [*self.selected, name]
         if len(self.images) >= max(MOST_IMAGES, self.own + 1):
             oldest = self.names[self.own]
             del self.images[oldest], self.pictures[oldest]
-            selected = [one for one in selected if one != oldest]
         self.images[name], self.pictures[name] = image, picture if self.apart else image
-        self.data, self.selected = json.dumps(self._data()), selected[-MOST_SELECTED:]
+        self.data, self.image = json.dumps(self._data()), name
         return f"{name} is shown: its middle at {size[0]} × {size[1]} pixels{', in grey' if colours == 1 else ''}."
 
     def still(self) -> figures.Picture:
@@ -285,6 +301,29 @@ class DynamicView(KernelInstrument):
         return figures.images(
             rows, alt=f"Dynamic convolution: feature maps of {names} for the first K kernels and T = 0.1, 1, 10, 100."
         )
+
+
+def _bars(name: str, values: Tensor) -> dict:
+    """The first numbers of each image, how many they are, and how far a bar reaches."""
+    count = min(values.shape[1], MOST_BARS)
+    some = values[:, :count]
+    reach = some.abs().max().item() or 1.0
+    said = f"{count} means" if count == values.shape[1] else f"{count} of {values.shape[1]} means"
+    return {name: encode(some), f"{name}_count": count, f"{name}_reach": reach, f"{name}_words": said}
+
+
+def _before(image: Tensor, target: Tensor | None) -> float | None:
+    """The mean squared error of the image itself, where its middle can be laid over what is wanted."""
+    if target is None or len(image) != 1:
+        return None
+    edges = [(side - wanted) // 2 for side, wanted in zip(image.shape[1:], target.shape, strict=True)]
+    if min(edges) < 0 or [side - 2 * edge for side, edge in zip(image.shape[1:], edges, strict=True)] != list(
+        target.shape
+    ):
+        return None
+    height, width = target.shape
+    middle = image[0, edges[0] : edges[0] + height, edges[1] : edges[1] + width]
+    return F.mse_loss(middle, target).item()
 
 
 def check_images(images: Mapping[str, Tensor], pictures: Mapping[str, Tensor] | None = None) -> None:

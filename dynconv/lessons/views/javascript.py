@@ -70,6 +70,6 @@ def _wanted(names: str, other: str, there: list[str], name: str) -> str:
     return ", ".join(": ".join(pair) for pair in pairs)
 
 
-def styles(name: str = "") -> str:
-    """The instruments' shared style sheet, and after it ``name``.css if an instrument needs rules of its own."""
-    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", name) if part)
+def styles(*names: str) -> str:
+    """The instruments' shared style sheet, and after it NAME.css for each part that has rules of its own."""
+    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", *names))

@@ -40,7 +40,7 @@ def test_an_upload_goes_through_the_layer(channels):
     text = upload(view, a_file())
     assert text.startswith("mine.png is shown: its middle at 16 × 12 pixels")
     assert ("in grey" in text) == (channels == 1)
-    assert (view.names[-1], view.selected[-1]) == ("mine.png", "mine.png")
+    assert (view.names[-1], view.image) == ("mine.png", "mine.png")
     file = {"name": "", "content": a_file()}
     image = uploaded_image((file,), 16, grey=channels == 1)[:, :, 2:14]
     torch.testing.assert_close(view.images["mine.png"], image)
@@ -87,7 +87,7 @@ def test_whatever_goes_wrong_becomes_a_sentence():
         view.upload = junk
         assert json.loads(view.answer)["text"].startswith("Not added: ")
     assert view.names == ["image 0", "image 1"]
-    assert view.selected == view.names
+    assert view.image == "image 0"
 
 
 def test_a_greeting_is_answered_every_time():
@@ -104,7 +104,7 @@ def test_the_newest_uploads_stay():
     for i in range(3):
         upload(view, a_file(), f"{i}.png")
     assert view.names == [*(f"image {i}" for i in range(7)), "2.png"]
-    assert view.selected[-1] == "2.png"
+    assert view.image == "2.png"
     upload(view, a_file(), "2.png")
     assert view.names[-1] == "2.png 2"
     full = a_view(count=8)
@@ -115,14 +115,34 @@ def test_the_newest_uploads_stay():
     assert full.names[8:] == ["other.png"]
 
 
-def test_selection():
+def test_which_image():
     view = a_view(count=6)
-    assert view.selected == ["image 0", "image 1", "image 2", "image 3"]
-    view.selected = ["image 5", "image 0"]
-    for bad in ([], ["image 9"], ["image 0"] * 2, [f"image {i}" for i in range(5)]):
-        with pytest.raises(traitlets.TraitError, match=r"selected must be 1 to 4 of image 0, .*got"):
-            view.selected = bad
-    assert a_view(selected=["image 1"]).selected == ["image 1"]
+    assert view.image == "image 0"
+    view.image = "image 5"
+    for bad in ("", "image 9"):
+        with pytest.raises(traitlets.TraitError, match=r"image must be one of image 0, .*got"):
+            view.image = bad
+    assert a_view(image="image 1").image == "image 1"
+
+
+def test_what_the_attention_computes_on_its_way():
+    layer, images = DynamicConv2d(40, 1, 3, num_kernels=2, temperature=1.0), torch.rand(2, 40, 8, 8)
+    shown = dynamic_state(layer, images)
+    torch.testing.assert_close(shown["squeeze"], images.mean((2, 3)))
+    torch.testing.assert_close(shown["hidden"], torch.relu(layer.attention.fc1(shown["squeeze"])))
+    torch.testing.assert_close(shown["logits"], layer.attention.fc2(shown["hidden"]))
+    data = json.loads(DynamicView(layer, dict(zip("ab", images, strict=True))).data)
+    assert (data["squeeze_count"], data["squeeze_words"], data["hidden_count"]) == (32, "32 of 40 means", 10)
+
+
+def test_what_is_wanted_and_what_does_not_fit():
+    data = json.loads(a_view(wanted={"image 1": torch.zeros(1, 14, 10)}).data)
+    assert data["wanted"][0] is None
+    assert data["before"][0] is None
+    assert data["exact"]
+    for wanted in ({"image 1": torch.zeros(16, 12)}, {"other": torch.zeros(14, 10)}):
+        with pytest.raises(ValueError, match=r"wanted must be images' names with \(14, 10\) each, got"):
+            a_view(wanted=wanted)
 
 
 def test_too_many_images_and_pictures_that_do_not_fit():

@@ -210,10 +210,17 @@ const layersView = (data, b) => {
   return { node: element("div", { class: "dc-layers" }, ...views.map((one) => one.node)), draw };
 };
 
-const wordsOfWeights = (names, { mode, pair: [i, j] }, b) => {
+const wordsOfOthers = (names, { mode, pair: [i, j] }, b) => {
   if (EXPLAINED[mode]) return EXPLAINED[mode][1];
-  if (b !== i && b !== j) return "its own weights";
-  return `those of ${names[b === i ? j : i]}`;
+  return b !== i && b !== j ? "its own weights" : `those of ${names[b === i ? j : i]}`;
+};
+
+// pure: what an image is weighed with; between the ends it is some of both
+export const wordsOfWeights = (names, at, b) => {
+  const other = wordsOfOthers(names, at, b);
+  if (at.strength === 1 || other === "its own weights") return other;
+  if (at.strength === 0) return "its own weights";
+  return `${percent(at.strength)} ${other}, ${percent(1 - at.strength)} its own`;
 };
 
 // One image: itself, what it is weighed with, and what comes out.
@@ -231,7 +238,7 @@ const imageRow = (data, name, b) => {
   const draw = ({ own, layer, pair }, { mode, strength }) => {
     weights.draw(layer, own.runs[b], strength);
     output.draw(blend(data.outputs, data.size, data.names.length, own.runs[b], b, strength));
-    say(what, wordsOfWeights(data.names, { mode, pair }, b));
+    say(what, wordsOfWeights(data.names, { mode, pair, strength }, b));
     say(text, `changed by ${percent(own.changes[b])}`);
   };
   return { node, draw };
