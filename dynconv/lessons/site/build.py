@@ -20,8 +20,8 @@ __all__ = ["index_page", "lesson_body", "lesson_page", "title_of"]
 
 QUESTION = """<p class="question">“I run K convolutions of the same input, softmax K learned numbers, and take the weighted sum of the
 outputs. Is that <em>dynamic convolution</em>? Is it <em>attention</em>?”</p>
-<p>No, and no: nothing in it looks at the image. Here is the layer of the question. Move a bar, then choose another photo, and see
-what does <em>not</em> move. The lessons build what would have to be added, and measure whether it pays.</p>"""
+<p>Below, one of the two layers is the question's, the other a dynamic convolution; both undo damage in photos. Slide the photo, watch
+the bars, and bet which is which. The lessons build both, and everything between them, and measure what it buys.</p>"""
 PROGRESS = '<p id="progress" hidden><span></span><button type="button">Forget it</button></p>'
 SETUP = re.compile(r'<div class="jp-Cell jp-CodeCell|<div class="cell border-box-sizing code_cell')
 BADGE = re.compile(r'<p><a href="https://colab\.[^>]*><img [^>]*></a></p>')
