@@ -2,7 +2,7 @@
 
 from .clutter import digits_in_clutter, digits_split
 from .cues import cue, edge_filters
-from .degradations import DEGRADATIONS, best_filter, restoration
+from .degradations import DEGRADATIONS, SHIFTS, best_filter, restoration
 from .downloads import cifar10, data_folder, fashion_mnist
 from .folder import image_folder, open_image
 from .recordings import recording, recording_names
@@ -11,6 +11,7 @@ from .upload import uploaded_image
 
 __all__ = [
     "DEGRADATIONS",
+    "SHIFTS",
     "best_filter",
     "cifar10",
     "cue",

@@ -9,6 +9,7 @@ from .gates import GatesView
 from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
+from .playground import Playground
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
 from .time_machine import TimeMachine
@@ -23,6 +24,7 @@ __all__ = [
     "GatesView",
     "InterventionsView",
     "Mixer",
+    "Playground",
     "SimplexMap",
     "TemperatureBench",
     "TimeMachine",

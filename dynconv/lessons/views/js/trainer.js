@@ -1,0 +1,111 @@
+// Three networks that train side by side on the same batches: plain convolution, softmax mix, dynamic convolution.
+
+import { cut, patches, SIZE, standardised, TASKS } from "./degradations.js";
+import { attend, dynamicNetwork, dynamicStep, windows } from "./dynamic_network.js";
+import { mixNetwork, mixStep, plainNetwork, plainStep } from "./fixed_network.js";
+import { EDGE, emptySum, leastSquares, meanError, quadratic, sumInto } from "./gram.js";
+import { decodeBytes, mean } from "./mathematics.js";
+import { generator } from "./random.js";
+
+const LARGEST = 32; // batch
+export const HOTTEST = 30; // T, where cooling begins
+export const LAST = 3000; // steps of a run; the learning rate falls until then
+const COOLING = 800; // steps until T is 1
+const [TRAINING_PATCHES, HELD_OUT_PATCHES] = [24, 16]; // of a photo and damage
+const SEEDS = { train: 11, held: 12, batches: 1000 };
+
+// pure: T at a step, while it cools
+export const cooled = (step) => Math.max(1, HOTTEST - ((HOTTEST - 1) * step) / COOLING);
+
+// pure: what of the learning rate is left at a step: a half cosine down to a fiftieth
+export const left = (step) => 0.02 + 0.49 * (1 + Math.cos(Math.PI * Math.min(1, step / LAST)));
+
+const photosOf = (texts) => texts.map((text) => standardised(decodeBytes(text)));
+
+const ready = ({ given, wanted, kind }) => {
+  const inner = cut(wanted, SIZE, EDGE, EDGE, SIZE - 2 * EDGE);
+  return { kind, seen: windows(given, SIZE), form: quadratic(given, inner, SIZE) };
+};
+
+const formsOf = (set, kind) => set.filter((one) => kind === undefined || one.kind === kind).map((one) => one.form);
+
+// The two lines to compare with: one filter for all, and one for each damage, found on the training patches.
+const references = (train, held, kinds) => {
+  const summed = (set, kind) => sumInto(emptySum(), formsOf(set, kind));
+  const error = (kind) => meanError(summed(held, kind), leastSquares(summed(train, kind)));
+  return { one: error(), each: mean(kinds.map(error)) };
+};
+
+// pure: all that training needs of a task; `photos` are {train, held, size}, the pixels of the square photos as base64
+export const prepared = (photos, task) => {
+  const damages = Object.values(TASKS[task]);
+  const made = (texts, each, seed) => patches(photosOf(texts), photos.size, damages, each, seed).map(ready);
+  const train = made(photos.train, TRAINING_PATCHES, SEEDS.train);
+  const held = made(photos.held, HELD_OUT_PATCHES, SEEDS.held);
+  const kinds = damages.map((_, k) => k);
+  return { train, held, kinds, sum: sumInto(emptySum(), formsOf(held)), references: references(train, held, kinds) };
+};
+
+const networks = (K, seed) => ({
+  plain: plainNetwork(generator(seed)),
+  mix: mixNetwork(K, generator(seed)),
+  dynamic: dynamicNetwork(K, generator(seed), LARGEST),
+});
+
+// Mean error of the dynamic layer on the patches it has not seen, and its mean attention by damage.
+const evaluate = (network, { held, kinds }, T) => {
+  let error = 0;
+  const attention = kinds.map(() => new Array(network.K).fill(0));
+  for (const { kind, seen, form } of held) {
+    attend(network, seen, T);
+    error += meanError(form, network.kernel) / held.length;
+    for (let k = 0; k < network.K; k++) attention[kind][k] += (network.shares[k] * kinds.length) / held.length;
+  }
+  return { error, attention };
+};
+
+// Mean errors on the patches held out, attention by damage and T: one point of the curves.
+const measured = ({ nets, step, T }, data) => {
+  const { error, attention } = evaluate(nets.dynamic, data, T);
+  const [plain, mix] = [nets.plain, nets.mix].map((one) => meanError(data.sum, one.kernel(T)));
+  return { step, T, plain, mix, dynamic: error, attention };
+};
+
+// What is drawn of the three networks: copies, for training goes on.
+const drawn = ({ plain, mix, dynamic }, T) => ({
+  plain: plain.kernel(T).slice(),
+  mix: mix.kernel(T).slice(),
+  dynamic: { K: dynamic.K, value: dynamic.own.value.all.slice(), running: structuredClone(dynamic.running) },
+});
+
+// A run from step 0: `now` holds its networks, step and T. Settings are {temperature, cooling, num_kernels, learning_rate, seed,
+// batch_size}; all but num_kernels and seed can change on the way.
+export const trainer = (data, first) => {
+  let settings = first;
+  const random = generator(SEEDS.batches + first.seed);
+  const total = emptySum();
+  const now = { nets: networks(first.num_kernels, first.seed), step: 0, T: 0 };
+  const heat = () => {
+    now.T = settings.cooling ? cooled(now.step) : settings.temperature;
+  };
+  heat();
+  const rate = () => settings.learning_rate * left(now.step);
+  const step = () => {
+    const batch = Array.from({ length: settings.batch_size }, () => data.train[random.below(data.train.length)]);
+    sumInto(
+      total,
+      batch.map((one) => one.form),
+    );
+    plainStep(now.nets.plain, total, rate());
+    mixStep(now.nets.mix, total, now.T, rate());
+    dynamicStep(now.nets.dynamic, batch, now.T, rate());
+    now.step += 1;
+    heat();
+  };
+  const set = (changed) => {
+    settings = changed;
+    heat();
+  };
+  const measure = () => ({ ...measured(now, data), rate: rate() });
+  return { now, step, set, measure, drawn: () => drawn(now.nets, now.T) };
+};
