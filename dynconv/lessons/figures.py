@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["KERNEL_COLOURS", "KERNEL_HATCHES", "Picture", "attention_bars", "curves", "images", "scatter", "triangle"]
 
 # The K kernels: Okabe-Ito colours, each with a hatch of its own (views/style.css has the same).
-KERNEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999")
+KERNEL_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#999999", "#882255")
 KERNEL_HATCHES = ("", "//", "\\\\", "||", "--", "xx", "++", "..")
 MARKERS = "os^Dv*Px"
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from ...functional import conv, mix_kernels, softmax_temperature
 from .. import figures
 from .instrument import KernelInstrument, encode
-from .javascript import bundle
+from .javascript import bundle, styles
 
 __all__ = ["Mixer", "mixer_state"]
+
+MOST_PHOTOS = 4
 
 
 def mixer_state(photo: Tensor, kernels: Tensor, logits: Tensor, temperature: float) -> dict[str, Tensor]:
@@ -43,12 +45,13 @@ def mixer_state(photo: Tensor, kernels: Tensor, logits: Tensor, temperature: flo
 
 
 class Mixer(KernelInstrument):
-    """K convolutions of one photo, mixed by sliders for the logits and the temperature.
+    """K convolutions of a photo, mixed by sliders for the logits and the temperature. No wire leads from photo to weights.
 
     Reference: https://ai.stackexchange.com/questions/34748
 
     Everything is computed in the page, so the pictures follow the sliders at screen speed. The traits ``logits``,
-    ``temperature`` and ``num_kernels`` hold what the sliders show and can be set from Python.
+    ``temperature`` and ``num_kernels`` hold what the sliders show and can be set from Python; ``photo``, where there are
+    several, which of them is shown.
 
     Example:
         >>> import torch
@@ -57,7 +60,7 @@ class Mixer(KernelInstrument):
         (2, [0.0, 0.0])
 
     Args:
-        photo: (1, H, W) or (H, W).
+        photo: (1, H, W) or (H, W); or name → such a photo, at most 4 of one size, to switch between.
         kernels: name → (k, k), k odd, the same for all; at most 8.
         logits: K starting values; zeros if left out.
         temperature: T to start with, 0.1 … 100 on the slider.
@@ -68,21 +71,20 @@ class Mixer(KernelInstrument):
         ValueError: a shape or number does not fit.
     """
 
-    _esm = bundle("mixer")
+    _esm, _css = bundle("mixer"), styles("diagram")
+    photo = traitlets.Unicode().tag(sync=True)
     logits = traitlets.List(traitlets.Float()).tag(sync=True)
 
     def __init__(
         self,
-        photo: Tensor,
+        photo: Tensor | Mapping[str, Tensor],
         kernels: Mapping[str, Tensor],
         logits: Sequence[float] | None = None,
         temperature: float = 1.0,
         num_kernels: int | None = None,
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
-        photo = photo[0] if photo.ndim == 3 and photo.shape[0] == 1 else photo
-        if photo.ndim != 2:
-            raise ValueError(f"photo must be grey, (1, H, W) or (H, W), got {tuple(photo.shape)}")
+        self.photos = _photos(photo)
         shapes = {tuple(kernel.shape) for kernel in kernels.values()}
         size = next(iter(shapes))[0] if shapes else 0
         if not 1 <= len(kernels) <= 8 or shapes != {(size, size)} or size % 2 == 0:
@@ -90,19 +92,27 @@ class Mixer(KernelInstrument):
                 f"kernels must be 1 to 8 square ones of one odd size, got {len(kernels)} of {sorted(shapes)}"
             )
         self.most_kernels = count = len(kernels)
-        self.photo, self.kernels = photo, {name: kernel.float() for name, kernel in kernels.items()}
-        stack = self._stack()
-        data = {"photo": encode(photo), "kernels": encode(stack), "height": photo.shape[0], "width": photo.shape[1]}
+        self.kernels = {name: kernel.float() for name, kernel in kernels.items()}
+        photos = [encode(one) for one in self.photos.values()]
+        height, width = next(iter(self.photos.values())).shape
+        data = {"photos": photos, "photo_names": list(self.photos), "height": height, "width": width}
         super().__init__(
-            data=json.dumps(data | {"size": size, "names": list(kernels)}),
+            data=json.dumps(data | {"kernels": encode(self._stack()), "size": size, "names": list(kernels)}),
             experiments=json.dumps(experiments or {}),
             temperature=temperature,
             logits=[0.0] * count if logits is None else [float(z) for z in logits],
             num_kernels=count if num_kernels is None else num_kernels,
+            photo=next(iter(self.photos)),
         )
 
     def _stack(self) -> Tensor:
         return torch.stack(list(self.kernels.values()))  # (K, k, k)
+
+    @traitlets.validate("photo")
+    def _check_photo(self, proposal):
+        if proposal["value"] not in self.photos:
+            raise traitlets.TraitError(f"photo must be one of {list(self.photos)}, got {proposal['value']!r}")
+        return proposal["value"]
 
     @traitlets.validate("logits")
     def _check_logits(self, proposal):
@@ -117,7 +127,7 @@ class Mixer(KernelInstrument):
         counts = sorted({1, min(2, len(stack)), len(stack)})
         rows = {
             f"K = {K}": {
-                f"T = {T:g}": mixer_state(self.photo, stack[:K], logits[:K], T)["mixed"] for T in (0.1, 1, 10, 100)
+                f"T = {T:g}": mixer_state(self.photos[self.photo], stack[:K], logits[:K], T)["mixed"] for T in (0.1, 1, 10, 100)
             }
             for K in counts
         }
@@ -127,3 +137,13 @@ class Mixer(KernelInstrument):
             alt=f"Mixer: the weighted sum of K feature maps for K = {counts} and T = 0.1, 1, 10, 100 with logits {shown}: "
             "low T shows the winner's map alone, high T the plain average.",
         )
+
+
+def _photos(given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name → (H, W), checked."""
+    photos = {"photo": given} if isinstance(given, Tensor) else dict(given)
+    photos = {name: one[0] if one.ndim == 3 and one.shape[0] == 1 else one for name, one in photos.items()}
+    shapes = [tuple(one.shape) for one in photos.values()]
+    if not 1 <= len(photos) <= MOST_PHOTOS or len(set(shapes)) > 1 or any(len(shape) != 2 for shape in shapes):
+        raise ValueError(f"photo must be grey, (1, H, W) or (H, W), or 1 to {MOST_PHOTOS} such of one size, got {shapes}")
+    return photos

@@ -44,7 +44,11 @@ export const slider = ({ label, min, max, step, log = false, show = number }) =>
 
 // The kinds of slider that several instruments have.
 export const logSlider = (label) => slider({ label, min: 0.1, max: 100, step: 0.01, log: true });
-export const temperatureSlider = () => logSlider("temperature T");
+export const temperatureSlider = () => {
+  const control = logSlider("temperature T");
+  control.input.classList.add("dc-temper");
+  return control;
+};
 export const wholeSlider = (label, min, max) => slider({ label, min, max, step: 1, show: whole });
 export const kernelsSlider = (most) => wholeSlider("kernels K", 1, most);
 export const shareSlider = (label, show = percent) => slider({ label, min: 0, max: 1, step: 0.01, show });

@@ -77,4 +77,7 @@ export const largestSize = (values) => values.reduce((most, v) => Math.max(most,
 // the lowest and the highest of many arrays
 export const rangeOfAll = (arrays) => range(arrays.flatMap((array) => range(array)));
 
+// onto 0 … 1, as pictures take it
+export const scaled = (array, [low, high]) => array.map((v) => (v - low) / (high - low || 1));
+
 export const between = (v, low, high) => Math.max(low, Math.min(high, v));

@@ -1,4 +1,4 @@
-// 256 RGB colours each, made from matplotlib's viridis and RdBu_r (a test compares them).
+// 256 RGB colours each. viridis and RdBu_r are matplotlib's (a test compares them).
 
 const table = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
@@ -9,3 +9,16 @@ export const VIRIDIS = table(
 export const RDBU = table(
   "BTBhBjJkBzRnCDZqCThtCjtwDD1zDT92DkF5D0N7EEV+EUeBEkmEE0yHFE6KFVCNF1KQGFSTGVaWGliZG1qcHFyfHV+iHmGlH2OoIGWrImesI2mtJGquJmyvJ26wKHCxKnGyK3OzLHW0Lne1L3m1MHq2Mny3M364NIC5NoG6N4O7OIW8Ooe9O4i+PIq+Poy/P47AQI/BQpHCQ5PDRpXESZfFTJnGT5vHUp3IVp/JWaHKXKPLX6XNYqfOZanPaKvQa6zRbq7ScbDTdbLUeLTVe7bWfrjXgbrYhLzZh77aisDbjcLckMTdk8belsffmMjgm8ngncvhoMzios3jpc7jp9DkqdHlrNLlrtPmsdXns9bottfouNjpu9rqvdvqwNzrwt3sxd/sx+DtyuHuzOLvz+Tv0eXw0ubw1Obx1efx1+jx2Onx2uny2+ry3evy3uvy4Ozz4e3z4+3z5O705u/05/D06fD06vH17PL17fL17/P18PT28vX28/X29fb39vf39/b29/X0+PTy+PPw+PLv+PHt+fDr+e/p+e7n+e3l+evj+urh+unf+uje+ufc++ba++XY++TW++PU/OLS/ODQ/N/P/N7N/d3L/dzJ/dvH/dnE/NfC/NW//NO8+9C5+863+8y0+sqx+siv+cas+cSp+cKn+L+k+L2h+Lue97mc97eZ97WW9rOU9rGR9q+O9ayL9aqJ9aiG9KaD86SB8qF/8Z598Jx775l57pZ37JN065Fy6o5w6Ytu6Ils5oZq5YNo5IBm435k4nti4Xhg33Ze3nNc3XBZ3G5X22tV2mhT2GVR12NP1mBN1V1M01pK0lhJ0FVIz1JGzk9FzExEy0lCyUdByERAxkE+xT49xDs8wjg6wTY5vzM4vjA2vS01uyo0uigyuCUxtyIwth8utBwtsxkssRgrrhcqqxYqqBUppRQpohMonxIonBEnmRAnlg8nkw4mkA0mjQwligslhwokhAkkgQgjfwgjfAcieQYidgUhcwQhcAMgbQIgagEfZwAf",
 );
+
+const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
+// From the colour of the strongest negative number over that of zero, which is nearly the ground, to the strongest positive.
+const diverging = (...colours) => {
+  const [negative, zero, positive] = colours.map(channels);
+  const at = (i) => zero.map((v, c) => v + (Math.abs(i - 127.5) / 127.5) * ((i < 128 ? negative : positive)[c] - v));
+  return Uint8Array.from({ length: 768 }, (_, i) => Math.round(at(Math.floor(i / 3))[i % 3]));
+};
+
+// what diagram.css calls --dc-neg, --dc-zero and --dc-pos, on light and on dark ground (a test compares them, too)
+export const SIGNED = diverging("#8c4a06", "#f7f6f2", "#01594f");
+export const SIGNED_DARK = diverging("#e8a04c", "#1d2125", "#4fd6c2");

@@ -2,7 +2,7 @@
 
 import { captioned, element, kernelMark } from "./elements.js";
 import { between, largestSize, part } from "./mathematics.js";
-import { RDBU, VIRIDIS } from "./palettes.js";
+import { RDBU, SIGNED, SIGNED_DARK, VIRIDIS } from "./palettes.js";
 
 const GREY = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
@@ -13,7 +13,13 @@ const packed = (palette) =>
     return (255 << 24) | (b << 16) | (g << 8) | r;
   });
 
-const PALETTES = { viridis: packed(VIRIDIS), rdbu: packed(RDBU), grey: packed(GREY) };
+const PALETTES = {
+  viridis: packed(VIRIDIS),
+  rdbu: packed(RDBU),
+  grey: packed(GREY),
+  signed: packed(SIGNED),
+  signedDark: packed(SIGNED_DARK),
+};
 
 const canvasOf = ([height, width], label, className) => {
   const canvas = element("canvas", {

@@ -1,0 +1,166 @@
+// The nouns of a diagram: what stands in it. Each is made from its part of the spec and is {node, ports, set}: the element that
+// goes into the page, the elements at which wires and ribbons end, and what shows a value. Heads of columns and pictures have
+// a title and a note, which can be written anew.
+
+import { showPart, signedBar } from "./bars.js";
+import { element, kernelMark, say, svg } from "./elements.js";
+import { photograph, picture as arrayPicture } from "./pictures.js";
+import { fixed, percent } from "./words.js";
+
+// What stands above a noun. A picture's name for those who do not see it is both.
+const words = ({ title = "", note = "" }) => {
+  const texts = { title: element("span", { class: "dc-name" }), note: element("span", { class: "dc-remark" }) };
+  const write = (which, text) => say(texts[which], text);
+  write("title", title);
+  write("note", note);
+  const node = element("div", { class: "dc-words" }, texts.title, texts.note);
+  const both = () =>
+    [texts.title, texts.note]
+      .map((one) => one.textContent)
+      .filter(Boolean)
+      .join(", ");
+  return { node, write, both };
+};
+
+const standing = (spec, port, set, ...below) => {
+  const head = words(spec);
+  const node = element("div", { class: `dc-node ${spec.class ?? ""}`.trim() }, head.node, port, ...below);
+  const named = () => port.getAttribute("role") === "img" && port.setAttribute("aria-label", spec.alt ?? head.both());
+  const write = (which, text) => {
+    head.write(which, text);
+    named();
+  };
+  named();
+  return { node, ports: [port], set, write };
+};
+
+// signed numbers: brown, the ground, teal, on the one scale that all kernels of the figure and their mix share, or on `full`
+const signedPicture = (size, className, own) => {
+  const { node, draw } = arrayPicture(...size, "", className);
+  const set = (array, { full, dark }) => draw(array, dark ? "signedDark" : "signed", -(own ?? full), own ?? full);
+  return { node, set };
+};
+
+const colourBar = () => {
+  const ends = [element("span"), element("span")];
+  const node = element("div", { class: "dc-scale", "aria-hidden": "true" }, ends[0], element("i"), ends[1]);
+  const write = ({ full, cut }) =>
+    ends.forEach((end, i) => say(end, `${cut ? "≤≥"[i] : ""} ${fixed(i ? full : -full, full < 0.1 ? 3 : 2)}`.trim()));
+  return { node, write };
+};
+
+// {picture: name, size: [height, width], title, note, alt, class}: 0 … 1 as grey or colours; signed: true, or kernel: true for
+// the mixed kernel with the colour bar of all kernels; full: a scale of its own
+const picture = (spec) => {
+  if (!spec.signed && !spec.kernel) {
+    const { node, draw } = photograph(spec.size, "");
+    return standing(spec, node, (array) => draw(array));
+  }
+  const { node, set } = signedPicture(spec.size, spec.kernel ? "dc-mixed" : "", spec.full);
+  if (!spec.kernel) return standing(spec, node, set);
+  const bar = colourBar();
+  const both = (array, scale) => {
+    set(array, scale);
+    bar.write(scale);
+  };
+  return standing(spec, node, both, bar.node);
+};
+
+// {vector: name, count, reach, title, note}: small bars, up and down; what is computed from the image, so in its wire's colour
+const vector = (spec) => {
+  const path = svg("path", { class: "dc-vector-bars" });
+  const line = svg("path", { class: "dc-vector-zero", d: `M0 0H${spec.count}` });
+  const view = { viewBox: `0 -1 ${spec.count} 2`, preserveAspectRatio: "none", class: "dc-vector", role: "img" };
+  const height = (v, reach) => Math.max(-1, Math.min(1, v / reach));
+  const set = (values) => {
+    const bars = Array.from(values, (v, i) => `M${i + 0.1} 0V${-height(v, spec.reach)}h.8V0z`);
+    path.setAttribute("d", bars.join(""));
+  };
+  return standing(spec, svg("svg", view, line, path), set);
+};
+
+// {op: name, sign} and {box: name, text}
+const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
+const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
+
+const cell = (className, k, ...children) => element("div", { class: `dc-cell ${className}`, "data-k": k }, ...children);
+
+// {bars: name, reach, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself
+const bars = ({ reach = 5, names, controls }, k) => {
+  const bar = signedBar(`dc-k${k % 8}`);
+  const text = element("b");
+  const slider = controls?.[k];
+  const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? `${k + 1} ${names[k]}` : "");
+  const node = cell(slider ? "dc-bar-cell dc-drag" : "dc-bar-cell", k, which, bar.node, slider?.node ?? text);
+  const set = (v) => {
+    bar.draw(v, reach);
+    say(text, fixed(v, 1));
+  };
+  return { node, port: bar.node, set };
+};
+
+// {shares: name}: one bar a kernel, from 0 to 100 %
+const shares = (_, k) => {
+  const fill = kernelMark(k, "dc-fill");
+  const track = element("span", { class: "dc-track" }, fill);
+  const text = element("b");
+  const set = (v) => {
+    showPart(fill, 0, v);
+    say(text, percent(v));
+  };
+  return { node: cell("dc-bar-cell dc-share", k, track, text), port: track, set };
+};
+
+// {tiles: name, size, names, full}: one signed picture a kernel, in a frame of the kernel's colour and hatch
+const tiles = ({ size, names, full }, k) => {
+  const { node: canvas, set } = signedPicture(size, "dc-tile", full);
+  const label = `kernel ${k + 1}${names ? `, ${names[k]}` : ""}`;
+  canvas.setAttribute("aria-hidden", "true");
+  canvas.removeAttribute("role");
+  const name = { role: "img", "aria-label": label, title: label, tabindex: 0 };
+  const frame = element("div", { class: `dc-frame dc-k${k % 8}`, ...name }, canvas);
+  return { node: cell("", k, frame), port: frame, set };
+};
+
+const COLUMNS = { bars, shares, tiles };
+
+const kindOf = (spec, kinds) => Object.keys(kinds).find((kind) => spec[kind] !== undefined);
+
+const column = (spec, c, count, grid) => {
+  const kind = kindOf(spec, COLUMNS);
+  const head = words(spec);
+  head.node.style.setProperty("--c", c);
+  const cells = Array.from({ length: count }, (_, k) => COLUMNS[kind](spec, k));
+  cells.forEach(({ node }, k) => node.setAttribute("style", `--k: ${k}; --c: ${c}`));
+  grid.append(head.node, ...cells.map((one) => one.node));
+  const set = (values, scale) =>
+    cells.forEach((one, k) => {
+      one.node.classList.toggle("dc-off", k >= values.length); // dimmed, not removed: nothing on the page may jump
+      if (k < values.length) one.set(values[k], scale);
+    });
+  const isScaled = kind === "tiles" && !spec.full;
+  return [spec[kind], { node: grid, ports: cells.map((one) => one.port), set, write: head.write, isScaled }];
+};
+
+// {rows: K, columns: […]}: a row a kernel, from the logit to the tile
+const rows = ({ rows: count, columns, class: className = "" }) => {
+  const grid = element("div", { class: `dc-rows ${className} ${count > 4 ? "dc-eight" : ""}`, style: `--K: ${count}` });
+  const named = columns.map((spec, c) => column(spec, c, count, grid));
+  return { node: grid, named };
+};
+
+const NOUNS = { picture, vector, op, box };
+
+// What one stage of the spec stands for: an element, and its nouns by name. A list is a stack; an element stays itself.
+export const build = (spec) => {
+  if (spec instanceof Node) return { node: spec, named: [] };
+  if (spec.rows) return rows(spec);
+  if (Array.isArray(spec)) {
+    const parts = spec.map(build);
+    const node = element("div", { class: "dc-pile" }, ...parts.map((part) => part.node));
+    return { node, named: parts.flatMap((part) => part.named) };
+  }
+  const kind = kindOf(spec, NOUNS);
+  const noun = NOUNS[kind](spec);
+  return { node: noun.node, named: [[spec[kind], { ...noun, isScaled: Boolean(spec.kernel) }]] };
+};
