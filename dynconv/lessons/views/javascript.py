@@ -82,6 +82,6 @@ def _wanted(names: str, other: str, there: list[str], name: str) -> str:
     return ", ".join(": ".join(pair) for pair in pairs)
 
 
-def styles(name: str = "") -> str:
-    """The instruments' shared style sheet, and after it ``name``.css if an instrument needs rules of its own."""
-    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", name) if part)
+def styles(*names: str) -> str:
+    """The instruments' shared style sheet, and after it those that an instrument needs besides."""
+    return "\n".join((HERE / f"{name}.css").read_text(encoding="utf-8") for name in ("style", *names))

@@ -67,7 +67,7 @@ class Playground(KernelInstrument):
     """
 
     _esm = bundle("playground")
-    _css = styles("playground")
+    _css = styles("diagram", "playground")
     most_kernels = 8
     task = traitlets.Enum(tuple(TASKS), "damages").tag(sync=True)
     cooling = traitlets.Bool(True).tag(sync=True)

@@ -7,11 +7,13 @@ import { gallery } from "./playground_gallery.js";
 import { scenesOf } from "./playground_scenes.js";
 import { session } from "./playground_session.js";
 import { streams } from "./playground_streams.js";
+import { thumbnails } from "./thumbnails.js";
 import { LAST } from "./trainer.js";
 import {
   button,
   captioned,
   choice,
+  decodeBytes,
   element,
   emit,
   indexOfMax,
@@ -22,6 +24,7 @@ import {
   radios,
   row,
   say,
+  scaled,
   slider,
   temperatureSlider,
   toggle,
@@ -38,7 +41,14 @@ const [BUSY, IDLE] = [2, 8]; // milliseconds of a frame for the gallery, while i
 const rateSlider = () =>
   slider({ label: "learning rate", min: 0.001, max: 0.1, step: 0.05, log: true, show: (v) => v.toFixed(3) });
 
-const controls = ({ names }) => {
+const photosHeldOut = ({ held, size }, names) => {
+  const control = thumbnails("photo held out");
+  const pixels = (text) => scaled(Float32Array.from(decodeBytes(text)), [0, 255]);
+  control.offer(names.map((name, i) => ({ name, size: [size, size], array: pixels(held[i]) })));
+  return control;
+};
+
+const controls = ({ photos, names }) => {
   const temperature = temperatureSlider();
   const cooling = toggle("cool from 30 to 1");
   temperature.input.addEventListener("input", () => cooling.set(false)); // whoever moves T wants it to stay
@@ -50,7 +60,7 @@ const controls = ({ names }) => {
     learning_rate: rateSlider(),
     seed: wholeSlider("seed", 0, 9),
     batch_size: choice({ label: "patches a step", options: [16, 32] }),
-    photo: choice({ label: "photo held out", options: names }),
+    photo: photosHeldOut(photos, names),
     damage: radios([0, 1, 2, 3]),
   };
 };
@@ -107,13 +117,13 @@ const body = (desk, { curves, flows, one, all }, { photo, ...others }) => [
     captioned(curves.node, "mean squared error on photos held out; T; learning rate: by step"),
     captioned(flows.node, "attention of the dynamic layer by kind of photo, over the same steps"),
   ),
-  element("div", { class: "dc-controls" }, photo.node),
+  photo.node,
   one.node,
   all.node,
 ];
 
 const view = (data, given, { el }) => {
-  const parts = { curves: curvesOf(), flows: streams(MOST), one: chosen(MOST), all: gallery(given.damage) };
+  const parts = { curves: curvesOf(), flows: streams(MOST), one: chosen(), all: gallery(given.damage) };
   const desk = element("div", { class: "dc-sticky" });
   const { ask, stop } = frames(desk);
   const training = session(data.photos, ask);
@@ -131,7 +141,7 @@ const view = (data, given, { el }) => {
     if (values.cooling) given.temperature.set(news.T);
     parts.curves.draw(news, values);
     parts.flows.draw(news, names);
-    parts.one.draw(news, scenes[values.damage]);
+    parts.one.draw(news, scenes[values.damage], names[values.damage]);
     parts.all.show(news, scenes, names);
     training.seen();
   };
@@ -141,7 +151,7 @@ const view = (data, given, { el }) => {
     if (news) drawNews(news, values);
     ask();
   };
-  const remove = () => [stop, training.end].forEach((end) => end());
+  const remove = () => [stop, training.end, parts.one.remove].forEach((end) => end());
   desk.append(bar.node);
   desk.addEventListener("frame", paint);
   data.training = training;

@@ -67,7 +67,13 @@ export const session = (photos, arrived) => {
     isUnseen = false;
   };
   const isWaiting = () => !isPlaying && !(latest && client.isAnswered(latest));
-  const asked = { latest: () => latest, playing: () => isPlaying, isUnseen: () => isUnseen, isWaiting, speed: meter.speed };
+  const asked = {
+    latest: () => latest,
+    playing: () => isPlaying,
+    isUnseen: () => isUnseen,
+    isWaiting,
+    speed: meter.speed,
+  };
   const [step, again] = ["step", "again"].map((order) => () => client.tell(order));
   client.tell("photos", photos);
   return { ...asked, where: client.where, play, settle, restart, seen, step, again, end: client.end };
