@@ -11,8 +11,8 @@ const LARGEST = 32; // batch
 export const HOTTEST = 30; // T, where cooling begins
 export const LAST = 3000; // steps of a run; the learning rate falls until then
 const COOLING = 800; // steps until T is 1
-const [TRAINING_PATCHES, HELD_OUT_PATCHES] = [24, 16]; // of a photo and damage
-const SEEDS = { train: 11, held: 12, batches: 1000 };
+export const PATCHES = { train: 24, held: 16 }; // of each photo and damage
+export const SEEDS = { train: 11, held: 12, batches: 1000 };
 
 // pure: T at a step, while it cools
 export const cooled = (step) => Math.max(1, HOTTEST - ((HOTTEST - 1) * step) / COOLING);
@@ -39,9 +39,9 @@ const references = (train, held, kinds) => {
 // pure: all that training needs of a task; `photos` are {train, held, size}, the pixels of the square photos as base64
 export const prepared = (photos, task) => {
   const damages = Object.values(TASKS[task]);
-  const made = (texts, each, seed) => patches(photosOf(texts), photos.size, damages, each, seed).map(ready);
-  const train = made(photos.train, TRAINING_PATCHES, SEEDS.train);
-  const held = made(photos.held, HELD_OUT_PATCHES, SEEDS.held);
+  const [train, held] = ["train", "held"].map((side) =>
+    patches(photosOf(photos[side]), photos.size, damages, PATCHES[side], SEEDS[side]).map(ready),
+  );
   const kinds = damages.map((_, k) => k);
   return { train, held, kinds, sum: sumInto(emptySum(), formsOf(held)), references: references(train, held, kinds) };
 };
