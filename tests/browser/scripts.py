@@ -7,7 +7,9 @@ import subprocess
 from dynconv.lessons.views.javascript import bundle
 from tests.browser.instruments import in_page
 
-BODY = "const main = (m, d) => {{ {body} }};\nconsole.log(JSON.stringify(main(await import(process.argv[2]), {data})));\n"
+BODY = (
+    "const main = (m, d) => {{ {body} }};\nconsole.log(JSON.stringify(main(await import(process.argv[2]), {data})));\n"
+)
 
 
 def evaluate(request, tmp_path, module, body, data):

@@ -25,7 +25,7 @@ TRAIN = f"""
     if (i === 50 && d.later) run.set({{...d.settings, ...d.later}});
     run.step();
   }}
-  return {{first, last: all(), measured: run.measure(), references: data.references}};
+  return {{first, last: all(), measured: run.measure(), references: data.held.references}};
 """
 
 
@@ -109,7 +109,9 @@ def page(request, tmp_path_factory, photos):
 @pytest.fixture(scope="module")
 def patches(photos):
     with pytest.MonkeyPatch.context() as patch:
-        return [cut(some, DEGRADATIONS, *more, patch) for some, more in ((photos[:2], (24, 11)), (photos[2:], (16, 12)))]
+        return [
+            cut(some, DEGRADATIONS, *more, patch) for some, more in ((photos[:2], (24, 11)), (photos[2:], (16, 12)))
+        ]
 
 
 def inner(clean):

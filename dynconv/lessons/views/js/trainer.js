@@ -29,11 +29,13 @@ const ready = ({ given, wanted, kind }) => {
 
 const formsOf = (set, kind) => set.filter((one) => kind === undefined || one.kind === kind).map((one) => one.form);
 
-// The two lines to compare with: one filter for all, and one for each damage, found on the training patches.
-const references = (train, held, kinds) => {
-  const summed = (set, kind) => sumInto(emptySum(), formsOf(set, kind));
-  const error = (kind) => meanError(summed(held, kind), leastSquares(summed(train, kind)));
-  return { one: error(), each: mean(kinds.map(error)) };
+const summed = (set, kind) => sumInto(emptySum(), formsOf(set, kind));
+
+// Patches, all of them as if they were one, and the two lines to compare with: the errors on them of one filter for all, and of
+// one for each damage, found by least squares on the patches to train on.
+const sideOf = (set, train, kinds) => {
+  const error = (kind) => meanError(summed(set, kind), leastSquares(summed(train, kind)));
+  return { patches: set, sum: summed(set), references: { one: error(), each: mean(kinds.map(error)) } };
 };
 
 // pure: all that training needs of a task; `photos` are {train, held, size}, the pixels of the square photos as base64
@@ -43,7 +45,7 @@ export const prepared = (photos, task) => {
     patches(photosOf(photos[side]), photos.size, damages, PATCHES[side], SEEDS[side]).map(ready),
   );
   const kinds = damages.map((_, k) => k);
-  return { train, held, kinds, sum: sumInto(emptySum(), formsOf(held)), references: references(train, held, kinds) };
+  return { kinds, train: sideOf(train, train, kinds), held: sideOf(held, train, kinds) };
 };
 
 const networks = (K, seed) => ({
@@ -52,22 +54,22 @@ const networks = (K, seed) => ({
   dynamic: dynamicNetwork(K, generator(seed), LARGEST),
 });
 
-// Mean error of the dynamic layer on the patches it has not seen, and its mean attention by damage.
-const evaluate = (network, { held, kinds }, T) => {
+// Mean error of the dynamic layer on patches, as trained, and its mean attention by damage.
+const evaluate = (network, set, kinds, T) => {
   let error = 0;
   const attention = kinds.map(() => new Array(network.K).fill(0));
-  for (const { kind, seen, form } of held) {
+  for (const { kind, seen, form } of set) {
     attend(network, seen, T);
-    error += meanError(form, network.kernel) / held.length;
-    for (let k = 0; k < network.K; k++) attention[kind][k] += (network.shares[k] * kinds.length) / held.length;
+    error += meanError(form, network.kernel) / set.length;
+    for (let k = 0; k < network.K; k++) attention[kind][k] += (network.shares[k] * kinds.length) / set.length;
   }
   return { error, attention };
 };
 
-// Mean errors on the patches held out, attention by damage and T: one point of the curves.
-const measured = ({ nets, step, T }, data) => {
-  const { error, attention } = evaluate(nets.dynamic, data, T);
-  const [plain, mix] = [nets.plain, nets.mix].map((one) => meanError(data.sum, one.kernel(T)));
+// Mean errors on one side's patches, attention by damage and T: one point of the curves.
+const measured = ({ nets, step, T }, side, kinds) => {
+  const { error, attention } = evaluate(nets.dynamic, side.patches, kinds, T);
+  const [plain, mix] = [nets.plain, nets.mix].map((one) => meanError(side.sum, one.kernel(T)));
   return { step, T, plain, mix, dynamic: error, attention };
 };
 
@@ -82,6 +84,7 @@ const drawn = ({ plain, mix, dynamic }, T) => ({
 // batch_size}; all but num_kernels and seed can change on the way.
 export const trainer = (data, first) => {
   let settings = first;
+  const train = data.train.patches;
   const random = generator(SEEDS.batches + first.seed);
   const total = emptySum();
   const now = { nets: networks(first.num_kernels, first.seed), step: 0, T: 0 };
@@ -91,7 +94,7 @@ export const trainer = (data, first) => {
   heat();
   const rate = () => settings.learning_rate * left(now.step);
   const step = () => {
-    const batch = Array.from({ length: settings.batch_size }, () => data.train[random.below(data.train.length)]);
+    const batch = Array.from({ length: settings.batch_size }, () => train[random.below(train.length)]);
     sumInto(
       total,
       batch.map((one) => one.form),
@@ -106,6 +109,6 @@ export const trainer = (data, first) => {
     settings = changed;
     heat();
   };
-  const measure = () => ({ ...measured(now, data), rate: rate() });
+  const measure = (side = "held") => ({ ...measured(now, data[side], data.kinds), rate: rate() });
   return { now, step, set, measure, drawn: () => drawn(now.nets, now.T) };
 };

@@ -20,7 +20,7 @@ const runOf = (data, settings, number) => {
   const told = () => {
     const fresh = points;
     points = [];
-    return { number, step: now.step, T: now.T, points: fresh, references: data.references, ...drawn() };
+    return { number, step: now.step, T: now.T, points: fresh, references: data.held.references, ...drawn() };
   };
   return { now, step, set, told };
 };
