@@ -70,6 +70,19 @@ const read = (raw) => ({ ...raw, training: null });
 
 const state = ({ training }) => training?.latest() ?? null;
 
+// how far a network has come from the error of one filter to that of four
+const wayOf = (error, { one, each }) => {
+  const way = (one - error) / (one - each);
+  return way < 0.005 ? "0 %" : percent(way);
+};
+
+// in short, for a bar that stays in sight
+const statusOf = ({ step, history, references }, training) => {
+  const way = `dynamic ${wayOf(history.at(-1).dynamic, references)}`;
+  if (!training.playing()) return `step ${step} of ${LAST} · ${way}`;
+  return `step ${step} · ${way} · ${training.speed().toFixed(0)} steps a second ${training.where()}`;
+};
+
 // The buttons that make it train, and how far it is.
 const transport = (training) => {
   const play = button("Play", () => training.play(!training.playing()));
@@ -79,10 +92,8 @@ const transport = (training) => {
   const node = element("div", { class: "dc-transport" }, play, step, again, status);
   node.addEventListener("click", () => emit(node, "arrive"));
   const draw = (news) => {
-    const speed = `${training.speed().toFixed(0)} a second, ${training.where()}`;
-    const ready = news ? `step ${news.step} of ${LAST}` : "making the patches ready …";
     say(play, training.playing() ? "Pause" : "Play");
-    say(status, training.playing() ? `step ${news?.step ?? 0} · ${speed}` : ready);
+    say(status, news ? statusOf(news, training) : "making the patches ready …");
   };
   return { node, draw };
 };
@@ -158,12 +169,6 @@ const view = (data, given, { el }) => {
   return { body: body(desk, parts, given), draw, remove, restart: training.restart, playing: training.playing };
 };
 
-// how far a network has come from the error of one filter to that of four
-const wayOf = (error, { one, each }) => {
-  const way = (one - error) / (one - each);
-  return way < 0.005 ? "nothing" : percent(way);
-};
-
 const words = ({ names }, news, { task, damage }) => {
   if (!news) return "Three networks are about to train here, in the page.";
   const { step, T, history, references } = news;
@@ -173,7 +178,7 @@ const words = ({ names }, news, { task, damage }) => {
   const leader = indexOfMax(shares);
   return (
     `Step ${step}, T = ${number(T)}. On photos held out (${names.join(", ")}), the error of the dynamic convolution is `
-    + `${now.dynamic.toFixed(4)}. Of the way from one filter to four it has gone ${dynamic}; the softmax mix ${mix}, the plain `
+    + `${now.dynamic.toFixed(4)}: ${dynamic} of the way from one filter to four; the softmax mix has gone ${mix}, the plain `
     + `convolution ${plain}. For “${Object.keys(TASKS[task])[damage]}”, kernel ${leader + 1} leads with ${percent(shares[leader])}.`
   );
 };
