@@ -16,9 +16,10 @@ from pygments.formatters import HtmlFormatter
 
 from .mathml import with_mathml
 
-__all__ = ["index_page", "lesson_page", "title_of"]
+__all__ = ["index_page", "instrument_page", "lesson_page", "title_of"]
 
 REFERENCE = '<p><a href="reference/index.html">Reference</a>: every public name of the package behind the lessons.</p>'
+PLAYGROUND = '<p><a href="playground.html">Playground</a>: train a dynamic convolution, and what it is compared with, here and now.</p>'
 STYLE = (Path(__file__).parent / "site.css").read_text(encoding="utf-8")
 PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
 GAP = re.compile(r"\S {2,}(?=\S)")  # between the columns of a printed table
@@ -59,6 +60,24 @@ def lesson_page(notebook: nbformat.NotebookNode, fragments: Mapping[str, str], f
     return _document(title_of(notebook), f'<nav><a href="index.html">All lessons</a></nav>\n{body}')
 
 
+def instrument_page(title: str, words: str, fragment: str) -> str:
+    """The HTML of an instrument that has a page of its own.
+
+    Reference: :func:`dynconv.lessons.views.page`, which is the same without the site around it
+
+    Example:
+        >>> '<a href="index.html">' in instrument_page("Playground", "Three networks.", "<div></div>")
+        True
+
+    Args:
+        title: of the page.
+        words: what is to be done there, one sentence or two.
+        fragment: HTML of the instrument.
+    """
+    head = f"<h1>{html.escape(title)}</h1>\n<p>{html.escape(words)}</p>"
+    return _document(title, f'<nav><a href="index.html">All lessons</a></nav>\n{head}\n{fragment}')
+
+
 def index_page(titles: Sequence[tuple[str, str]], words: str) -> str:
     """The table of contents.
 
@@ -71,7 +90,9 @@ def index_page(titles: Sequence[tuple[str, str]], words: str) -> str:
         words: what it is, one sentence.
     """
     rows = "\n".join(f'<li><a href="{html.escape(file)}">{html.escape(title)}</a></li>' for file, title in titles)
-    return _document("dynconv", f"<h1>dynconv</h1>\n<p>{html.escape(words)}</p>\n<ul>\n{rows}\n</ul>\n{REFERENCE}")
+    return _document(
+        "dynconv", f"<h1>dynconv</h1>\n<p>{html.escape(words)}</p>\n{PLAYGROUND}\n<ul>\n{rows}\n</ul>\n{REFERENCE}"
+    )
 
 
 def _with_images(body: str, folder: Path) -> str:

@@ -127,7 +127,8 @@ class Mixer(KernelInstrument):
         counts = sorted({1, min(2, len(stack)), len(stack)})
         rows = {
             f"K = {K}": {
-                f"T = {T:g}": mixer_state(self.photos[self.photo], stack[:K], logits[:K], T)["mixed"] for T in (0.1, 1, 10, 100)
+                f"T = {T:g}": mixer_state(self.photos[self.photo], stack[:K], logits[:K], T)["mixed"]
+                for T in (0.1, 1, 10, 100)
             }
             for K in counts
         }
@@ -145,5 +146,7 @@ def _photos(given: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
     photos = {name: one[0] if one.ndim == 3 and one.shape[0] == 1 else one for name, one in photos.items()}
     shapes = [tuple(one.shape) for one in photos.values()]
     if not 1 <= len(photos) <= MOST_PHOTOS or len(set(shapes)) > 1 or any(len(shape) != 2 for shape in shapes):
-        raise ValueError(f"photo must be grey, (1, H, W) or (H, W), or 1 to {MOST_PHOTOS} such of one size, got {shapes}")
+        raise ValueError(
+            f"photo must be grey, (1, H, W) or (H, W), or 1 to {MOST_PHOTOS} such of one size, got {shapes}"
+        )
     return photos

@@ -58,7 +58,7 @@ class Playground(KernelInstrument):
         trained_on: names of shipped photos that patches are cut from.
         held_out: names of others: for the curves and the gallery.
         experiments: button's label → traits it sets, for example {"one kernel": {"num_kernels": 1}}.
-        state: where it starts: task ("damages", or "shifts", where nothing shows which), temperature T, cooling (from 30 to
+        state: where it starts, else as the patches trained on like it best (experiments/README.md): task ("damages", or "shifts", where nothing shows which), temperature T, cooling (from 30 to
             1 over 800 steps, whatever the temperature), num_kernels K, learning_rate, seed, batch_size (16 or 32), photo
             (one of those held out), damage (0 to 3).
 
@@ -70,7 +70,7 @@ class Playground(KernelInstrument):
     _css = styles("diagram", "playground")
     most_kernels = 8
     task = traitlets.Enum(tuple(TASKS), "damages").tag(sync=True)
-    cooling = traitlets.Bool(True).tag(sync=True)
+    cooling = traitlets.Bool(False).tag(sync=True)
     learning_rate = traitlets.Float(0.02, min=0.001, max=0.1).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=9).tag(sync=True)
     batch_size = traitlets.Enum((16, 32), 16).tag(sync=True)
@@ -94,7 +94,7 @@ class Playground(KernelInstrument):
         super().__init__(
             data=json.dumps({"photos": {**data, "size": SIZE}, "names": self.held_out}),
             experiments=json.dumps(experiments or {}),
-            **{"num_kernels": 4, "temperature": 30.0, "photo": self.held_out[0]} | state,
+            **{"num_kernels": 4, "temperature": 3.0, "photo": self.held_out[0]} | state,
         )
 
     @traitlets.validate("photo")
