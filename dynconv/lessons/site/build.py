@@ -16,7 +16,7 @@ from nbconvert import HTMLExporter
 from .frame import CLAIM, Lesson, cards, contents, document, header, pages_of
 from .mathml import with_mathml
 
-__all__ = ["index_page", "lesson_body", "lesson_page", "title_of"]
+__all__ = ["index_page", "instrument_page", "lesson_body", "lesson_page", "title_of"]
 
 QUESTION = """<p class="question">“I run K convolutions of the same input, softmax K learned numbers, and take the weighted sum of the
 outputs. Is that <em>dynamic convolution</em>? Is it <em>attention</em>?”</p>
@@ -81,6 +81,28 @@ def lesson_body(notebook: nbformat.NotebookNode, folder: Path, address: str = ""
     return _with_folded_setup(BADGE.sub("", body) if not pages_of(address) else body)
 
 
+def instrument_page(
+    title: str, words: str, fragment: str, lessons: Sequence[Lesson] = (), address: str = "", file: str = ""
+) -> str:
+    """The HTML of an instrument that has a page of its own.
+
+    Reference: :func:`dynconv.lessons.views.page`, which is the same without the site around it
+
+    Example:
+        >>> 'href="index.html"' in instrument_page("Playground", "Three networks.", "<div></div>")
+        True
+
+    Args:
+        title: of the page.
+        words: what is to be done there, one sentence or two.
+        fragment: HTML of the instrument.
+        lessons, address, file: see :func:`lesson_page`.
+    """
+    head = f"<h1>{html.escape(title)}</h1>\n<p>{html.escape(words)}</p>"
+    shown = f"{head}\n{fragment}"
+    return document(f"{title} · dynconv", shown, address=address, words=words, header=header(lessons), file=file)
+
+
 def index_page(lessons: Sequence[Lesson], opening: str = "", address: str = "") -> str:
     """The first page: the question, something that moves, and the lessons to choose from.
 
@@ -98,15 +120,16 @@ def index_page(lessons: Sequence[Lesson], opening: str = "", address: str = "") 
         if lessons
         else ""
     )
-    body = (
-        f"<h1>What makes a convolution <em>dynamic</em>?</h1>\n{QUESTION}\n{opening}\n{first}\n<h2>The lessons</h2>\n"
-    )
+    body = f"<h1>What makes a convolution <em>dynamic</em>?</h1>\n{QUESTION}\n{opening}\n{first}\n{PLAYGROUND}\n<h2>The lessons</h2>\n"
     body += f"{PROGRESS}\n{cards(lessons)}\n{REFERENCE}"
     return document(
         "dynconv: what makes a convolution dynamic", body, address=address, header=header(lessons), file="index.html"
     )
 
 
+PLAYGROUND = """<h2>Train one, here and now</h2>
+<p>In the <a href="playground.html">playground</a> a plain convolution, the question's softmax mix and a dynamic convolution learn side
+by side, in this browser; temperature, K and learning rate are yours to move while they do.</p>"""
 REFERENCE = """<h2>The package</h2>
 <p><code>dynconv</code>, the layers and tools behind the lessons, is made to be used: the <a href="reference/index.html">reference</a>
 has every public name with its formula, its paper and an example.</p>"""

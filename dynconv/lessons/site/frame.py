@@ -105,7 +105,7 @@ def header(lessons: Sequence[Lesson], file: str = "") -> str:
     return (
         f'<header><nav aria-label="Lessons">{"".join(links)}'
         f"<details><summary>All lessons</summary><ol start=0>{items}</ol></details>"
-        '<a href="search.html">Search</a><a href="reference/index.html">Reference</a></nav></header>\n'
+        '<a href="playground.html">Playground</a><a href="search.html">Search</a><a href="reference/index.html">Reference</a></nav></header>\n'
     )
 
 

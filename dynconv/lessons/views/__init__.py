@@ -10,6 +10,7 @@ from .hero import Hero
 from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
+from .playground import Playground
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
 from .time_machine import TimeMachine
@@ -25,6 +26,7 @@ __all__ = [
     "Hero",
     "InterventionsView",
     "Mixer",
+    "Playground",
     "SimplexMap",
     "TemperatureBench",
     "TimeMachine",

@@ -7,7 +7,8 @@
 //   words(data, state, values)               the sentence
 //
 // Controls tell natively: "input" while they move, "change" once they stay. Both bubble up to the instrument's element, where one
-// listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two.
+// listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two. A view that
+// computes elsewhere emits "arrive" when there is more to draw.
 
 import { button, element, say } from "./elements.js";
 import { fitting, ignoredInWords, linkInWords } from "./links.js";
@@ -90,7 +91,7 @@ const drawer = (parts, { model, el }, sent, controls) => {
     return parts.words(sent.data(), state, values);
   };
   const draw = () => {
-    const live = all.playing() ? "off" : "polite"; // what plays is too fast to listen to
+    const live = all.playing() || view.playing?.() ? "off" : "polite"; // what plays is too fast to listen to
     if (sentence.getAttribute("aria-live") !== live) sentence.setAttribute("aria-live", live);
     try {
       say(sentence, show());
@@ -98,7 +99,7 @@ const drawer = (parts, { model, el }, sent, controls) => {
       say(sentence, excuse(error, model));
     }
   };
-  return { draw, sentence, body: view.body, remove: () => view.remove?.() };
+  return { draw, sentence, body: view.body, restart: () => view.restart?.(), remove: () => view.remove?.() };
 };
 
 // A button for each experiment, and one to go back.
@@ -132,6 +133,7 @@ const run = (parts, model, el) => {
   const store = () => copy.store(all.get());
   const apply = (values, note) => {
     all.set(values);
+    drawing.restart();
     redraw();
     store();
     share.say(note);
@@ -143,6 +145,7 @@ const run = (parts, model, el) => {
   const wires = new AbortController();
   el.addEventListener("input", redraw, { signal: wires.signal });
   el.addEventListener("change", store, { signal: wires.signal });
+  el.addEventListener("arrive", drawing.draw, { signal: wires.signal });
   const arrivals = parts.reads.map((trait) => [`change:${trait}`, redraw]);
   const deafen = listen(model, [...copy.listeners(redraw), ...arrivals]);
   const take = (read) => apply(read.values, linkInWords(read));

@@ -1,9 +1,9 @@
 // Small mathematics on plain arrays, checked against torch by the tests.
 
-export const decode = (text) => {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer); // arrays travel as base64 of little-endian float32
-};
+export const decodeBytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+// arrays travel as base64 of little-endian float32
+export const decode = (text) => new Float32Array(decodeBytes(text).buffer);
 
 // what Python sent, the named arrays in it decoded: one, a list of them, or none at all
 export const decoded = (raw, ...names) => {
