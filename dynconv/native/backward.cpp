@@ -227,7 +227,7 @@ class Backward {
     }
 
     // Where the numbers of one channel out lie in the K kernels and in their gradient, and how many channels in are real
-    Int place(const Block& block, Int k, Int row, Int panel) const {
+    Int offset(const Block& block, Int k, Int row, Int panel) const {
         return ((k * call.outs + block.first + row) * call.channels + panel * WIDE) * plan.taps;
     }
     Int real(Int panel) const { return std::min(plan.width(panel), call.channels - panel * WIDE); }
@@ -236,7 +236,7 @@ class Backward {
         const Int width = plan.width(panel);
         for (Int k = 0; k < call.stack; k++)
             for (Int r = 0; r < block.height; r++) {
-                const Source from = {call.kernels + place(block, k, r, panel), plan.taps, kernels_end};
+                const Source from = {call.kernels + offset(block, k, r, panel), plan.taps, kernels_end};
                 float* to = block.stack + k * block.apart + r * width;
                 if (!plan.winograd) {
                     transpose(from, real(panel), plan.taps, {to, block.length, width, nullptr});
@@ -280,7 +280,7 @@ class Backward {
             for (Int r = 0; r < block.height; r++) {
                 const float* from = block.change + k * block.apart + r * width;
                 for (Int m = 0; plan.winograd && m < width; m += LANES) transform_back(from + m, block.length, taps + m, width);
-                float *to = call.grad_kernels + place(block, k, r, task.panel), *here = task.start ? line : to;
+                float *to = call.grad_kernels + offset(block, k, r, task.panel), *here = task.start ? line : to;
                 const Int across = plan.winograd ? width : block.length;
                 transpose({plan.winograd ? taps : from, across, line + plan.line}, plan.taps, some,
                           {here, plan.taps, plan.taps, here + some * plan.taps});

@@ -127,7 +127,7 @@ struct Plan {
     }
     Int width(Int panel_index) const { return std::min<Int>(WIDE, outs - panel_index * WIDE); }
     // In a packed panel: where the slice from channel c on begins, and how far its next step is (one register more than it has)
-    Int place(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }
+    Int offset(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }
     Int step(Int channels, Int width) const { return (segments * channels + 1) * width; }
 };
 
@@ -219,7 +219,7 @@ class Forward {
                 for (Int i = 0; i < some; i++)
                     for (Int m = 0; m < width; m += LANES) {
                         const float* taps = scratch + i * plan.taps * width + m;
-                        float* at = to + plan.place(c0, width) + (c + i) * width + m;
+                        float* at = to + plan.offset(c0, width) + (c + i) * width + m;
                         if (plan.winograd) transform_kernel(taps, width, at, step);
                         else for (Int t = 0; t < plan.taps; t++) store(at + t * here * width, load(taps + t * width));
                     }
@@ -251,7 +251,7 @@ class Forward {
         for (Int c0 = 0; c0 < call.channels; c0 += plan.slice)
             for (Int f = 0; f < plan.steps; f++) {
                 const Slice slice = {c0, std::min(plan.slice, call.channels - c0), f, width};
-                const float* kernels = packed.first + plan.place(c0, width) + f * plan.step(slice.channels, width);
+                const float* kernels = packed.first + plan.offset(c0, width) + f * plan.step(slice.channels, width);
                 const Int length = plan.segments * slice.channels * width;
                 mix({part.images, call.stack, length, call.attention + part.first * call.stack, kernels, nullptr, packed.apart, plan.mixed},
                     room.mixed);
