@@ -70,6 +70,9 @@ export const range = (array) => {
 
 export const largestDifference = (a, b) => a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i])), 0);
 
+// the mean of the squared differences
+export const errorOf = (a, b) => a.reduce((total, v, i) => total + (v - b[i]) ** 2, 0) / a.length;
+
 export const indexOfMax = (array) => array.reduce((best, v, i) => (v > array[best] ? i : best), 0);
 
 export const largestSize = (values) => values.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
