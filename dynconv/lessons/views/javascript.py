@@ -57,6 +57,8 @@ def _add(name: str, above: tuple[str, ...], exports: dict[str, list[str]], parts
     text = (HERE / f"{name}.js").read_text(encoding="utf-8")
     if unknown := OTHER.search(WORKER.sub("", IMPORT.sub("", text))):
         raise ImportError(f"{name}.js: only named imports of files beside it can be joined, not {unknown[0]!r}")
+    if above and re.search("^export default", text, re.MULTILINE):
+        raise ImportError(f"{name}.js has a default export, so {above[-1]}.js cannot import it")
     own = EXPORT.findall(text)
 
     def join(found: re.Match[str]) -> str:
