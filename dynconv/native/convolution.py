@@ -68,7 +68,8 @@ def _forward(
     groups: int,
 ) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
-    x, weight, attention, bias = (t if t is None else t.contiguous() for t in (x, weight, attention, bias))
+    x, weight, attention = (t.contiguous() for t in (x, weight, attention))
+    bias = None if bias is None else bias.contiguous()
     y = x.new_empty(x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation))
     call = _call(x, weight, attention, y, (stride, padding, dilation))
     call.bias = _pointer(bias)
@@ -90,7 +91,8 @@ def _backward(
 ) -> tuple[Tensor | None, ...]:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
     steps = stride, padding, dilation
-    x, weight, attention, bias, grad = (t if t is None else t.contiguous() for t in (x, weight, attention, bias, grad))
+    x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
+    bias = None if bias is None else bias.contiguous()
     grad_x = _grad_input(x, weight, attention, grad, steps) if needed[0] else None
     given = zip((weight, attention, bias), needed[1:], strict=True)
     others = [None if t is None or not want else torch.empty_like(t) for t, want in given]
@@ -180,7 +182,7 @@ def _run(name: str, call: Call) -> None:
 def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:
     """What the library cannot take would be read as something else: it sees addresses and sizes only."""
     *grad, stride, padding, dilation, groups = rest
-    shapes = {"attention": (attention, "(B, K)", (x.shape[0], weight.shape[0]))}
+    shapes: dict[str, tuple[Tensor, str, Ints]] = {"attention": (attention, "(B, K)", (x.shape[0], weight.shape[0]))}
     float32 = all(t is None or t.dtype == torch.float32 for t in (attention, bias, *grad))
     if not takes(x, weight) or groups != 1 or not float32 or min(weight.shape) < 1:
         given = ", ".join(f"{tuple(t.shape)} {t.dtype} on {t.device}" for t in (x, weight, attention))

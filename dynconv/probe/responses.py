@@ -124,12 +124,12 @@ class Linear:
             for a, s, m in zip(known, self.like.shape[2:], y.shape[2:], strict=True)
         ):
             return "large"
-        impulses = [a.impulses(s) for a, s in zip(known, self.like.shape[2:], strict=True)]
-        each, channels = math.prod(map(len, impulses)), self.like.shape[1]
+        points = [a.impulses(s) for a, s in zip(known, self.like.shape[2:], strict=True)]
+        each, channels = math.prod(map(len, points)), self.like.shape[1]
         if each > IMPULSES:
             return "large"
         mixtures = None if each * channels <= CHANNELS else _mixtures(max(1, CHANNELS // each), channels).to(self.like)
-        found = self._read(known, impulses, mixtures)
+        found = self._read(known, points, mixtures)
         noise = torch.randn(
             4,
             found.weight.shape[1],
@@ -153,13 +153,13 @@ class Linear:
         found.offset = spread.abs().max().item() / (answer.abs().mean() + found.bias.abs().mean()).item()
 
     def _read(
-        self, axes: list[Axis], impulses: list[list[tuple[int, dict[int, int]]]], mixtures: Tensor | None
+        self, axes: list[Axis], points: list[list[tuple[int, dict[int, int]]]], mixtures: Tensor | None
     ) -> Convolution:
         basis = (
             torch.eye(self.like.shape[1], device=self.like.device).to(self.like) if mixtures is None else mixtures
         )  # (m, C)
         weight = torch.zeros(0)
-        for point in itertools.product(*impulses):
+        for point in itertools.product(*points):
             impulses = torch.zeros(len(basis), *self.like.shape[1:], dtype=self.like.dtype, device=self.like.device)
             window(impulses, [slice(t, t + 1) for t, _ in point])[...] = basis.reshape(*basis.shape, *(1,) * len(axes))
             answer = self(impulses)  # (m, O, *S')

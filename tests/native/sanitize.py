@@ -14,14 +14,13 @@ import torch
 
 from dynconv import native
 from dynconv.native import building
-
 from tests.native.geometries import a_geometry, output_and_gradients
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
 SETTINGS = {
     "ASAN_OPTIONS": "detect_leaks=0:abort_on_error=0",  # Python itself leaves much behind
     "UBSAN_OPTIONS": "print_stacktrace=1",
-    "OMP_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "passive",
 }
 
 

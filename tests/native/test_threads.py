@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from dynconv import DynamicConv2d, native
 from dynconv.functional import choose_method
-
 from tests.native.geometries import a_geometry, output_and_gradients
 
 THREADS = (2, 3, 5, 1)
