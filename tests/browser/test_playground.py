@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 # all that is drawn, and in words; not the controls
 SHOWN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
-  .concat([...root.querySelectorAll('svg')].map((e) => e.innerHTML),
+  .concat([...root.querySelectorAll('svg')].map((e) => e.innerHTML.replaceAll(/dc-hatch-\\w+-\\d+/g, '')),
     [...root.querySelectorAll('.dc-summary, .dc-status, b, figcaption')].map((e) => e.innerText)).join('|')"""
 STEP = "() => Number(document.querySelector('.dc-status').innerText.match(/step (\\d+)/)?.[1] ?? -1)"
 RESTS = "() => document.querySelector('.dynconv').getAttribute('aria-busy') === 'false'"

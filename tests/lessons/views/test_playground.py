@@ -73,8 +73,8 @@ def test_a_worker_is_in_the_text_itself(tmp_path, monkeypatch):
         == 'const $low = (() => {\nconst low = "</script>";\nreturn { low };\n})();\n\nconst { low } = $low;\n\nconst text = low;\n'
     )
     (tmp_path / "work.js").write_text(start)
-    with pytest.raises(ImportError, match="work.js starts itself as a worker: top → work → work"):
+    with pytest.raises(ImportError, match=r"work\.js starts itself as a worker: top → work → work"):
         bundle("top")
     (tmp_path / "top.js").write_text("export const here = import.meta.url;\n")
-    with pytest.raises(ImportError, match="only named imports of files beside it can be joined, not 'import.meta"):
+    with pytest.raises(ImportError, match=r"only named imports .*, not 'import\.meta"):
         bundle("top")
