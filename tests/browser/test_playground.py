@@ -7,11 +7,14 @@ import pytest
 from dynconv.lessons.views import Playground
 from dynconv.lessons.views.pages import page
 from tests.browser.instruments import check_tab_order, opened
-from tests.browser.lab import FINGERPRINT
 from tests.browser.test_lessons import serious_violations
 
 pytestmark = pytest.mark.browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+# all that is drawn, and in words; not the controls
+SHOWN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
+  .concat([...root.querySelectorAll('svg')].map((e) => e.innerHTML.replaceAll(/dc-hatch-\\w+-\\d+/g, '')),
+    [...root.querySelectorAll('.dc-summary, .dc-status, b, figcaption')].map((e) => e.innerText)).join('|')"""
 STEP = "() => Number(document.querySelector('.dc-status').innerText.match(/step (\\d+)/)?.[1] ?? -1)"
 RESTS = "() => document.querySelector('.dynconv').getAttribute('aria-busy') === 'false'"
 
@@ -27,9 +30,9 @@ def press(root, name):
 
 
 def shown(tab, root):
-    """Fingerprint of everything that is drawn, once it is."""
+    """Everything that is drawn, once it is."""
     rests(tab)
-    return root.evaluate(FINGERPRINT)
+    return hash(root.evaluate(SHOWN))
 
 
 def trains(tab, root, steps=60):
@@ -47,7 +50,7 @@ def playground():
 
 
 def test_every_control_moves_the_picture(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground) as (tab, root):
+    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
         first = shown(tab, root)
         for slider in root.locator("input[type=range]").all():
             ends = []
@@ -67,7 +70,7 @@ def test_every_control_moves_the_picture(chromium, tmp_path, playground):
 
 
 def test_play_step_and_start_again(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground) as (tab, root):
+    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
         first = shown(tab, root)
         press(root, "Step")
         one = shown(tab, root)
@@ -81,7 +84,7 @@ def test_play_step_and_start_again(chromium, tmp_path, playground):
 
 
 def test_settings_change_while_it_trains(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground) as (tab, root):
+    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
         press(root, "Play")
         tab.wait_for_function(f"({STEP})() >= 20", timeout=120_000)
         assert "steps a second in a worker" in root.locator(".dc-status").inner_text()
@@ -128,12 +131,12 @@ def test_without_a_worker_it_trains_on_the_pages_thread(chromium, tmp_path, play
 
 
 def test_a_start_state_can_be_linked_to(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground) as (tab, root):
+    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
         tab.evaluate("navigator.clipboard.writeText = async (text) => { window.clip = text; }")
         press(root, "Nothing shows which")
         root.get_by_label("kernels K").press("Home")
         root.get_by_label("seed").press("End")
-        root.get_by_label("camera").check()
+        root.get_by_label("camera").press("Space")
         there = shown(tab, root)
         press(root, "Copy link to this state")
         link = tab.evaluate("window.clip")
@@ -183,7 +186,7 @@ AGAIN = """async () => {
 
 
 def test_a_view_that_is_removed_leaves_no_worker(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground) as (tab, _):
+    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, _):
         rests(tab)
         assert tab.evaluate(AGAIN) == 0
 

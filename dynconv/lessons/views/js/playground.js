@@ -160,6 +160,7 @@ const view = (data, given, { el }) => {
     training.settle(values);
     bar.draw(news);
     if (news) drawNews(news, values);
+    el.setAttribute("aria-busy", String(!training.playing()));
     ask();
   };
   const remove = () => [stop, training.end, parts.one.remove].forEach((end) => end());

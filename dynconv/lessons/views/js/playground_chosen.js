@@ -8,7 +8,7 @@ import { part, scaled } from "./mathematics.js";
 import { errorOf, filtered, GREYS, revived, VIEW } from "./playground_scenes.js";
 import { fixed, number } from "./words.js";
 
-const [FEW, MOST] = [4, 8]; // rows of the figure: it is built anew when K passes from one to the other
+const [FEW, MOST] = [4, 8]; // rows of the figure: one for few kernels, one for many
 const LOOKS = 16;
 
 const spec = (rows) => ({
@@ -58,21 +58,19 @@ const shownOf = (news, scene) => {
 
 export const chosen = () => {
   const node = element("div", { class: "dc-chosen" });
-  let [figure, built] = [null, 0];
-  const build = (rows) => {
-    if (built === rows) return;
-    figure?.remove();
-    figure = diagram(spec(rows));
-    built = rows;
-    node.replaceChildren(figure.node);
+  const figures = {}; // by rows, made when they are first needed
+  const figureOf = (rows) => {
+    figures[rows] ??= diagram(spec(rows));
+    if (node.firstChild !== figures[rows].node) node.replaceChildren(figures[rows].node);
+    return figures[rows];
   };
   const draw = (news, scene, name) => {
-    build(news.dynamic.K > FEW ? MOST : FEW);
+    const figure = figureOf(news.dynamic.K > FEW ? MOST : FEW);
     const shown = shownOf(news, scene);
     figure.draw({ ...shown, restored: scaled(shown.restored, GREYS) }, name);
     figure.note("image", name);
     figure.note("pi", `softmax of z ÷ ${number(news.T)}`);
     figure.note("restored", `error ${fixed(errorOf(shown.restored, scene), 3)}`);
   };
-  return { node, draw, remove: () => figure?.remove() };
+  return { node, draw, remove: () => Object.values(figures).forEach((figure) => figure.remove()) };
 };

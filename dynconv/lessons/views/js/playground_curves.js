@@ -93,7 +93,7 @@ export const curvesOf = () => {
   const box = [-50, -8, WIDTH + 105, bottom + 30];
   const nodes = [errors, heat, rate].flatMap((one) => one.nodes);
   const node = sheet(box, { class: "dc-chart dc-curves", role: "img" }, ...nodes, ...ticks);
-  const draw = ({ history, step, T, references }, { cooling, learning_rate: first }) => {
+  const draw = ({ history, step, T, references }, { cooling, learning_rate: first, batch_size: batch }) => {
     const last = axisEnd(step);
     const across = (at) => (WIDTH * at) / last;
     const rateAt = (at) => first * left(at);
@@ -108,7 +108,7 @@ export const curvesOf = () => {
       planned(step, last, rateAt),
       across,
     );
-    say(ticks[1], `${last} steps`);
+    say(ticks[1], `${last} steps of ${batch} patches`);
     const said = NETWORKS.map((name) => `${name} ${history.at(-1)[name].toFixed(4)}`).join(", ");
     node.setAttribute("aria-label", `error on photos held out, by step; at step ${step}: ${said}; T = ${number(T)}`);
   };
