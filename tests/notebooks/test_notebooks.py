@@ -49,7 +49,7 @@ def code_cells(lesson):
 
 
 def test_lessons_are_there():
-    assert [p.stem[:2] for p in LESSONS] == [f"{n:02}" for n in range(12)]
+    assert [p.stem[:2] for p in LESSONS] == [f"{n:02}" for n in range(13)]
 
 
 def test_cells_are_short(lesson, is_lesson):

@@ -1,5 +1,6 @@
 """The instruments: pure state, a front end that draws it, and a thin widget that joins the two."""
 
+from .branches import BranchesView
 from .cam import CAMView
 from .cost import CostView
 from .dynamic import DynamicView
@@ -11,6 +12,7 @@ from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
 from .playground import Playground
+from .rescale import RescaleView
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
 from .time_machine import TimeMachine
@@ -18,6 +20,7 @@ from .trace import Trace
 from .training import TrainingView
 
 __all__ = [
+    "BranchesView",
     "CAMView",
     "CostView",
     "DynamicView",
@@ -27,6 +30,7 @@ __all__ = [
     "InterventionsView",
     "Mixer",
     "Playground",
+    "RescaleView",
     "SimplexMap",
     "TemperatureBench",
     "TimeMachine",
