@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from traitlets import TraitError
 
-from dynconv import DynamicConv2d
+from dynconv import DynamicConv2d, StaticMixConv2d
 from dynconv.lessons import views
 from dynconv.lessons.data import recording
 from dynconv.lessons.views import CostView, Mixer, TemperatureBench, Trace, explain
@@ -42,7 +42,14 @@ def a_layer():
     return DynamicConv2d(1, 1, 3, num_kernels=3)
 
 
+def a_hero():
+    dynamic = DynamicConv2d(1, 1, 3, num_kernels=3, reduction=1, temperature=2.0)
+    return views.Hero(StaticMixConv2d(1, 1, 3, num_kernels=3), dynamic.eval(), torch.rand(12, 20), torch.rand(12, 20))
+
+
 MAKERS = [
+    a_hero,
+    views.Playground,
     a_mixer,
     a_bench,
     a_trace,
@@ -76,7 +83,9 @@ def test_no_trait_of_any_instrument_takes_what_it_cannot_show(make):
     view = make()
     for name, trait in controls(view).items():
         before = getattr(view, name)
-        for value in WRONG.get(type(trait), NO_NAME if name in ("image", "mode", "first", "layer", "selected") else []):
+        for value in WRONG.get(
+            type(trait), NO_NAME if name in ("image", "photo", "mode", "first", "layer", "selected") else []
+        ):
             if value is None and trait.allow_none:
                 continue
             with pytest.raises(TraitError) as caught:
