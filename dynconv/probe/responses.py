@@ -158,7 +158,7 @@ class Linear:
         basis = (
             torch.eye(self.like.shape[1], device=self.like.device).to(self.like) if mixtures is None else mixtures
         )  # (m, C)
-        weight = torch.zeros(0)
+        weight = self.like.new_zeros(0)
         for point in itertools.product(*points):
             impulses = torch.zeros(len(basis), *self.like.shape[1:], dtype=self.like.dtype, device=self.like.device)
             window(impulses, [slice(t, t + 1) for t, _ in point])[...] = basis.reshape(*basis.shape, *(1,) * len(axes))

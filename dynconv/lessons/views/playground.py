@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import figures
 from ..data import DEGRADATIONS, SHIFTS, best_filter, photo
-from .instrument import KernelInstrument
+from .instrument import Finite, KernelInstrument, Whole
 from .javascript import bundle, styles
 
 __all__ = ["Playground"]
@@ -71,11 +71,11 @@ class Playground(KernelInstrument):
     most_kernels = 8
     task = traitlets.Enum(tuple(TASKS), "damages").tag(sync=True)
     cooling = traitlets.Bool(False).tag(sync=True)
-    learning_rate = traitlets.Float(0.02, min=0.001, max=0.1).tag(sync=True)
-    seed = traitlets.Int(0, min=0, max=9).tag(sync=True)
+    learning_rate = Finite(0.02, min=0.001, max=0.1).tag(sync=True)
+    seed = Whole(0, min=0, max=9).tag(sync=True)
     batch_size = traitlets.Enum((16, 32), 16).tag(sync=True)
     photo = traitlets.Unicode().tag(sync=True)
-    damage = traitlets.Int(0, min=0, max=3).tag(sync=True)
+    damage = Whole(0, min=0, max=3).tag(sync=True)
 
     def __init__(
         self,

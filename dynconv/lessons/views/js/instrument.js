@@ -150,7 +150,9 @@ const run = (parts, model, el) => {
   const deafen = listen(model, [...copy.listeners(redraw), ...arrivals]);
   const take = (read) => apply(read.values, linkInWords(read));
   const unfollow = followLinks(model.get("kind"), controls, start.isFirst, take);
-  return () => [() => wires.abort(), deafen, unfollow, all.remove, drawing.remove].forEach((end) => end());
+  // the front end may keep the element of a view that is gone: it keeps no pictures with it
+  const empty = () => el.replaceChildren();
+  return () => [() => wires.abort(), deafen, unfollow, all.remove, drawing.remove, empty].forEach((end) => end());
 };
 
 // the traits that hold what Python sends, as JSON, and what is made of it
@@ -158,6 +160,12 @@ const USUAL = { reads: ["data"], read: (data) => data };
 
 // The module's export: an error while drawing for the first time becomes a sentence.
 export const instrument = (parts) => ({
+  // JupyterLab keeps the models of closed widgets: what Python sent is let go of, without a word to those that draw it
+  initialize: ({ model }) => {
+    const { reads } = { ...USUAL, ...parts };
+    const forget = () => reads.forEach((trait) => model.set(trait, "", { silent: true }));
+    model.on("destroy", () => [forget, forget].forEach((once) => once())); // a model remembers what was before
+  },
   render: ({ model, el }) => {
     el.dataset.kind = model.get("kind");
     el.classList.add("dynconv", parts.className);
