@@ -3,7 +3,7 @@
 python run.py lab     open the lessons in JupyterLab (sets everything up the first time)
 python run.py test    run every test (same set-up)
 
-and two for those who publish it: site and links. Authors' commands stand in CONTRIBUTING.md.
+and two for those who put it online: site and publish. Authors' commands stand in CONTRIBUTING.md.
 Standard library only: this file runs before anything is installed.
 """
 
@@ -50,7 +50,7 @@ def main(argv=None):
         ("lab", lab),
         ("test", test),
         ("site", site),
-        ("links", links),
+        ("publish", publish),
     ):
         words = {"help": function.__doc__.splitlines()[0], "description": function.__doc__}
         sub = commands.add_parser(name, **words)
@@ -123,25 +123,9 @@ def site(args, rest):
     return call([PYTHON, "-m", "dynconv.lessons.site", *rest])
 
 
-def links(args, rest):
-    """Stamp the repository's address, owner/name, into pyproject.toml, README, citation and every lesson."""
-    if len(rest) != 1 or not re.fullmatch(r"[\w-]+/[\w.-]+", rest[0], re.ASCII):
-        sys.exit(
-            f"Give the repository as owner/name, for example: python run.py links ada/dynconv (got {' '.join(rest)!r})"
-        )
-    project = ROOT / "pyproject.toml"
-    old = re.search(r'Repository = "https://github.com/([^"]+)"', project.read_text(encoding="utf-8"))[1]
-    pages = (ROOT / "README.md", ROOT / "CITATION.cff", *sorted((ROOT / "notebooks").glob("*.ipynb")))
-    for path in (
-        *pages,
-        project,
-    ):  # the one that is asked for the old address comes last: an interrupted run is repeated
-        text = path.read_text(encoding="utf-8")
-        new = re.sub(rf"(github\.com/|/github/){re.escape(old)}(?![\w.-])", rf"\g<1>{rest[0]}", text)
-        if new != text:
-            path.write_text(new, encoding="utf-8", newline="\n")
-            say(f"{path.relative_to(ROOT)}: {old} → {rest[0]}")
-    return 0
+def publish(args, rest):
+    """Stamp the address of the repository (the git remote's, or owner/name) wherever it is shown, and say what is next."""
+    return call([sys.executable, ROOT / "dynconv" / "lessons" / "site" / "publish.py", *rest])
 
 
 def set_up(torch=None, *more):

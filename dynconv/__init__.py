@@ -8,6 +8,8 @@ Reading order is dependency order: `native` (the same in C++, where there is a c
 
 import sys
 
+if sys.version_info < (3, 10):  # noqa: UP036  a clone is imported by whatever Python a notebook runs on
+    raise ImportError(f"dynconv needs Python 3.10 or newer; this is {sys.version.split()[0]} ({sys.executable})")
 try:
     from . import functional, layers
 except ModuleNotFoundError as error:

@@ -3,7 +3,9 @@
 For each instrument of each lesson: arrow keys on a slider, milliseconds from the key until the frame with the changed picture is
 painted; then a drag: updates a second, and milliseconds in which pictures still change after the hand let go. Beside them, the
 Mixer's pictures as most notebooks make them: ipywidgets' interact around matplotlib; and the dynamic view of a layer that
-takes 0.2 s longer; and a widget in which a slider changes one word, the least there can be.
+takes 0.2 s longer; and a widget in which a slider changes one word, the least there can be. Then the playground trains, as a
+page, with a worker and without, and in JupyterLab: steps a second of all three networks while everything is drawn, and frames;
+beside torch's step on one thread. The load of the machine stands beside it.
 """
 
 from __future__ import annotations
@@ -20,8 +22,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
+import torch
+import torch.nn.functional as F
 from playwright.sync_api import sync_playwright
 
+from dynconv.lessons.systems import filter_network
+from dynconv.lessons.views import Playground
+from dynconv.lessons.views.pages import page as page_of
 from tests.browser.lab import CHROMIUM_FLAGS, Lab, Lesson, find_chromium
 
 MOVES, DRAG_SECONDS, STEPS = 40, 3.0, 40  # keys; a drag, and the steps it takes from one end to the other
@@ -123,11 +130,88 @@ def main(argv: list[str] | None = None) -> int:
         )
         print("| --- | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |")
         rows = [row for name in names if name.startswith(wanted) for row in _lesson(browser, lab, name)]
+        rows += _playground(browser, lab, Path(folder)) if "05".startswith(wanted) else []
         browser.close()
         lab.close()
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+# steps and the times of frames while the playground trains
+FRAMES = """async ([root, seconds]) => {
+  const step = () => Number(root.querySelector('.dc-status').innerText.match(/step (\\d+)/)[1]);
+  const frame = () => new Promise(requestAnimationFrame);
+  const [first, began] = [step(), performance.now()], times = [began];
+  while (times.at(-1) < began + 1000 * seconds) times.push(await frame());
+  return { steps: (1000 * (step() - first)) / (performance.now() - began), frames: times.slice(2).map((t, i) => t - times[i + 1]) };
+}"""
+NO_WORKERS = '<head><meta http-equiv="Content-Security-Policy" content="worker-src \'none\'">'
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+TRAIN_SECONDS = 1.2  # a run has an end: fast machines reach it soon
+
+
+def _playground(browser, lab: Lab, folder: Path) -> list[dict]:
+    """Rows of the playground, printed: as a page with a worker and without, on a phone's screen, in JupyterLab; and torch's step."""
+    print("\n| playground | batch | steps/s | frame median ms | frame 90 % ms | load |")
+    print("| --- | --: | --: | --: | --: | --: |")
+    rows, path = [], folder / "playground.html"
+    html = page_of(Playground(), "Playground")
+    for name, text, options in (
+        ("page, worker", html, {}),
+        ("page, no worker", html.replace("<head>", NO_WORKERS), {}),
+        ("page on a phone, worker", html, PHONE),
+    ):
+        path.write_text(text, encoding="utf-8")
+        context = browser.new_context(**options)
+        tab = context.new_page()
+        tab.goto(path.as_uri())
+        rows += [_trained(tab, tab.locator(".dynconv"), name, batch) for batch in (16, 32)]
+        context.close()
+    lesson = Lesson(browser, lab, "05_dynamic_convolution")
+    lesson.run_all()
+    root = next(one for one in lesson.instruments() if one.get_attribute("data-kind") == "Playground")
+    rows += [_trained(lesson.page, root, "JupyterLab, worker", batch) for batch in (16, 32)]
+    lesson.close()
+    return rows + [_torch_step(batch) for batch in (16, 32)]
+
+
+def _trained(page, root, name: str, batch: int) -> dict:
+    root.get_by_role("button", name="Reset").press("Enter")
+    root.get_by_label("patches a step").select_option(str(batch))
+    page.wait_for_function("root => root.getAttribute('aria-busy') === 'false'", arg=root.element_handle())
+    root.get_by_role("button", name="Play", exact=True).press("Enter")
+    page.wait_for_timeout(200)
+    seen = page.evaluate(FRAMES, [root.element_handle(), TRAIN_SECONDS])
+    root.get_by_role("button", name="Reset").press("Enter")
+    frames = sorted(seen["frames"])
+    return _told(name, batch, seen["steps"], statistics.median(frames), frames[int(0.9 * (len(frames) - 1))])
+
+
+def _torch_step(batch: int) -> dict:
+    """The same three networks and batch in torch, on one thread, in float64 as the page has it."""
+    torch.set_num_threads(1)
+    nets = [filter_network(name).double().train() for name in ("static", "mix", "dynamic")]
+    optimizers = [torch.optim.Adam(net.parameters()) for net in nets]
+    x, y = torch.randn(batch, 1, 24, 24).double(), torch.randn(batch, 1, 16, 16).double()
+    took = []
+    for _ in range(100):
+        began = time.perf_counter()
+        for net, optimizer in zip(nets, optimizers, strict=True):
+            optimizer.zero_grad()
+            F.mse_loss(net(x), y).backward()
+            optimizer.step()
+        took.append(time.perf_counter() - began)
+    return _told("torch, one thread, nothing drawn", batch, 1 / statistics.median(took))
+
+
+def _told(name: str, batch: int, steps: float, *frames: float) -> dict:
+    medians = [round(value, 1) for value in frames] or ["", ""]
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else ""
+    speed = {"playground": name, "batch": batch, "steps_per_s": round(steps)}
+    row = speed | {"frame": medians[0], "frame_90": medians[1], "load": load}
+    print("| " + " | ".join(str(value) for value in row.values()) + " |", flush=True)
+    return row
 
 
 def _machine(browser) -> str:

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 from torchvision.models.feature_extraction import create_feature_extractor
 
 import dynconv as d
-from dynconv.probe import record
+from dynconv.probe import record, verdict
 from dynconv.surgery import convert, fold
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -230,6 +230,32 @@ def test_a_default_device_is_for_what_is_new_only(name):
         assert head.maps(features, [0, 3]).device.type == "cpu"
     finally:
         torch.set_default_device(None)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Conv2d(2, 2, 3), lambda: d.DynamicConv2d(2, 2, 3), lambda: d.StaticMixConv2d(2, 2, 3), nn.ReLU]
+)
+def test_a_default_device_and_the_verdict(make):
+    function, x = make().eval(), torch.randn(4, 2, 9, 9)
+    expected = repr(verdict(function, x))
+    with torch.device("meta"):
+        assert repr(verdict(function, x)) == expected
+
+
+def test_a_verdict_on_weights_without_values_is_refused():
+    x = torch.randn(4, 2, 9, 9)
+    for make in (lambda: nn.Conv2d(2, 2, 3), lambda: d.DynamicConv2d(2, 2, 3)):
+        with torch.device("meta"):
+            model = nn.Sequential(make(), nn.BatchNorm2d(2))
+        model[1].to_empty(device="cpu")
+        with pytest.raises(
+            ValueError, match=r"^Sequential has parts on meta, without values: 0\..*weight.*; load or initialise"
+        ):
+            verdict(model, x)
+    mixed = nn.Sequential(nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2))
+    mixed[1].running_mean = mixed[1].running_mean.to("meta")
+    with pytest.raises(ValueError, match=r"^Sequential has parts on meta, without values: 1.running_mean; load"):
+        verdict(mixed, x)
 
 
 # ------------------------------------------------------------------------------------------------------ torch.fx and jit

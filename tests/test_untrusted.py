@@ -9,6 +9,8 @@ import hashlib
 import io
 import random
 import shutil
+import subprocess
+import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -97,6 +99,42 @@ def test_a_photo_is_turned_as_its_camera_says(form):
     turned = uploaded_image(({"name": "a", "content": saved(GREY.convert("RGB"), form, exif=SIDEWAYS)},), size=16)
     assert turned[..., :4].mean() > 0.8  # what was below is now on the left
     assert turned[..., -4:].mean() < 0.2
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+def test_a_photo_of_sixteen_bits_is_turned_too(form):
+    deep = Image.fromarray((65535 * RAMP).round().astype(np.uint16))
+    turned = uploaded_image(({"name": "a", "content": saved(deep, form, exif=SIDEWAYS)},), size=16)
+    assert turned[..., :4].mean() > 0.8 > 0.2 > turned[..., -4:].mean()
+
+
+LARGE = """
+import io, sys
+from PIL import Image
+from dynconv.lessons.data import uploaded_image
+mode, form = sys.argv[1:]
+file = io.BytesIO()
+Image.new(mode, (10_000, 4_900)).save(file, form, **({"compression": "tiff_deflate"} if form == "TIFF" else {}))
+with open("/proc/self/clear_refs", "w") as reset:
+    reset.write("5")  # the peak is counted from here
+def status(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) // 1000
+start = status("VmRSS")
+uploaded_image(({"name": "a", "content": file.getvalue()},), size=96)
+print(len(file.getvalue()), status("VmHWM") - start)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's account of memory")
+@pytest.mark.parametrize(
+    ("mode", "form", "most"), [("I;16", "PNG", 300), ("I;16", "TIFF", 420), ("P", "PNG", 400), ("RGB", "PNG", 320)]
+)
+def test_what_a_large_picture_takes(mode, form, most):
+    """49 million pixels; 8 bytes a pixel on the way would be 400 MB."""
+    done = subprocess.run([sys.executable, "-c", LARGE, mode, form], capture_output=True, text=True, check=True)
+    size, taken = map(int, done.stdout.split())
+    print(f"{form} {mode}: {size:,} bytes, {taken} MB")
+    assert taken < most
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP"])

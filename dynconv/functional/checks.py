@@ -14,12 +14,14 @@ __all__: list[str] = []
 def check_counts(**values: int) -> None:
     """Raise ValueError unless every value is an integer of at least 1."""
     for name, value in values.items():
-        if not isinstance(value, Integral) or value < 1:
+        if not isinstance(value, (int, Integral)) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[int, ...]:
     """One integer, or ``n`` of them, as a tuple of ``n``; none so large that sums of them overflow."""
+    if type(value) is tuple and len(value) == n and all(type(v) is int and least <= v < 2**31 for v in value):
+        return value  # a layer's, at every call
     many = (value,) * n if isinstance(value, (int, Integral)) else value
     if (
         not isinstance(many, Sequence)

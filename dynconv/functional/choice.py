@@ -2,8 +2,10 @@
 
 On a CPU, in the order in which it is asked:
 
-- *native* wins for 3 × 3 kernels at stride 1, where it saves products, and for few positions, where reading K kernels is
-  the work; not for few channels, which leave its registers half empty.
+- *native* wins for 3 × 3 kernels at stride 1, where it saves products, for few positions, where reading K kernels is
+  the work, and for channels that are no multiple of 16, which torch's convolutions fill up; not for few channels, which
+  leave its registers half empty. Its sums have an order that does not hang on the number of threads, which torch's have
+  not: so under ``torch.use_deterministic_algorithms(True)`` it is taken wherever it can be.
 - *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
   patches are the kernel's size times the image, so it is left where they are many.
 - *tiled* is unfold where the mixed kernels are more than a cache holds.
@@ -43,7 +45,8 @@ def choose_method(
     Reference: Chen et al., https://arxiv.org/abs/1912.03458; where one method overtakes another was measured here
     (experiments/speed.md)
 
-    It depends on shapes and device, on what is built, and on whether gradients are wanted.
+    It depends on shapes and device, on what is built, on whether gradients are wanted, and on
+    ``torch.use_deterministic_algorithms``.
 
     Example:
         >>> import torch
@@ -84,10 +87,14 @@ def choose_per_image(x: Tensor, kernel: Tensor, stride: Sequence[int] = ()) -> s
 
 
 def _native_wins(x: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -> bool:
+    if torch.are_deterministic_algorithms_enabled():
+        return True
     if min(weight.shape[1:3]) < NATIVE_CHANNELS:
         return False
     if weight.shape[3:] == (3, 3) and all(step == 1 for step in (*stride, *dilation)):
         return True  # four outputs for 16 products, not 36
+    if not _pointwise(weight) and any(channels % NATIVE_CHANNELS for channels in weight.shape[1:3]):
+        return True
     learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     positions = x.shape[2:].numel() // math.prod(stride)  # of the output
     return positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if learns else 1)

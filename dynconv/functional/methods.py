@@ -7,12 +7,16 @@ batch, "grouped".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .. import native
 from ..native.definition import CONVS, conv_per_image, mix, per_channel
+from ..native.operation import tracing
 from . import tiled
 from .checks import autocasts
 
@@ -21,11 +25,6 @@ __all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
 Ints = tuple[int, ...]
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION}
-
-
-def tracing() -> bool:
-    """Whether torch.jit.trace is looking on."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:
@@ -58,8 +57,7 @@ def dynamic(
 ) -> Tensor:
     """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S') by a method; geometry: stride, padding, dilation, groups."""
     if registered:
-        y: Tensor = OPERATIONS[method].outer(*_cast(x, weight, attention, bias), *geometry)
-        return y
+        return OPERATIONS[method](*_cast(x, weight, attention, bias), *geometry)
     if method == "outputs":
         return _outputs(x, weight, attention, bias, *geometry)
     few = _images_at_a_time(x, weight)
@@ -69,11 +67,11 @@ def dynamic(
     return torch.cat([_mix_and_convolve(method, part, weight, pi, bias, geometry) for part, pi in parts])
 
 
-def _cast(*tensors: Tensor | None) -> list[Tensor | None]:
+def _cast(*tensors: Any) -> Sequence[Any]:
     """What autocast does before torch's own convolutions: it knows no others."""
-    device = next(t.device.type for t in tensors if t is not None)
+    device = tensors[0].device.type
     if not autocasts(device):
-        return list(tensors)
+        return tensors
     return [None if t is None else t.to(torch.get_autocast_dtype(device)) for t in tensors]
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..native.definition import output_size
 from .checks import sizes
 
 __all__ = ["PADDING_MODES", "geometry", "total_padding"]
@@ -68,15 +69,13 @@ def _pad(
 
 def _check_sizes(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> None:
     """Before a method is taken: each would say it in words of its own."""
-    n = len(stride)
-    out, spatial, kernel = weight.shape[-n - 2], x.shape[2:], tuple(weight.shape[-n:])
-    padded = [size + 2 * p for size, p in zip(spatial, padding, strict=True)]
-    left = [size - gap * (k - 1) - 1 for size, k, gap in zip(padded, kernel, dilation, strict=True)]
-    if min(left) < 0 or min(spatial) < 1:
+    out, spatial, kernel = weight.shape[-len(stride) - 2], tuple(x.shape[2:]), tuple(weight.shape[-len(stride) :])
+    high = output_size(spatial, kernel, stride, padding, dilation)
+    if min(high) < 1 or min(spatial) < 1:
         raise ValueError(
-            f"kernel {kernel} is larger than the padded input, {tuple(spatial)} + 2 × {padding}, with dilation {dilation}"
+            f"kernel {kernel} is larger than the padded input, {spatial} + 2 × {padding}, with dilation {dilation}"
         )
-    high = [rest // step + 1 for rest, step in zip(left, stride, strict=True)]
+    padded = [size + 2 * p for size, p in zip(spatial, padding, strict=True)]
     if x.shape[0] * max(out * math.prod(high), x.shape[1] * math.prod(padded)) > MOST:
         raise ValueError(
             f"padding {padding} makes more numbers than any memory holds: outputs of {tuple(high)} positions"

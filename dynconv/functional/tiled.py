@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..native.definition import output_size
+from ..native.definition import mix, output_size, per_channel, through_bias
 from ..native.operation import Operation
 
 __all__ = ["OPERATION", "pays"]
@@ -32,9 +32,16 @@ def pays(x: Tensor, weight: Tensor) -> bool:
 
 
 def _forward(
-    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
 ) -> Tensor:
-    """(B, C, *S), (K, O, C, *kernel), (B, K) → (B, O, *S')."""
+    """(B, C, *S), (K, O, C, *kernel), (B, K), (K, O) → (B, O, *S')."""
     plan = _Plan(x, weight, stride, padding, dilation)
     matrix, scratch = plan.matrix(weight), plan.scratch(x)
     output = x.new_empty(x.shape[0], weight.shape[1], *plan.spatial)
@@ -44,21 +51,22 @@ def _forward(
         for rows in plan.rows:
             kernel = plan.mix(matrix, attention[images], rows, scratch)
             torch.bmm(kernel, columns, out=y[images, rows])
-    return output
+    return output if bias is None else output.add_(per_channel(mix(bias, attention), output))
 
 
 def _backward(
     x: Tensor,
     weight: Tensor,
     attention: Tensor,
+    bias: Tensor | None,
     grad: Tensor,
     stride: Ints,
     padding: Ints,
     dilation: Ints,
     groups: int,
     needed: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """From the gradient of the outputs those of the three inputs, each where it is needed."""
+) -> tuple[Tensor | None, ...]:
+    """From the gradient of the outputs those of the four inputs, each where it is needed."""
     plan = _Plan(x, weight, stride, padding, dilation)
     matrix, scratch, change = plan.matrix(weight), plan.scratch(x), plan.scratch(x)
     grad = grad.reshape(*grad.shape[:2], -1)  # (B, O, S')
@@ -83,7 +91,8 @@ def _backward(
                 grad_attention[images].addmm_(of_kernel, matrix[:, part].T)
         if needed[0]:
             grad_x[images] = plan.fold(grad_columns)
-    return grad_x, None if grad_matrix is None else plan.kernels(grad_matrix), grad_attention
+    of_attention, of_bias = through_bias(attention, bias, grad, grad_attention, needed[3])
+    return grad_x, None if grad_matrix is None else plan.kernels(grad_matrix), of_attention, of_bias
 
 
 class _Plan:

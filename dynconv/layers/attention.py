@@ -17,6 +17,7 @@ from ..functional.checks import check_counts
 from .checkpoints import flatten_pointwise
 from .inputs import check_images
 from .layer import Factory, Layer
+from .linear import Linear
 from .tempered import Tempered
 
 __all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
@@ -77,8 +78,8 @@ class KernelAttention(Tempered):
         check_counts(hidden_channels=hidden)
         factory: Factory = {"device": device, "dtype": dtype}
         self.in_channels, self.num_kernels, self.activation = in_channels, num_kernels, activation
-        self.fc1 = nn.Linear(in_channels, hidden, bias=False, **factory)
-        self.fc2 = nn.Linear(hidden, num_kernels, **factory)
+        self.fc1 = Linear(in_channels, hidden, bias=False, **factory)
+        self.fc2 = Linear(hidden, num_kernels, **factory)
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z before temperature and softmax, (B, K)."""

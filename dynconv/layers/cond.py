@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.types import Device
 
 from ..functional import dynamic_conv
@@ -16,6 +16,7 @@ from ..functional.checks import check_counts
 from .inputs import check_images
 from .kernel_stack import KernelStack
 from .layer import Layer
+from .linear import Linear
 
 __all__ = ["CondConv2d", "Routing"]
 
@@ -50,7 +51,7 @@ class Routing(Layer):
     ) -> None:
         super().__init__()
         check_counts(in_channels=in_channels, num_kernels=num_kernels)
-        self.fc = nn.Linear(in_channels, num_kernels, device=device, dtype=dtype)
+        self.fc = Linear(in_channels, num_kernels, device=device, dtype=dtype)
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores before the sigmoid, (B, K)."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.checks import check_together
+from ..native.operation import tracing
 
 __all__: list[str] = []
 
@@ -34,14 +35,9 @@ def check_images(module: nn.Module, x: Tensor, channels: int, sizes: str = "*spa
 
 def refuse_torchscript(module: nn.Module) -> None:
     """Raise while torch.jit.trace looks on: it would write down the number of images as a constant, without a word."""
-    if traced_to_torchscript():
+    if tracing():
         raise RuntimeError(
             f"torch.jit.trace, and torch.onnx.export with dynamo=False, would fix the number of images in "
             f"{type(module).__name__}, which has a kernel for each: use torch.export.export, or torch.onnx.export with "
             "dynamo=True, where dynamic_shapes leaves it free"
         )
-
-
-def traced_to_torchscript() -> bool:
-    """Whether torch.jit.trace runs the module."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]

@@ -19,6 +19,7 @@ from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
 from .kernel_stack import KernelStack
 from .layer import Factory, Layer
+from .linear import Linear
 from .tempered import Tempered
 
 __all__ = ["ODConv2d", "OmniAttention"]
@@ -34,7 +35,7 @@ NAMES = {
 }
 
 
-class _KaimingLinear(nn.Linear):
+class _KaimingLinear(Linear):
     """A linear layer that starts as the authors' do."""
 
     def reset_parameters(self) -> None:

@@ -15,9 +15,11 @@ from torch.types import Device
 
 from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
+from ..native.operation import tracing
 from .checkpoints import rename
-from .inputs import check_images, traced_to_torchscript
+from .inputs import check_images
 from .layer import Factory, Layer
+from .linear import Linear
 from .tempered import Tempered
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
@@ -66,7 +68,7 @@ class SpatialGate(Tempered):
         check_counts(in_channels=in_channels, stride=stride)
         factory: Factory = {"device": device, "dtype": dtype}
         self.conv = nn.Conv2d(in_channels, 1, 3, stride, padding=1, **factory)
-        self.fc = nn.Linear(in_channels, 1, **factory)
+        self.fc = Linear(in_channels, 1, **factory)
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z, (B, 1, H', W')."""
@@ -193,7 +195,7 @@ class SparseBlock(Layer):
             raise ValueError("positions cannot be skipped in training: batch norm needs all of them; call .eval()")
         if self.sparse is not None:
             return self.sparse
-        return not self.training and not torch.compiler.is_compiling() and not traced_to_torchscript()
+        return not self.training and not torch.compiler.is_compiling() and not tracing()
 
     def _everywhere(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))

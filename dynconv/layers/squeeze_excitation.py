@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.types import Device
 
 from ..functional.checks import check_counts
 from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
 from .layer import Layer
+from .linear import Linear
 
 __all__ = ["ChannelGate", "SqueezeExcitation"]
 
@@ -80,8 +81,8 @@ class ChannelGate(Layer):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
         self.channels, self.squeeze, self.activation, self.scale = channels, squeeze, activation, scale
-        self.fc1 = nn.Linear(channels, hidden_channels, bias, device=device, dtype=dtype)
-        self.fc2 = nn.Linear(hidden_channels, channels, bias, device=device, dtype=dtype)
+        self.fc1 = Linear(channels, hidden_channels, bias, device=device, dtype=dtype)
+        self.fc2 = Linear(hidden_channels, channels, bias, device=device, dtype=dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         check_images(self, x, self.channels)

@@ -40,7 +40,7 @@ def check_installed() -> None:
 
 
 def needed() -> list[Requirement]:
-    """What dynconv and its extra `lessons` ask for; nothing when it runs from a folder, without being installed."""
+    """What dynconv and its extra `lessons` ask for."""
     from packaging.requirements import Requirement
 
     listed = [Requirement(line) for line in _requires()]
@@ -80,8 +80,20 @@ def install(missing: list[Requirement]) -> None:
 def _requires() -> list[str]:
     try:
         return requires("dynconv") or []
-    except PackageNotFoundError:
+    except PackageNotFoundError:  # a clone that a notebook found beside itself
+        return _of_the_clone()
+
+
+def _of_the_clone() -> list[str]:
+    """The same lines out of its pyproject.toml."""
+    from pip._vendor import tomli  # Python 3.10 has no reader of its own
+
+    path = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if not path.exists():
         return []
+    project = tomli.loads(path.read_text(encoding="utf-8"))["project"]
+    extra = project["optional-dependencies"]["lessons"]
+    return [*project["dependencies"], *(f'{line} ; extra == "lessons"' for line in extra)]
 
 
 def _names_of_extra() -> list[str]:

@@ -14,7 +14,7 @@ from .building import build, library
 
 def main() -> int:
     try:
-        place = build()
+        path = build()
     except (OSError, RuntimeError) as error:
         print(f"Not built, and not needed: the layers go on with PyTorch's own operations. Reason: {error}")
         return 1
@@ -23,14 +23,13 @@ def main() -> int:
         loaded = library()
     if loaded is None:
         reasons = [str(warning.message) for warning in said] or [f"DYNCONV_NATIVE={os.environ.get('DYNCONV_NATIVE')}"]
-        print(f"{place}: built, and not loaded: PyTorch's own operations serve. Reason: {reasons[0]}")
+        print(f"{path}: built, and not loaded: PyTorch's own operations serve. Reason: {reasons[0]}")
         return 1
     generator = torch.Generator().manual_seed(0)
     x, weight = (torch.randn(shape, generator=generator) for shape in ((4, 20, 9, 9), (3, 40, 20, 3, 3)))
     attention = torch.rand(4, 3, generator=generator)
-    geometry = (1, 1), (1, 1), (1, 1), 1
-    ours = OPERATION.outer(x, weight, attention, None, *geometry)
-    theirs = definition.forward(x, weight, attention, *geometry)
+    given = x, weight, attention, torch.randn(3, 40, generator=generator), (1, 1), (1, 1), (1, 1), 1
+    ours, theirs = OPERATION(*given), definition.forward(*given)
     print(f"{loaded._name}: loaded; differs from torch's operations by at most {(ours - theirs).abs().max():.0e}")
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     return 0

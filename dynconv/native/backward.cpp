@@ -227,7 +227,7 @@ class Backward {
     }
 
     // Where the numbers of one channel out lie in the K kernels and in their gradient, and how many channels in are real
-    Int place(const Block& block, Int k, Int row, Int panel) const {
+    Int offset(const Block& block, Int k, Int row, Int panel) const {
         return ((k * call.outs + block.first + row) * call.channels + panel * WIDE) * plan.taps;
     }
     Int real(Int panel) const { return std::min(plan.width(panel), call.channels - panel * WIDE); }
@@ -236,7 +236,7 @@ class Backward {
         const Int width = plan.width(panel);
         for (Int k = 0; k < call.stack; k++)
             for (Int r = 0; r < block.height; r++) {
-                const Source from = {call.kernels + place(block, k, r, panel), plan.taps, kernels_end};
+                const Source from = {call.kernels + offset(block, k, r, panel), plan.taps, kernels_end};
                 float* to = block.stack + k * block.apart + r * width;
                 if (!plan.winograd) {
                     transpose(from, real(panel), plan.taps, {to, block.length, width, nullptr});
@@ -280,7 +280,7 @@ class Backward {
             for (Int r = 0; r < block.height; r++) {
                 const float* from = block.change + k * block.apart + r * width;
                 for (Int m = 0; plan.winograd && m < width; m += LANES) transform_back(from + m, block.length, taps + m, width);
-                float *to = call.grad_kernels + place(block, k, r, task.panel), *here = task.start ? line : to;
+                float *to = call.grad_kernels + offset(block, k, r, task.panel), *here = task.start ? line : to;
                 const Int across = plan.winograd ? width : block.length;
                 transpose({plan.winograd ? taps : from, across, line + plan.line}, plan.taps, some,
                           {here, plan.taps, plan.taps, here + some * plan.taps});
@@ -318,23 +318,10 @@ static void spread(const Call& call, const float* change, Int numbers, float* su
 #pragma omp parallel for num_threads(call.threads)
     for (Int i = 0; i < pieces; i++)
         for (Int k = 0; k < call.stack; k++) {
-            const Int from = i * PIECE, here = std::min(PIECE, numbers - from), whole = here / LANES * LANES;
-            const float *kernel = call.kernels + k * numbers + from, *piece = change + from;
-            float* grad = call.grad_kernels ? call.grad_kernels + k * numbers + from : nullptr;
-            const float pi = call.attention[k];
-            vec lanes = {};
-            for (Int j = 0; j < whole; j += LANES) {
-                const vec v = load(piece + j);
-                lanes += v * load(kernel + j);
-                if (grad) store(grad + j, v * pi);
-            }
-            float sum = 0;
-            for (Int j = whole; j < here; j++) {
-                sum += piece[j] * kernel[j];
-                if (grad) grad[j] = piece[j] * pi;
-            }
-            for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
-            sums[k * pieces + i] = sum;
+            const Int from = i * PIECE, here = std::min(PIECE, numbers - from);
+            if (call.grad_attention) sums[k * pieces + i] = sum_of_products(change + from, call.kernels + k * numbers + from, here);
+            for (Int j = from; call.grad_kernels && j < from + here; j++)
+                call.grad_kernels[k * numbers + j] = change[j] * call.attention[k];
         }
     for (Int k = 0; call.grad_attention && k < call.stack; k++) {
         call.grad_attention[k] = 0;
@@ -342,23 +329,54 @@ static void spread(const Call& call, const float* change, Int numbers, float* su
     }
 }
 
-// 0, or 1 where there is not memory enough. Either of grad_kernels (like kernels) and grad_attention (like attention) may be null.
-extern "C" int dynconv_backward(const Call* given) {
-    if (given->images > 1) {
-        Backward backward(*given);
-        const Memory memory(backward.memory());
-        if (memory.get()) backward.run(memory.get());
-        return !memory.get();
-    }
+static bool one_image(const Call& call) {
     const float whole = 1;
-    Call one = *given;
+    Call one = call;
     one.stack = 1, one.attention = &whole, one.grad_attention = nullptr;
     const Int numbers = one.outs * one.channels * one.taps_down * one.taps_across;
-    const Int sums = up(parts(numbers, 64 * LANES) * given->stack, 16), room = up(numbers, 16) + sums;
+    const Int sums = up(parts(numbers, 64 * LANES) * call.stack, 16), room = up(numbers, 16) + sums;
     const Memory memory(room + Backward(one).memory());
-    if (!memory.get()) return 1;
+    if (!memory.get()) return false;
     one.grad_kernels = memory.get() + sums;
     Backward(one).run(memory.get() + room);
-    spread(*given, one.grad_kernels, numbers, memory.get());
-    return 0;
+    spread(call, one.grad_kernels, numbers, memory.get());
+    return true;
+}
+
+static bool many_images(const Call& call) {
+    Backward backward(call);
+    const Memory memory(backward.memory());
+    if (memory.get()) backward.run(memory.get());
+    return memory.get();
+}
+
+// The bias sees every position alike: what counts of the outputs' gradient are its sums over them, (images, outs).
+static bool through_bias(const Call& call) {
+    const Memory memory(up(call.images * call.outs, 16));
+    float* sums = memory.get();
+    if (!sums) return false;
+#pragma omp parallel num_threads(call.threads)
+    {
+#pragma omp for
+        for (Int i = 0; i < call.images * call.outs; i++) sums[i] = sum_of(call.outputs + i * call.high * call.wide, call.high * call.wide);
+#pragma omp for nowait
+        for (Int k = 0; k < (call.grad_bias ? call.stack : 0); k++)
+            for (Int o = 0; o < call.outs; o++) {
+                float sum = 0;
+                for (Int b = 0; b < call.images; b++) sum += call.attention[b * call.stack + k] * sums[b * call.outs + o];
+                call.grad_bias[k * call.outs + o] = sum;
+            }
+#pragma omp for
+        for (Int i = 0; i < (call.grad_attention ? call.images * call.stack : 0); i++)
+            call.grad_attention[i] += sum_of_products(sums + i / call.stack * call.outs, call.bias + i % call.stack * call.outs, call.outs);
+    }
+    return true;
+}
+
+// 0, or 1 where there is not memory enough. Each of grad_kernels, grad_attention and grad_bias (like kernels, attention and bias) may be
+// null.
+extern "C" int dynconv_backward(const Call* given) {
+    const Call& call = *given;
+    if ((call.grad_kernels || call.grad_attention) && !(call.images > 1 ? many_images(call) : one_image(call))) return 1;
+    return call.bias && (call.grad_bias || call.grad_attention) && !through_bias(call);
 }

@@ -10,8 +10,9 @@ struct Call {
     const float *x;                        // (images, channels, height, width)
     const float *kernels;                  // (stack, outs, channels, taps_down, taps_across)
     const float *attention;                // (images, stack)
+    const float *bias;                     // (stack, outs), or null
     float *outputs;                        // (images, outs, high, wide); backward reads their gradient there
-    float *grad_kernels, *grad_attention;  // written by backward, each unless it is null
+    float *grad_kernels, *grad_attention, *grad_bias;  // written by backward, each unless it is null
     Int images, channels, height, width;
     Int outs, stack, taps_down, taps_across;
     Int stride_down, stride_across, pad_down, pad_across, gap_down, gap_across;

@@ -6,7 +6,7 @@ import ctypes
 import math
 from collections.abc import Sequence
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,23 +20,20 @@ __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
 Steps = tuple[Ints, Ints, Ints]  # stride, padding, dilation
-POINTERS = ("x", "kernels", "attention", "outputs", "grad_kernels", "grad_attention")
+POINTERS = ("x", "kernels", "attention", "bias", "outputs", "grad_kernels", "grad_attention", "grad_bias")
 SIZES = (
     *("images", "channels", "height", "width"),  # x
     *("outs", "stack", "taps_down", "taps_across"),  # the kernels: (stack, outs, channels, taps_down, taps_across)
     *("stride_down", "stride_across", "pad_down", "pad_across", "gap_down", "gap_across"),
     *("high", "wide"),  # the outputs: (images, outs, high, wide)
-    *(
-        "next_out",
-        "next_channel",
-        "turned",
-    ),  # how far apart they lie in a kernel, and whether its taps are read from the last
+    *("next_out", "next_channel"),  # how far apart they lie in a kernel
+    "turned",  # whether its taps are read from the last
     "threads",
 )
 
 
 class Call(ctypes.Structure):
-    """What crosses the border: `Call` in registers.h, field by field."""
+    """What crosses the border: `Call` in call.h, field by field."""
 
     _fields_ = [*((name, ctypes.c_void_p) for name in POINTERS), *((name, ctypes.c_int64) for name in SIZES)]
 
@@ -61,18 +58,21 @@ def release() -> None:
 
 
 def _forward(
-    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
 ) -> Tensor:
-    """(B, C, H, W), (K, O, C, kh, kw), (B, K) → (B, O, H', W')."""
-    _check(x, weight, attention, groups)
+    """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
     x, weight, attention = (t.contiguous() for t in (x, weight, attention))
-    high, wide = output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
-    if min(high, wide) < 1:
-        raise ValueError(
-            f"kernel {tuple(weight.shape[3:])} is larger than the padded input, {tuple(x.shape[2:])} + 2 × {padding}"
-        )
-    y = x.new_empty(x.shape[0], weight.shape[1], high, wide)
+    bias = None if bias is None else bias.contiguous()
+    y = x.new_empty(x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation))
     call = _call(x, weight, attention, y, (stride, padding, dilation))
+    call.bias = _pointer(bias)
     _run("dynconv_forward", call)
     return y
 
@@ -81,25 +81,27 @@ def _backward(
     x: Tensor,
     weight: Tensor,
     attention: Tensor,
+    bias: Tensor | None,
     grad: Tensor,
     stride: Ints,
     padding: Ints,
     dilation: Ints,
     groups: int,
     needed: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """From the gradient of the outputs (B, O, H', W') those of the three inputs, each where it is needed."""
-    _check(x, weight, attention, groups)
-    x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
+) -> tuple[Tensor | None, ...]:
+    """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
     steps = stride, padding, dilation
+    x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
+    bias = None if bias is None else bias.contiguous()
     grad_x = _grad_input(x, weight, attention, grad, steps) if needed[0] else None
-    grad_weight = torch.empty_like(weight) if needed[1] else None
-    grad_attention = torch.empty_like(attention) if needed[2] else None
-    if needed[1] or needed[2]:
+    given = zip((weight, attention, bias), needed[1:], strict=True)
+    others = [None if t is None or not want else torch.empty_like(t) for t, want in given]
+    if any(needed[1:]):
         call = _call(x, weight, attention, grad, steps)
-        call.grad_kernels, call.grad_attention = _pointer(grad_weight), _pointer(grad_attention)
+        call.bias = _pointer(bias)
+        call.grad_kernels, call.grad_attention, call.grad_bias = map(_pointer, others)
         _run("dynconv_backward", call)
-    return grad_x, grad_weight, grad_attention
+    return grad_x, *others
 
 
 def _grad_input(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, steps: Steps) -> Tensor:
@@ -160,7 +162,7 @@ def _call(x: Tensor, weight: Tensor, attention: Tensor, outputs: Tensor, steps: 
     (stack, outs, channels, *taps), (stride, padding, dilation) = weight.shape, steps
     numbers = (*x.shape, outs, stack, *taps, *stride, *padding, *dilation, *outputs.shape[2:])
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
-    pointers = (*(_pointer(t) for t in (x, weight, attention, outputs)), None, None)
+    pointers = x.data_ptr(), weight.data_ptr(), attention.data_ptr(), None, outputs.data_ptr(), None, None, None
     return Call(*pointers, *numbers, channels * one, one, 0, torch.get_num_threads())
 
 
@@ -177,16 +179,29 @@ def _run(name: str, call: Call) -> None:
         raise MemoryError(f"dynconv.native: no memory for a convolution with {sizes}")
 
 
-def _check(x: Tensor, weight: Tensor, attention: Tensor, groups: int) -> None:
+def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:
     """What the library cannot take would be read as something else: it sees addresses and sizes only."""
-    if not takes(x, weight) or groups != 1 or attention.dtype != torch.float32 or min(weight.shape) < 1:
+    *grad, stride, padding, dilation, groups = rest
+    shapes: dict[str, tuple[Tensor, str, Ints]] = {"attention": (attention, "(B, K)", (x.shape[0], weight.shape[0]))}
+    float32 = all(t is None or t.dtype == torch.float32 for t in (attention, bias, *grad))
+    if not takes(x, weight) or groups != 1 or not float32 or min(weight.shape) < 1:
         given = ", ".join(f"{tuple(t.shape)} {t.dtype} on {t.device}" for t in (x, weight, attention))
         raise ValueError(
             "dynconv.native takes float32 tensors on a CPU, x (B, C, H, W), weight (K, O, C, kh, kw), attention (B, K), "
             f"got {given}, groups={groups}"
         )
-    if attention.shape != (x.shape[0], weight.shape[0]):
-        raise ValueError(f"attention must be (B, K) = ({x.shape[0]}, {weight.shape[0]}), got {tuple(attention.shape)}")
+    size = output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
+    if min(size) < 1:
+        raise ValueError(
+            f"kernel {tuple(weight.shape[3:])} is larger than the padded input, {tuple(x.shape[2:])} + 2 × {padding}"
+        )
+    if bias is not None:
+        shapes["bias"] = (bias, "(K, O)", tuple(weight.shape[:2]))
+    if grad:
+        shapes["grad"] = (grad[0], "(B, O, H', W')", (x.shape[0], weight.shape[1], *size))
+    for name, (tensor, letters, shape) in shapes.items():
+        if tensor.shape != shape:
+            raise ValueError(f"{name} must be {letters} = {shape}, got {tuple(tensor.shape)}")
 
 
-OPERATION = Operation("native", _forward, _backward, "CPU")
+OPERATION = Operation("native", _forward, _backward, "CPU", _check)

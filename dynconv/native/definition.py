@@ -8,33 +8,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["CONVS", "backward", "conv_per_image", "forward", "mix", "output_size", "per_channel"]
+__all__ = ["CONVS", "backward", "conv_per_image", "forward", "mix", "output_size", "per_channel", "through_bias"]
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 Ints = Sequence[int]
 
 
 def forward(
-    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
 ) -> Tensor:
-    """(B, C, *S), (K, O, C/g, *kernel), (B, K) → (B, O, *S')."""
-    return conv_per_image(x, mix(weight, attention), None, stride, padding, dilation, groups)
+    """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S')."""
+    mixed = None if bias is None else mix(bias, attention)
+    return conv_per_image(x, mix(weight, attention), mixed, stride, padding, dilation, groups)
 
 
 def backward(
     x: Tensor,
     weight: Tensor,
     attention: Tensor,
+    bias: Tensor | None,
     grad: Tensor,
     stride: Ints,
     padding: Ints,
     dilation: Ints,
     groups: int,
     needed: Sequence[bool],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """From the gradient of the outputs (B, O, *S') those of the three inputs, each where it is needed."""
+) -> tuple[Tensor | None, ...]:
+    """From the gradient of the outputs (B, O, *S') those of the four inputs, each where it is needed."""
     batch, kernel = x.shape[0], mix(weight, attention)
-    grad_x, change, _ = torch.ops.aten.convolution_backward(
+    of_x, of_kernels, _ = torch.ops.aten.convolution_backward(
         grad.reshape(1, -1, *grad.shape[2:]),
         x.reshape(1, -1, *x.shape[2:]),
         kernel.flatten(0, 1),
@@ -47,12 +56,23 @@ def backward(
         batch * groups,
         [needed[0], needed[1] or needed[2], False],
     )
-    of_x = grad_x.reshape(x.shape) if needed[0] else None
-    if not (needed[1] or needed[2]):
-        return of_x, None, None
-    of_kernels = change.reshape(batch, -1)
-    of_weight = (attention.T @ of_kernels).reshape(weight.shape) if needed[1] else None
-    return of_x, of_weight, of_kernels @ weight.flatten(1).T if needed[2] else None
+    of_weight = of_attention = None
+    if needed[1] or needed[2]:
+        of_kernels = of_kernels.reshape(batch, -1)
+        of_weight = (attention.T @ of_kernels).reshape(weight.shape) if needed[1] else None
+        of_attention = of_kernels @ weight.flatten(1).T if needed[2] else None
+    of_attention, of_bias = through_bias(attention, bias, grad, of_attention, needed[3])
+    return of_x.reshape(x.shape) if needed[0] else None, of_weight, of_attention, of_bias
+
+
+def through_bias(
+    attention: Tensor, bias: Tensor | None, grad: Tensor, of_attention: Tensor | None, needed: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """What the bias adds to the attention's gradient, if there is one, and its own, if it is needed."""
+    if bias is None or (of_attention is None and not needed):
+        return of_attention, None
+    sums = grad.flatten(2).sum(2)  # (B, O)
+    return None if of_attention is None else of_attention + sums @ bias.T, attention.T @ sums if needed else None
 
 
 def mix(weight: Tensor, attention: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ struct Plan {
     }
     Int width(Int panel_index) const { return std::min<Int>(WIDE, outs - panel_index * WIDE); }
     // In a packed panel: where the slice from channel c on begins, and how far its next step is (one register more than it has)
-    Int place(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }
+    Int offset(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }
     Int step(Int channels, Int width) const { return (segments * channels + 1) * width; }
 };
 
@@ -219,7 +219,7 @@ class Forward {
                 for (Int i = 0; i < some; i++)
                     for (Int m = 0; m < width; m += LANES) {
                         const float* taps = scratch + i * plan.taps * width + m;
-                        float* at = to + plan.place(c0, width) + (c + i) * width + m;
+                        float* at = to + plan.offset(c0, width) + (c + i) * width + m;
                         if (plan.winograd) transform_kernel(taps, width, at, step);
                         else for (Int t = 0; t < plan.taps; t++) store(at + t * here * width, load(taps + t * width));
                     }
@@ -251,7 +251,7 @@ class Forward {
         for (Int c0 = 0; c0 < call.channels; c0 += plan.slice)
             for (Int f = 0; f < plan.steps; f++) {
                 const Slice slice = {c0, std::min(plan.slice, call.channels - c0), f, width};
-                const float* kernels = packed.first + plan.place(c0, width) + f * plan.step(slice.channels, width);
+                const float* kernels = packed.first + plan.offset(c0, width) + f * plan.step(slice.channels, width);
                 const Int length = plan.segments * slice.channels * width;
                 mix({part.images, call.stack, length, call.attention + part.first * call.stack, kernels, nullptr, packed.apart, plan.mixed},
                     room.mixed);
@@ -277,14 +277,27 @@ class Forward {
     }
 
     // One image's outputs of a panel out of their sums
-    void write(const Part& part, Int b, Int panel, const float* sums, float* flat) const {
+    void write(const Part& part, Int b, Int panel, float* sums, float* flat) const {
         const Int first = panel * WIDE, width = plan.width(panel), scale = plan.winograd ? 2 : 1;
         const Int top = scale * part.top, high = std::min(scale * part.stop, call.high) - top, plane = call.high * call.wide;
         if (plan.winograd) outputs(sums, flat, part.stop - part.top, high, width);
-        const float* from = plan.winograd ? flat : sums;
+        float* from = plan.winograd ? flat : sums;
+        if (call.bias) add_bias(part.first + b, panel, from, high * call.wide);
         float* to = call.outputs + ((part.first + b) * call.outs + first) * plane + top * call.wide;
         transpose({from, width, from + (high * call.wide + LANES) * width}, high * call.wide, std::min(width, call.outs - first),
                   {to, plane, high * call.wide, nullptr});
+    }
+
+    // To some rows of a panel's channels, the image's mixed bias
+    void add_bias(Int image, Int panel, float* rows, Int some) const {
+        const Int first = panel * WIDE, width = plan.width(panel);
+        const float *pi = call.attention + image * call.stack, *end = call.bias + call.stack * call.outs;
+        for (Int m = 0; m < width; m += LANES) {
+            vec bias = {};
+            for (Int k = 0; k < call.stack; k++)
+                bias += load_some(call.bias + k * call.outs + first + m, end, std::min<Int>(LANES, call.outs - first - m)) * pi[k];
+            for (float* at = rows + m; at < rows + some * width; at += width) store(at, load(at) + bias);
+        }
     }
 
     // flat (high, wide, width): the pixels of 2 x 2 outputs each
@@ -302,16 +315,16 @@ class Forward {
     }
 };
 
-// The one image's kernel, where there is only one image
-static void mix_all(const Call& call, Int numbers, float* out) {
+// The one image's kernel or bias, where there is only one image: of `numbers` each in the stack
+static void mix_all(const Call& call, const float* stack, Int numbers, float* out) {
     constexpr Int PIECE = 64 * LANES;
     const Int pieces = numbers / PIECE;
 #pragma omp parallel for num_threads(call.threads)
     for (Int i = 0; i < pieces; i++)
-        mix({1, call.stack, PIECE, call.attention, call.kernels + i * PIECE, nullptr, numbers, 0}, out + i * PIECE);
+        mix({1, call.stack, PIECE, call.attention, stack + i * PIECE, nullptr, numbers, 0}, out + i * PIECE);
     for (Int i = pieces * PIECE; i < numbers; i++) {
         out[i] = 0;
-        for (Int k = 0; k < call.stack; k++) out[i] += call.attention[k] * call.kernels[k * numbers + i];
+        for (Int k = 0; k < call.stack; k++) out[i] += call.attention[k] * stack[k * numbers + i];
     }
 }
 
@@ -336,11 +349,16 @@ extern "C" int dynconv_forward(const Call* given) {
     const float whole = 1;
     Call one = call;
     one.stack = 1, one.attention = &whole;
-    const Int numbers = call.outs * call.channels * call.taps_down * call.taps_across, room = up(numbers, 16);
+    const Int numbers = call.outs * call.channels * call.taps_down * call.taps_across;
+    const Int bias = up(numbers, 16), room = bias + up(call.outs, 16);
     const Memory memory(room + Forward(one).memory());
     if (!memory.get()) return 1;
-    mix_all(call, numbers, memory.get());
+    mix_all(call, call.kernels, numbers, memory.get());
     one.kernels = memory.get();
+    if (call.bias) {
+        mix_all(call, call.bias, call.outs, memory.get() + bias);
+        one.bias = memory.get() + bias;
+    }
     Forward(one).run(memory.get() + room);
     return 0;
 }

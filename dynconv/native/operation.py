@@ -2,95 +2,139 @@ r"""A way to compute a dynamic convolution, made known to torch: compilers, coun
 
 Reference: https://docs.pytorch.org/docs/stable/library.html
 
-Without its bias the operation is linear in each of its three inputs. With a gradient g of the outputs there is one number
+With a gradient g of the outputs there is one number
 
-.. math:: L(x, W, \pi, g) = \langle g, (\pi W) * x \rangle
+.. math:: L(x, W, \pi, \beta, g) = \langle g, (\pi W) * x \rangle + \langle g, \pi \beta \rangle
 
-linear in all four. The outputs are its derivative by g, the gradients those by x, W and π. Whatever is differentiated again
-is such a derivative with one of the four exchanged for a direction: so two functions, ``forward`` and ``backward``, give
-derivatives of every order, backward and forward.
+and each of its two parts is linear in each of its inputs. The outputs are its derivative by g, the gradients those by x, W, π
+and β. Whatever is differentiated again is such a derivative with one input exchanged for a direction, of the parts that the
+input stands in: so two functions, ``forward`` and ``backward``, give derivatives of every order, backward and forward.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.flop_counter import register_flop_formula
 
 from . import definition
 
-__all__ = ["Operation"]
+__all__ = ["Operation", "tracing", "unwatched"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
-INPUTS, GEOMETRY = (
-    "Tensor x, Tensor weight, Tensor attention",
-    "int[] stride, SymInt[] padding, int[] dilation, int groups",
-)
-THREE = "(Tensor, Tensor, Tensor)"
+INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
+GEOMETRY = "int[] stride, SymInt[] padding, int[] dilation, int groups"
+CONVOLVED, BIAS = (0, 1), 3  # of L's inputs: those of its first part alone, and that of its second part alone
+FOUR = "(Tensor, Tensor, Tensor, Tensor)"
+# torch keeps compiled graphs on disk by the names of what was called, and looks no deeper: another file is another name
+REVISION = "r" + hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 # torch.func's transforms begin here: they are given torch's own operations, which they can take apart
 COMPOSITE = "CompositeImplicitAutograd"
 TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
 Ints = Sequence[int]
 Shape = Sequence[int]
-Gradients = tuple[Tensor, Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 Derivatives = tuple[Tensor | None, ...]
 
 
 class Operation:
-    """``torch.ops.dynconv.<name>``, with bias and derivatives, and ``<name>_backward``.
+    """``torch.ops.dynconv.<name>``, with derivatives, and ``<name>_backward``; called, it is the shortest way to the first.
 
-    Each goes by an inner one, ``_<name>`` and ``_<name>_backward``, which does the work and knows no derivative.
+    Each goes by an inner one, ``_<name>`` and ``_<name>_backward``, which does the work and knows no derivative. Where nobody
+    looks on, a call does the work without them: on small layers torch's way through a registered operation costs as much.
 
     Args:
         name: of the operation.
-        forward: (x, weight, attention, stride, padding, dilation, groups) → outputs.
-        backward: (x, weight, attention, grad, stride, padding, dilation, groups, needed) → the three gradients, None for
+        forward: (x, weight, attention, bias, stride, padding, dilation, groups) → outputs.
+        backward: (x, weight, attention, bias, grad, stride, padding, dilation, groups, needed) → the four gradients, None for
             what is not needed.
         key: whose tensors they take, as torch.library names it: "CPU", or "CompositeExplicitAutograd" for any device.
+        check: raises unless ``forward`` takes its first five arguments and groups; the registered operations ask it.
     """
 
     def __init__(
-        self, name: str, forward: Callable[..., Tensor], backward: Callable[..., tuple[Tensor | None, ...]], key: str
+        self,
+        name: str,
+        forward: Callable[..., Tensor],
+        backward: Callable[..., Derivatives],
+        key: str,
+        check: Callable[..., None] = lambda *given: None,
     ) -> None:
-        def all_three(x: Tensor, weight: Tensor, attention: Tensor, *rest: Any) -> Gradients:
-            given, found = (x, weight, attention), backward(x, weight, attention, *rest)
-            one, two, three = (
-                t.new_empty(0) if g is None else g.contiguous() for t, g in zip(given, found, strict=True)
-            )
-            return one, two, three
+        def checked(*given: Any) -> Tensor:
+            check(*given)
+            return forward(*given)
 
-        self.in_place = key == "CPU"  # memory that is new costs a CPU time
-        self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", forward, key, _fake_forward)
+        def all_four(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
+            check(x, weight, attention, bias, *rest[1:-1])
+            return _filled(x, backward(x, weight, attention, bias, *rest))
+
+        self.forward, self.backward = forward, backward
+        self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, _fake_forward)
         self.inner_backward = _define(
-            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {THREE}",
-            all_three,
+            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
+            all_four,
             key,
             _fake_backward,
         )
-        self.outer = _define(f"{name}({INPUTS}, Tensor? bias, {GEOMETRY}) -> Tensor", self._forward, COMPOSITE)
+        self.outer = _define(f"{name}.{REVISION}({INPUTS}, {GEOMETRY}) -> Tensor", self._with_derivatives, COMPOSITE)
         self.outer_backward = _define(
-            f"{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {THREE}", self._backward, COMPOSITE
+            f"{name}_backward.{REVISION}({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
+            self._backward_with_derivatives,
+            COMPOSITE,
         )
-        LIBRARY.impl(name, _transformed_forward, TRANSFORMS)
-        LIBRARY.impl(f"{name}_backward", _transformed_backward, TRANSFORMS)
+        LIBRARY.impl(f"{name}.{REVISION}", definition.forward, TRANSFORMS)
+        LIBRARY.impl(f"{name}_backward.{REVISION}", _transformed_backward, TRANSFORMS)
         register_flop_formula(getattr(torch.ops.dynconv, f"_{name}"))(_flops)
         register_flop_formula(getattr(torch.ops.dynconv, f"_{name}_backward"))(_flops_backward)
 
-    def _forward(self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
-        y: Tensor = _Forward.apply(self, x, weight, attention, geometry)
-        if bias is None:
-            return y
-        mixed = definition.per_channel(attention @ bias, y)
-        return y.add_(mixed) if self.in_place else y + mixed
+    def __call__(self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+        given = (x, weight, attention, bias)
+        if not unwatched():
+            y: Tensor = self.outer(*given, *geometry)
+        elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
+            y = _Forward.apply(self, *given, geometry)
+        else:
+            y = self.forward(*given, *geometry)
+        return y
 
-    def _backward(self, x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, *rest: Any) -> Gradients:
+    def _with_derivatives(
+        self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any
+    ) -> Tensor:
+        y: Tensor = _Forward.apply(self, x, weight, attention, bias, geometry)
+        return y
+
+    def _backward_with_derivatives(
+        self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
+    ) -> Gradients:
         *geometry, needed = rest
-        found: Gradients = _Backward.apply(self, x, weight, attention, grad, geometry, needed)
+        found: Gradients = _Backward.apply(self, x, weight, attention, bias, grad, geometry, needed)
         return found
+
+
+def unwatched() -> bool:
+    """Whether no compiler, mode or transform of torch's wants to see operations: only then one may be left out.
+
+    torch has no public name for the last questions; where there is no answer somebody is taken to look on.
+    """
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting() or tracing():
+        return False
+    try:
+        modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
+        return not (modes or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
+    except AttributeError:
+        return False
+
+
+def tracing() -> bool:
+    """Whether torch.jit.trace is looking on."""
+    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
 class _Forward(torch.autograd.Function):
@@ -98,21 +142,21 @@ class _Forward(torch.autograd.Function):
     def forward(ctx: Any, operation: Operation, *rest: Any) -> Any:
         *tensors, ctx.geometry = rest
         _keep(ctx, operation, tensors)
-        return operation.inner(*tensors, *ctx.geometry)
+        return (operation.forward if unwatched() else operation.inner)(*tensors, *ctx.geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         if grad is None:
-            return (None,) * 5
-        wanted = (*ctx.needs_input_grad[1:4], False)
-        return None, *_derivatives(ctx.operation, (*ctx.saved_tensors, grad), ctx.geometry, wanted)[:3], None
+            return (None,) * 6
+        five, wanted = (*ctx.saved_tensors, grad), ctx.needs_input_grad[1:5]
+        if torch.is_grad_enabled() or not unwatched():
+            return None, *_derivatives(ctx, five, (*wanted, False))[:4], None
+        found = ctx.operation.inner_backward(*five, *ctx.geometry, wanted)  # nothing is differentiated again
+        return None, *(g if want else None for g, want in zip(found, wanted, strict=True)), None
 
     @staticmethod
     def jvp(ctx: Any, _: None, *changes: Any) -> Any:
-        parts = [
-            ctx.operation.outer(*given, None, *ctx.geometry) for _, given in _exchanged(ctx.saved_tensors, changes[:3])
-        ]
-        return sum(parts[1:], start=parts[0])
+        return _all_changes(ctx, (*ctx.saved_tensors, None), changes[:4], (*(False,) * 4, True))[4]
 
 
 class _Backward(torch.autograd.Function):
@@ -126,22 +170,11 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *changes: Tensor | None) -> Any:
-        return None, *_Backward._all_changes(ctx, changes, ctx.needs_input_grad[1:5]), None, None
+        return None, *_all_changes(ctx, ctx.saved_tensors, changes, ctx.needs_input_grad[1:6]), None, None
 
     @staticmethod
     def jvp(ctx: Any, _: None, *changes: Any) -> Any:
-        return _Backward._all_changes(ctx, changes[:4], (*ctx.needed, False))[:3]
-
-    @staticmethod
-    def _all_changes(ctx: Any, changes: Sequence[Tensor | None], wanted: Sequence[bool]) -> Derivatives:
-        total: Derivatives = (None,) * 4
-        for i, given in _exchanged(ctx.saved_tensors, changes):
-            others = [want and i != j for j, want in enumerate(wanted)]
-            found = _derivatives(ctx.operation, given, ctx.geometry, others)
-            total = tuple(
-                new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
-            )
-        return total
+        return _all_changes(ctx, ctx.saved_tensors, changes[:5], (*ctx.needed, False))[:4]
 
 
 def _keep(ctx: Any, operation: Operation, tensors: Sequence[Tensor]) -> None:
@@ -151,22 +184,48 @@ def _keep(ctx: Any, operation: Operation, tensors: Sequence[Tensor]) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _exchanged(tensors: Sequence[Tensor], changes: Sequence[Tensor | None]) -> Iterator[tuple[int, list[Tensor]]]:
-    """The tensors with one of them exchanged for its change, for each that has one."""
+def _filled(x: Tensor, gradients: Derivatives) -> Gradients:
+    """An operation cannot return None."""
+    one, two, three, four = (x.new_empty(0) if g is None else g.contiguous() for g in gradients)
+    return one, two, three, four
+
+
+def _all_changes(
+    ctx: Any, five: Sequence[Any], changes: Sequence[Tensor | None], wanted: Sequence[bool]
+) -> Derivatives:
+    """The derivatives of L that are wanted, along the changes of its inputs: for each, L with that input exchanged for it."""
+    total: Derivatives = (None,) * 5
     for i, change in enumerate(changes):
         if change is not None:
-            yield i, [*tensors[:i], change, *tensors[i + 1 :]]
+            given, others = [*five[:i], change, *five[i + 1 :]], [want and i != j for j, want in enumerate(wanted)]
+            found = (
+                _of_bias_alone(ctx, given, others) if i == BIAS else _derivatives(ctx, given, others, i in CONVOLVED)
+            )
+            total = tuple(
+                new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
+            )
+    return total
 
 
-def _derivatives(
-    operation: Operation, four: Sequence[Tensor], geometry: Sequence[Any], wanted: Sequence[bool]
-) -> Derivatives:
-    """Those of L by x, weight, attention and the outputs' gradient, each where it is wanted."""
-    found: Derivatives = (None,) * 3
-    if any(wanted[:3]):
-        gradients = operation.outer_backward(*four, *geometry, wanted[:3])
-        found = tuple(g if want else None for g, want in zip(gradients, wanted[:3], strict=True))
-    return *found, operation.outer(*four[:3], None, *geometry) if wanted[3] else None
+def _derivatives(ctx: Any, five: Sequence[Any], wanted: Sequence[bool], without_bias: bool = False) -> Derivatives:
+    """Those of L by x, weight, attention, bias and the outputs' gradient, each where it is wanted."""
+    x, weight, attention, bias, grad = five
+    bias = None if without_bias else bias
+    found: Derivatives = (None,) * 4
+    needed = [*wanted[:BIAS], wanted[BIAS] and bias is not None]
+    if any(needed):
+        gradients = ctx.operation.outer_backward(x, weight, attention, bias, grad, *ctx.geometry, needed)
+        found = tuple(g if want else None for g, want in zip(gradients, needed, strict=True))
+    return *found, ctx.operation.outer(x, weight, attention, bias, *ctx.geometry) if wanted[4] else None
+
+
+def _of_bias_alone(ctx: Any, five: Sequence[Any], wanted: Sequence[bool]) -> Derivatives:
+    """The same of the second part of L."""
+    x, weight, attention, bias, grad = five
+    spatial = definition.output_size(x.shape[2:], weight.shape[3:], *ctx.geometry[:3])
+    of_attention = grad.flatten(2).sum(2) @ bias.T if wanted[2] else None
+    of_grad = definition.per_channel(attention @ bias, x).expand(-1, -1, *spatial) if wanted[4] else None
+    return None, None, of_attention, None, of_grad
 
 
 # ------------------------------------------------------------------------------------------ what torch is told beside it
@@ -176,48 +235,54 @@ def _define(
     schema: str, kernel: Callable[..., Any], key: str, fake: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
     name = schema[: schema.index("(")]
+    packet, _, overload = name.partition(".")
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, kernel, key)
     if fake is not None:
         torch.library.register_fake(f"dynconv::{name}", fake, lib=LIBRARY)
-    operation: Callable[..., Any] = getattr(torch.ops.dynconv, name).default
+    operation: Callable[..., Any] = getattr(getattr(torch.ops.dynconv, packet), overload or "default")
     return operation
 
 
 def _fake_forward(
-    x: Tensor, weight: Tensor, attention: Tensor, stride: Ints, padding: Ints, dilation: Ints, groups: int
+    x: Tensor,
+    weight: Tensor,
+    attention: Tensor,
+    bias: Tensor | None,
+    stride: Ints,
+    padding: Ints,
+    dilation: Ints,
+    groups: int,
 ) -> Tensor:
     spatial = definition.output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
     return x.new_empty(x.shape[0], weight.shape[1], *spatial)
 
 
-def _fake_backward(x: Tensor, weight: Tensor, attention: Tensor, *rest: Any) -> Gradients:
-    one, two, three = (
-        t.new_empty(t.shape if want else 0) for t, want in zip((x, weight, attention), rest[-1], strict=True)
-    )
-    return one, two, three
+def _fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
+    given = zip((x, weight, attention, bias), rest[-1], strict=True)
+    return _filled(x, tuple(t.new_empty(t.shape) if want and t is not None else None for t, want in given))
 
 
-def _transformed_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
-    y = definition.forward(x, weight, attention, *geometry)
-    return y if bias is None else y + definition.per_channel(attention @ bias, y)
-
-
-def _transformed_backward(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, *rest: Any) -> Gradients:
+def _transformed_backward(
+    x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
+) -> Gradients:
     *geometry, needed = rest
-    pull = torch.func.vjp(lambda *three: definition.forward(*three, *geometry), x, weight, attention)[1]
-    one, two, three = (g if want else g.new_empty(0) for g, want in zip(pull(grad), needed, strict=True))
-    return one, two, three
+    given = (x, weight, attention) if bias is None else (x, weight, attention, bias)
+    pull = torch.func.vjp(lambda *four: definition.forward(*four, *[None] * (4 - len(four)), *geometry), *given)[1]
+    found = (*pull(grad), None)[:4]
+    return _filled(x, tuple(g if want else None for g, want in zip(found, needed, strict=True)))
 
 
-def _flops(x: Shape, weight: Shape, attention: Shape, *geometry: Any, out_shape: Shape, **_: Any) -> int:
+def _flops(x: Shape, weight: Shape, attention: Shape, *rest: Any, out_shape: Shape, **_: Any) -> int:
     """Two a multiply-add, of the convolution and of the mixing."""
     kernel = math.prod(weight[1:])
     return 2 * x[0] * kernel * (math.prod(out_shape[2:]) + weight[0])
 
 
-def _flops_backward(x: Shape, weight: Shape, attention: Shape, grad: Shape, *rest: Any, **_: Any) -> int:
+def _flops_backward(
+    x: Shape, weight: Shape, attention: Shape, bias: Shape | None, grad: Shape, *rest: Any, **_: Any
+) -> int:
     """A convolution for the gradient of x, whose kernels are mixed again, and one for those of the kernels."""
-    of_x, of_weight, of_attention = rest[-1]
+    of_x, of_weight, of_attention, _of_bias = rest[-1]
     convolutions = math.prod(grad[2:]) * (of_x + (of_weight or of_attention))
     return int(2 * x[0] * math.prod(weight[1:]) * (convolutions + weight[0] * (of_x + of_weight + of_attention)))

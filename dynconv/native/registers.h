@@ -67,6 +67,31 @@ static inline vec load_some(const float* at, const float* end, Int here) {
     return v;
 }
 
+// Sums over n numbers, in an order that hangs on n alone: lane by lane, a piece of so many registers at a time
+static float sum_of(const float* a, Int n) {
+    constexpr Int PIECE = 64 * LANES;
+    const Int whole = n / LANES * LANES;
+    vec lanes = {};
+    for (Int from = 0; from < whole; from += PIECE) {
+        vec piece = {};
+        for (Int i = from; i < std::min(whole, from + PIECE); i += LANES) piece += load(a + i);
+        lanes += piece;
+    }
+    float sum = 0;
+    for (Int i = whole; i < n; i++) sum += a[i];
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    return sum;
+}
+static float sum_of_products(const float* a, const float* b, Int n) {
+    const Int whole = n / LANES * LANES;
+    vec lanes = {};
+    for (Int i = 0; i < whole; i += LANES) lanes += load(a + i) * load(b + i);
+    float sum = 0;
+    for (Int i = whole; i < n; i++) sum += a[i] * b[i];
+    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    return sum;
+}
+
 // A matrix whose rows lie `across` numbers apart; `end` is where its memory ends.
 struct Source { const float* at; Int across; const float* end; };
 // A matrix whose rows lie `along` apart and have `room` numbers, of which those that are not asked for may be overwritten; so may

@@ -171,7 +171,10 @@ def _straight(subject: Subject, found: Behaviour, noise: Line) -> None:
     few = found.few
     batch = Line(few, found.y[: len(few)])
     found.line = _bent(
-        subject, batch, Line(few.roll(1, 0), found.y[: len(few)].roll(1, 0)), torch.full((len(few),), 0.5)
+        subject,
+        batch,
+        Line(few.roll(1, 0), found.y[: len(few)].roll(1, 0)),
+        torch.full((len(few),), 0.5, device=few.device),
     )
     if found.affine is False:
         return

@@ -25,6 +25,7 @@ class Subject:
         self.function, self.name = function, str(whole)
         _check_batch(batch)
         self.batch = batch.detach()
+        self._check_values()
         self._check_signature()
         self._check_dimensions()
 
@@ -78,6 +79,15 @@ class Subject:
             text = f"for {images} images {self.name} returns {tuple(output.shape)}, which has not one row an image"
             raise ValueError(f"{text}; is the batch dimension missing?")
         return output
+
+    def _check_values(self) -> None:
+        """torch's own convolution reads memory that is nobody's where a weight is on meta and the images are not."""
+        held = [] if self.module is None else [*self.module.named_parameters(), *self.module.named_buffers()]
+        empty = [name for name, tensor in held if tensor.is_meta]
+        if empty:
+            raise ValueError(
+                f"{self.name} has parts on meta, without values: {', '.join(empty[:3])}; load or initialise them first"
+            )
 
     def _check_signature(self) -> None:
         try:

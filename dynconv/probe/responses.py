@@ -124,12 +124,12 @@ class Linear:
             for a, s, m in zip(known, self.like.shape[2:], y.shape[2:], strict=True)
         ):
             return "large"
-        places = [a.impulses(s) for a, s in zip(known, self.like.shape[2:], strict=True)]
-        each, channels = math.prod(map(len, places)), self.like.shape[1]
+        points = [a.impulses(s) for a, s in zip(known, self.like.shape[2:], strict=True)]
+        each, channels = math.prod(map(len, points)), self.like.shape[1]
         if each > IMPULSES:
             return "large"
         mixtures = None if each * channels <= CHANNELS else _mixtures(max(1, CHANNELS // each), channels).to(self.like)
-        found = self._read(known, places, mixtures)
+        found = self._read(known, points, mixtures)
         noise = torch.randn(
             4,
             found.weight.shape[1],
@@ -153,13 +153,13 @@ class Linear:
         found.offset = spread.abs().max().item() / (answer.abs().mean() + found.bias.abs().mean()).item()
 
     def _read(
-        self, axes: list[Axis], places: list[list[tuple[int, dict[int, int]]]], mixtures: Tensor | None
+        self, axes: list[Axis], points: list[list[tuple[int, dict[int, int]]]], mixtures: Tensor | None
     ) -> Convolution:
         basis = (
             torch.eye(self.like.shape[1], device=self.like.device).to(self.like) if mixtures is None else mixtures
         )  # (m, C)
-        weight = torch.zeros(0)
-        for point in itertools.product(*places):
+        weight = self.like.new_zeros(0)
+        for point in itertools.product(*points):
             impulses = torch.zeros(len(basis), *self.like.shape[1:], dtype=self.like.dtype, device=self.like.device)
             window(impulses, [slice(t, t + 1) for t, _ in point])[...] = basis.reshape(*basis.shape, *(1,) * len(axes))
             answer = self(impulses)  # (m, O, *S')
@@ -182,11 +182,11 @@ class Linear:
         middle = self.noise(1, 12) * 0
         third = max(1, length // 3)
         content = self.noise(1, 13).narrow(2 + i, 0, third)
-        places = [s for s in range(min(5, length - 2 * third)) for s in ([s, 2 * s] if s else [0])]
-        images = torch.cat([middle.clone() for _ in places])
-        for image, s in zip(images, places, strict=True):
+        shifts = [s for s in range(min(5, length - 2 * third)) for s in ([s, 2 * s] if s else [0])]
+        images = torch.cat([middle.clone() for _ in shifts])
+        for image, s in zip(images, shifts, strict=True):
             image.narrow(1 + i, min(third + s, length - third), third).copy_(content[0])
-        answers = dict(zip(places, self(images).movedim(2 + i, -1), strict=True))
+        answers = dict(zip(shifts, self(images).movedim(2 + i, -1), strict=True))
         for a, b in itertools.product(range(1, 5), range(1, FURTHEST + 1)):
             if a in answers and all(
                 self._moved(answers[0], answers[k * a], k * b) for k in (1, 2) if third + k * a <= length - third

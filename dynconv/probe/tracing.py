@@ -90,20 +90,20 @@ class Trace(TorchDispatchMode):
         return output
 
     def _product(self, name: str, args: list[Any]) -> list[Any]:
-        places = [i for i in FACTORS[name] if isinstance(args[i], (Tensor, float, int))]
-        tensors = [i for i in places if isinstance(args[i], Tensor)]
-        if len(places) < 2 or not tensors:
+        indices = [i for i in FACTORS[name] if isinstance(args[i], (Tensor, float, int))]
+        tensors = [i for i in indices if isinstance(args[i], Tensor)]
+        if len(indices) < 2 or not tensors:
             return args
         squashed = {i: self._squashed[key][1] for i in tensors if (key := _storage(args[i])) in self._squashed}
         smallest = min(tensors, key=lambda i: args[i].numel())
-        place = next(iter(squashed), places[1] if name in ("convolution", "grid_sampler_2d") else smallest)
+        index = next(iter(squashed), indices[1] if name in ("convolution", "grid_sampler_2d") else smallest)
         self.unbatched |= name == "convolution" and args[0].shape == (1, *self.shape)  # torch takes one image, too
         if len(self.products) in self.swap:
-            args[place] = args[place].unflatten(0, (self.images, -1)).roll(1, 0).flatten(0, 1)
-        prints, pointwise = [_print(args[i]) for i in places], _pointwise(*(args[i] for i in places))
-        weight = args[place].detach()
-        sizes = _sizes(name, weight, args[places[place == places[0]]], place == places[0])
-        self.products.append(Product(name, self._where(), weight, squashed.get(place, ""), prints, pointwise, *sizes))
+            args[index] = args[index].unflatten(0, (self.images, -1)).roll(1, 0).flatten(0, 1)
+        prints, pointwise = [_print(args[i]) for i in indices], _pointwise(*(args[i] for i in indices))
+        weight = args[index].detach()
+        sizes = _sizes(name, weight, args[indices[index == indices[0]]], index == indices[0])
+        self.products.append(Product(name, self._where(), weight, squashed.get(index, ""), prints, pointwise, *sizes))
         return args
 
     def _foreign(self, name: str, args: Any) -> None:

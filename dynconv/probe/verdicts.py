@@ -158,17 +158,20 @@ def _judge(subject: Subject, found: Behaviour, seen: Weights, kernel_size: int |
     if special is not None:
         never = Answer(False, special.reason, special.name)
         return facts | {"image": special, "position": special, "fold": never}
-    place, linear, read = of_linear(subject, found) if found.affine else (None, None, None)
+    position, linear, read = of_linear(subject, found) if found.affine else (None, None, None)
     fit = None if read is not None else _fit(subject, found, kernel_size)
-    if place is None and (
+    if position is None and (
         found.y.ndim != subject.batch.ndim or found.y[0, 0].numel() == 1 or subject.batch[0, 0].numel() == 1
     ):
-        place = Answer(None, "there is one position, or none")
+        position = Answer(None, "there is one position, or none")
     own = fit is not None and not found.affine and _fits_each(subject, found, fit)
     facts["image"] = same_for_every_image(found, seen, fit, own)
     if linear is not None and linear.reason == NOTHING:
         facts["image"] = linear
-    facts |= {"position": same_at_every_position(found, seen, own, place), "fold": folds(found, fit, place, linear)}
+    facts |= {
+        "position": same_at_every_position(found, seen, own, position),
+        "fold": folds(found, fit, position, linear),
+    }
     if read is not None:
         facts["fold_error"], facts["residual"] = folded(read, found)
         facts["kernel"] = read.weight if read.mixtures is None else None

@@ -4,6 +4,7 @@ python -m experiments.evidence --task cue --system mix            five seeds of 
 python -m experiments.evidence --all --out experiments/runs.csv   everything that is not in the file yet
 python -m experiments.evidence --gates --out experiments/gates.csv                accuracy against budget
 python -m experiments.evidence --localisation --out experiments/localisation.csv  CAM, Grad-CAM and torchcam's on one net
+python -m experiments.evidence --playground --out experiments/playground.csv      the page's own training, by Node
 python -m experiments.evidence --report experiments               tables and figures from the CSVs
 """
 
@@ -16,7 +17,7 @@ import torch
 
 from dynconv.lessons.tables import mean_and_std, read
 
-from . import gates, localisation
+from . import gates, localisation, playground
 from .report import report
 from .rows import Row, rows
 from .runs import COLUMNS, run_all
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--gates", action="store_true", help="train gated nets")
     parser.add_argument("--budget", type=float, help="only this budget of the gated nets")
     parser.add_argument("--localisation", action="store_true", help="score maps against known places")
+    parser.add_argument("--playground", action="store_true", help="train as the playground's page does")
     parser.add_argument(
         "--all", action="store_true", help="every row that is asked for, but none that --out already has"
     )
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.report:
         print("\n".join(str(path) for path in report(args.report)))
         return 0
-    if args.gates or args.localisation:
+    if args.gates or args.localisation or args.playground:
         return series(args)
     if not (args.all or args.task):
         parser.error("say which rows: --task (and --system, …), or --all")
@@ -71,9 +73,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def series(args) -> int:
-    """Gated nets or localisation: one line a seed, and a budget where there is one."""
+    """Gated nets, localisation or the playground: one line a seed, and a budget or setting where there is one."""
     seeds = [args.seed] if args.seed is not None else SEEDS
-    if args.gates:
+    if args.playground:
+        columns, runs = playground.COLUMNS, ((playground.run, job) for job in playground.jobs(args.task, args.seed))
+    elif args.gates:
         budgets = [args.budget] if args.budget is not None else gates.BUDGETS
         columns, runs = gates.COLUMNS, ((gates.run, (budget, seed)) for budget in budgets for seed in seeds)
     else:

@@ -163,8 +163,9 @@ class Lesson:
                 yield here.nth(i)
 
     def fingerprint(self, instrument) -> int:
-        # two frames, so that what an event asked for is drawn
+        # two frames, so that what an event asked for is drawn; and what is computed elsewhere has arrived
         self.page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
+        self.page.wait_for_function("e => e.getAttribute('aria-busy') !== 'true'", arg=instrument.element_handle())
         return instrument.evaluate(FINGERPRINT)
 
     def kernel(self, code: str) -> str:

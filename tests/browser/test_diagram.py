@@ -96,6 +96,6 @@ def test_the_palettes_are_the_style_sheets():
         if line.strip().startswith(("--dc-neg", "--dc-zero", "--dc-pos"))
     ]
     assert len(tokens) == 6
-    assert [c for c in tokens] == [
+    assert list(tokens) == [
         part for line in palettes.splitlines() if '= diverging("' in line for part in line.split('"')[1::2]
     ]

@@ -83,7 +83,7 @@ def test_what_is_wanted_stands_beside_it_with_the_error(chromium, tmp_path):
     images = {name: torch.rand(1, 24, 20) for name in ("a", "b")}
     wanted = {"b": torch.rand(20, 16)}
     view = DynamicView(layer, images, temperature=0.5, image="b", wanted=wanted)
-    with opened(chromium, tmp_path, view) as (tab, root):
+    with opened(chromium, tmp_path, view) as (_, root):
         pi = softmax_temperature(view.shown["logits"][1], 0.5)
         after = (mix_kernels(view.shown["maps"][1], pi) - wanted["b"]).square().mean()
         before = (images["b"][0, 2:-2, 2:-2] - wanted["b"]).square().mean()

@@ -64,6 +64,24 @@ def test_a_page_without_scripts_shows_the_still(chromium, tmp_path):
     context.close()
 
 
+@pytest.mark.parametrize(
+    ("policy", "pictures"),
+    [("default-src 'none'", False), ("default-src 'self'", False), ("script-src 'none'; img-src data:", True)],
+)
+def test_a_page_whose_server_forbids_scripts_shows_the_still_or_its_words(chromium, tmp_path, policy, pictures):
+    view = a_mixer()
+    text = page(view, "still").replace(
+        "<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{policy}">'
+    )
+    context, tab = shown(chromium, text, tmp_path)
+    image = tab.get_by_role("img")
+    assert image.get_attribute("alt") == view.still().alt
+    assert image.evaluate("e => e.naturalWidth > 100") == pictures
+    assert "needs scripts" in tab.locator("figcaption").inner_text()
+    assert tab.locator(".dynconv").count() == 0
+    context.close()
+
+
 @pytest.mark.parametrize("broken", ["throw new Error('no such thing');\n", "const = syntax;\n"])
 def test_a_page_whose_script_fails_shows_the_still(chromium, tmp_path, broken):
     view = a_mixer()

@@ -236,13 +236,15 @@ def page(lesson, tmp_path_factory):
 
 
 # All one sees of an instrument with each of its sliders at either end.
-WALK = f"""(root) => {{
+WALK = f"""async (root) => {{
+  const frame = () => new Promise(requestAnimationFrame);
   const seen = {SEEN}, shown = [], resets = [...root.querySelectorAll('button')].filter((b) => b.innerText === 'Reset');
   const upload = root.querySelector('.dc-upload')?.innerText ?? 'no upload here'; // alone, a page has no kernel to send to
   for (const slider of root.querySelectorAll('input[type=range]:not(:disabled)')) {{
     for (const end of [slider.min, slider.max]) {{
       slider.value = end;
       for (const name of ['input', 'change']) slider.dispatchEvent(new Event(name, {{ bubbles: true }}));
+      do await frame(); while (root.getAttribute('aria-busy') === 'true');
       shown.push(seen(root).replace(upload, ''));
     }}
     resets.forEach((button) => button.click());

@@ -1,12 +1,17 @@
 """Instruments as pages of their own: opened from a file, with no kernel and no network, they answer as in JupyterLab."""
 
+import shutil
+
 import nbformat
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 
-from dynconv.lessons.site.build import lesson_page
+from dynconv.lessons.site.build import index_page, lesson_body, lesson_page, title_of
+from dynconv.lessons.site.execute import NOTEBOOKS
+from dynconv.lessons.site.frame import lesson_of, search_page, sections
 from dynconv.lessons.views import Mixer
-from dynconv.lessons.views.pages import page
+from dynconv.lessons.views.pages import fragment, page
 from tests.browser.instruments import check_everyday_use, opened, seen
 from tests.browser.lab import FINGERPRINT
 
@@ -62,6 +67,80 @@ def test_printed_sentences_wrap_on_a_phone_and_tables_scroll(chromium, tmp_path)
     scrolls = "[...document.querySelectorAll('.output pre')].map((e) => e.scrollWidth > e.clientWidth)"
     assert tab.evaluate(scrolls) == [False, True]
     context.close()
+
+
+LESSON = NOTEBOOKS / "03_temperature.ipynb"
+
+
+@pytest.fixture
+def site(chromium, tmp_path):
+    """Index, search and one lesson, offline: the page to look at, and its errors."""
+    lessons = [lesson_of(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
+    notebook, file = nbformat.read(LESSON, as_version=4), f"{LESSON.stem}.html"
+    shutil.copytree(NOTEBOOKS / "images", tmp_path / "images")
+    entries = sections(file, title_of(notebook), lesson_body(notebook, NOTEBOOKS))
+    written = {
+        file: lesson_page(notebook, {}, NOTEBOOKS, lessons, file),
+        "index.html": index_page(lessons, fragment(Mixer(torch.rand(24, 24), {"copy": torch.eye(3)}), "instrument-1")),
+        "search.html": search_page(entries, lessons, ""),
+    }
+    for name, text in written.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    context = chromium.new_context(offline=True, viewport={"width": 390, "height": 844})
+    tab, errors = context.new_page(), []
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    yield tab, lambda name: tab.goto(f"{tmp_path.as_uri()}/{name}")
+    context.close()
+    assert not errors
+
+
+def test_search_finds_words_offline_and_leads_to_their_section(site):
+    tab, go = site
+    go("search.html")
+    tab.get_by_label("Words").fill("temperature")
+    assert tab.locator("#found li").count() > 5
+    assert "sections" in tab.locator("#said").inner_text()
+    tab.get_by_label("Words").fill("annealing zebra")
+    assert tab.locator("#found li").count() == 0
+    tab.get_by_label("Words").fill("logit recap")
+    tab.locator("#found a").first.click()
+    assert LESSON.stem in tab.url
+    go("search.html#temperature")
+    assert tab.locator("#found li").count() > 5
+
+
+def test_the_index_shows_something_alive_first_and_remembers_what_was_read(site):
+    tab, go = site
+    go("index.html")
+    assert tab.locator("#instrument-1.dynconv").bounding_box()["y"] < 1.5 * 844
+    assert not tab.locator("#progress").is_visible()
+    go(f"{LESSON.stem}.html")
+    tab.evaluate("scrollTo(0, document.body.scrollHeight)")
+    tab.wait_for_function("Object.keys(JSON.parse(localStorage.getItem('dynconv lessons read') ?? '{}')).length > 0")
+    go("index.html")
+    assert tab.locator(".cards .read").count() == 1
+    assert "1 of " in tab.locator("#progress").inner_text()
+    tab.get_by_role("button", name="Forget it").click()
+    assert tab.locator(".cards .read").count() == 0
+
+
+def test_every_page_fits_a_phone_is_accessible_and_prints_what_is_folded(site):
+    tab, go = site
+    for name in ("index.html", "search.html", f"{LESSON.stem}.html"):
+        go(name)
+        assert tab.evaluate("document.documentElement.scrollWidth") == 390
+        for scheme in ("light", "dark"):
+            tab.emulate_media(color_scheme=scheme)
+            assert not Axe().run(tab).response["violations"]
+        header = tab.locator("header").bounding_box()
+        tab.mouse.wheel(0, 900)
+        assert tab.locator("header").bounding_box()["y"] == header["y"] == 0
+    closed = "document.querySelectorAll('main details:not([open])').length"
+    assert tab.evaluate(closed) > 3
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate(closed) == 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate(closed) > 3
 
 
 @pytest.mark.parametrize("width", [340, 390, 1000])

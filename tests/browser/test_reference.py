@@ -20,7 +20,7 @@ LESSONS = [f"lessons.{room}" for room in ("views", "exercises", "data", "train",
 def site(tmp_path_factory):
     """The site's folder with an index and the reference; Sphinx had nothing to complain about."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "index.html").write_text(index_page([], "No lessons."), encoding="utf-8")
+    (folder / "index.html").write_text(index_page([]), encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what the parts of Sphinx say to each other about their next versions
         status = write_reference(folder / "reference")

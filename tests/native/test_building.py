@@ -31,7 +31,7 @@ def built():
 def elsewhere(tmp_path, monkeypatch):
     """A cache of its own, and no library loaded before or after."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(building, "_place", building._place.__wrapped__)
+    monkeypatch.setattr(building, "_path", building._path.__wrapped__)
     native.library.cache_clear()
     yield tmp_path
     monkeypatch.undo()
@@ -88,7 +88,7 @@ def replaced_by(make):
 
 
 def sealed(content, name=None):
-    """A library with a seal, for the place where it lies or for another processor's."""
+    """A library with a seal, for the path where it lies or for another processor's."""
 
     def damage(path):
         changed = content(path.read_bytes()[:-32])
@@ -137,7 +137,7 @@ for name, settings in json.loads(sys.argv[1]).items():
         pwd.getpwuid = {}.__getitem__
     user = os.geteuid() + (name == "another user's")
     building.os.geteuid = lambda: user
-    building._place.cache_clear()
+    building._path.cache_clear()
     building.library.cache_clear()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -159,10 +159,10 @@ def used(settings):
 def test_whatever_lies_in_the_cache_a_layer_works(built, tmp_path):
     settings = {}
     for name, damage in {**DAMAGES, **ABSENT, "another user's": lambda path: None, "good": lambda path: None}.items():
-        place = tmp_path / name / "dynconv" / built.name
-        place.parent.mkdir(parents=True, mode=0o700)
-        shutil.copy2(built, place)
-        damage(place)
+        path = tmp_path / name / "dynconv" / built.name
+        path.parent.mkdir(parents=True, mode=0o700)
+        shutil.copy2(built, path)
+        damage(path)
         settings[name] = {"XDG_CACHE_HOME": str(tmp_path / name)}
     (tmp_path / "linked").mkdir()
     shutil.copytree(tmp_path / "good" / "dynconv", tmp_path / "home" / ".cache" / "dynconv")
@@ -188,15 +188,15 @@ COPY = "shutil.copyfile(SOURCE, TO)"
 
 def test_what_cannot_be_trusted_is_built_anew(built, elsewhere, monkeypatch):
     monkeypatch.setenv("CXX", a_compiler(elsewhere / "c++", COPY, unsealed(built, elsewhere)))
-    place = native.build()
+    path = native.build()
     for name, damage in DAMAGES.items():
         if name != "a folder":  # it is not ours to remove what may be somebody's
-            damage(place)
-            assert native.build() == place
+            damage(path)
+            assert native.build() == path
             assert native.library() is not None, name
-            assert (place.stat().st_mode | place.parent.stat().st_mode) & 0o022 == 0
-    place.unlink()
-    place.mkdir()
+            assert (path.stat().st_mode | path.parent.stat().st_mode) & 0o022 == 0
+    path.unlink()
+    path.mkdir()
     with pytest.raises(RuntimeError, match=r"the library cannot be kept in .*: Is a directory"):
         native.build()
 
@@ -324,16 +324,16 @@ def test_two_processes_compile_once_and_a_killed_one_leaves_nothing(built, elsew
     assert [path.name[:9] for path in (elsewhere / "dynconv").iterdir()] == [building.LEFTOVERS]
     both = [alone("print(building.build(), building.library() is not None)", **settings) for _ in range(2)]
     said = [process.communicate()[0] for process in both]
-    assert said == [f"{building._place()} True\n"] * 2
+    assert said == [f"{building._path()} True\n"] * 2
     assert (elsewhere / "count").read_text() == ".."  # the killed one, and one of the two
-    assert list((elsewhere / "dynconv").iterdir()) == [building._place()]
+    assert list((elsewhere / "dynconv").iterdir()) == [building._path()]
 
 
 def test_the_command_says_what_was_loaded(built, elsewhere, monkeypatch, capsys):
     monkeypatch.setenv("CXX", a_compiler(elsewhere / "c++", COPY, unsealed(built, elsewhere)))
-    place = building._place()
+    path = building._path()
     assert main() == 0
-    assert capsys.readouterr().out.startswith(f"{place}: loaded; differs from torch's operations by at most ")
+    assert capsys.readouterr().out.startswith(f"{path}: loaded; differs from torch's operations by at most ")
     for settings, reason in (
         ({"DYNCONV_NATIVE": "0"}, "DYNCONV_NATIVE=0"),
         ({}, "the C++ library is left aside: bad luck"),
@@ -344,8 +344,8 @@ def test_the_command_says_what_was_loaded(built, elsewhere, monkeypatch, capsys)
             patched.setattr(building.ctypes, "CDLL", lambda path: exec("raise OSError('bad luck')"))
             assert main() == 1
         said = capsys.readouterr().out
-        assert said.startswith(f"{place}: built, and not loaded: PyTorch's own operations serve. Reason: {reason}")
-    place.unlink()
+        assert said.startswith(f"{path}: built, and not loaded: PyTorch's own operations serve. Reason: {reason}")
+    path.unlink()
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert main() == 1
     assert "Not built, and not needed" in capsys.readouterr().out

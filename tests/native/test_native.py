@@ -100,7 +100,7 @@ def test_on_other_processors(instructions, tmp_path, monkeypatch):
         pytest.skip(f"this processor does not know {instructions}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(building, "FLAGS", (*(f for f in building.FLAGS if f != "-march=native"), *instructions))
-    monkeypatch.setattr(building, "_place", building._place.__wrapped__)
+    monkeypatch.setattr(building, "_path", building._path.__wrapped__)
     monkeypatch.setattr("dynconv.native.convolution.library", lambda: loaded)
     assert str(tmp_path) in str(native.build())
     loaded = native.library()

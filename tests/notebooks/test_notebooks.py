@@ -12,12 +12,17 @@ from dynconv.lessons.site.execute import NOTEBOOKS, WIDGET, execute
 from tests.browser.lab import find_chromium
 
 LESSONS = sorted(NOTEBOOKS.glob("*.ipynb"))
-BOOTSTRAP = """from importlib.util import find_spec
+BOOTSTRAP = """import sys
+from importlib.util import find_spec
+from pathlib import Path
+from subprocess import run
 
-# Colab, Kaggle: their torch, numpy and ipywidgets stay as they are; a folder that is only called dynconv has no origin
-if not getattr(find_spec("dynconv"), "origin", None):
-    %pip install --quiet --no-deps git+{address}
-assert getattr(find_spec("dynconv"), "origin", None), "dynconv could not be installed (no network?): see pip above"
+# A clone's own package comes first; on Colab and Kaggle pip brings it, and leaves torch, numpy and ipywidgets as they are
+sys.path[:0] = [str(Path("..").resolve())] if Path("../dynconv/lessons").is_dir() else []
+if not getattr(find_spec("dynconv"), "origin", None):  # a folder that is only called dynconv has none
+    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "git+{address}@v{version}"])
+why = "pip could not bring dynconv (no network? address not set by run.py publish?), or another package has its name"
+assert all(map(find_spec, ("dynconv", "dynconv.lessons"))), f"{{why}}: {{find_spec('dynconv')}}"
 from dynconv.lessons.ready import ready
 
 ready()"""
@@ -109,7 +114,7 @@ def test_every_instrument_leaves_a_still(lesson):
 
 def test_address_stands_in_one_place(lesson, project):
     address = project["project"]["urls"]["Repository"]
-    assert code_cells(lesson)[0].source == BOOTSTRAP.format(address=address)
+    assert code_cells(lesson)[0].source == BOOTSTRAP.format(address=address, version=project["project"]["version"])
     slug = address.removeprefix("https://github.com/")
     assert f"https://colab.research.google.com/github/{slug}/blob/main/notebooks/" in lesson.cells[0].source
 

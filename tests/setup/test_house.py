@@ -18,6 +18,7 @@ LESSONS = [
     ("lessons.tasks",),
     ("lessons.train", "lessons.views", "lessons.exercises"),
     ("lessons.ready", "lessons.site"),
+    ("lessons.teach", "lessons.__main__"),
 ]
 FLOORS = {room: floor for floor, rooms in enumerate(CORE + LESSONS) for room in rooms}
 
@@ -126,4 +127,4 @@ def test_the_core_stays_small():
     total = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
     code = sum(map(code_lines, files))
     print(f"\nthe core: {total} lines, {code} of code")
-    assert code < 6000
+    assert code < 6500

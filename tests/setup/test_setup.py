@@ -81,7 +81,9 @@ def test_everything_imported_is_declared(project):
     }
     extras = {name: _names(listed) for name, listed in project["project"]["optional-dependencies"].items()}
     core = _names(project["project"]["dependencies"]) | {"typing_extensions"}  # torch's own, and for types alone
-    lessons = core | extras["lessons"] | {"traitlets", "IPython", "google"}  # ipywidgets' own two; Colab's
+    lessons = (
+        core | extras["lessons"] | {"traitlets", "IPython", "google", "pip"}
+    )  # ipywidgets' own two; Colab's; every environment's
     rooms = {
         "dynconv": core,
         "dynconv/lessons": lessons | extras["train"] | extras["site"] | {"docutils"},
@@ -101,7 +103,7 @@ def _names(requirements):
 
 def test_run_alone_lists_its_commands():
     shown = run(sys.executable, "run.py").stdout
-    assert re.findall(r"^    (\w+) ", shown, re.MULTILINE) == ["lab", "test", "site", "links"]
+    assert re.findall(r"^    (\w+) ", shown, re.MULTILINE) == ["lab", "test", "site", "publish"]
 
 
 @pytest.mark.parametrize("tool", ["experiments.evidence", "experiments.bench", "experiments.bench_views"])
@@ -116,31 +118,7 @@ def test_run_refuses_what_it_does_not_know():
     wrong = run(sys.executable, "run.py", "lab", "99")
     assert wrong.returncode == 1
     assert "No lesson starts with '99'. There are: 00_start_here" in wrong.stderr
-    assert "owner/name" in run(sys.executable, "run.py", "links", "nonsense").stderr
-
-
-def test_the_address_stands_in_one_place_and_is_stamped_from_there(project, tmp_path):
-    """`run.py links` on a copy changes every mention, the same command with the old one brings every byte back."""
-    slug = project["project"]["urls"]["Repository"].removeprefix("https://github.com/")
-    kept = [
-        *ROOT.glob("*.*"),
-        *(p for name in ("dynconv", "notebooks", "experiments", ".binder") for p in (ROOT / name).rglob("*")),
-    ]
-    mention = {p for p in kept if p.is_file() and slug.encode() in p.read_bytes() and "__pycache__" not in p.parts}
-    stamped = {ROOT / name for name in ("pyproject.toml", "README.md", "CITATION.cff")} | set(
-        (ROOT / "notebooks").glob("*.ipynb")
-    )
-    assert mention == stamped
-    for path in (*stamped, ROOT / "run.py"):
-        (tmp_path / path.relative_to(ROOT)).parent.mkdir(exist_ok=True)
-        shutil.copy(path, tmp_path / path.relative_to(ROOT))
-    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.*"))}
-    links = (sys.executable, tmp_path / "run.py", "links")
-    assert len(run(*links, "ada/more.conv").stdout.splitlines()) == len(stamped)
-    assert not [path for path in before if slug.encode() in path.read_bytes()]
-    assert not run(*links, "ada/more.conv").stdout
-    run(*links, slug)
-    assert {path: path.read_bytes() for path in before} == before
+    assert "owner/name" in run(sys.executable, "run.py", "publish", "nonsense").stderr
 
 
 def test_the_lab_listens_on_this_machine_only_and_asks_for_its_key(monkeypatch):
@@ -226,3 +204,15 @@ def test_hosted_environments_install_this_checkout():
 def test_the_changelog_knows_this_version(project):
     assert f"version: {project['project']['version']}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"\n## {project['project']['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_an_index_shows_the_readme_with_whole_links(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    wheel = build_wheel(str(tmp_path))
+    with zipfile.ZipFile(tmp_path / wheel) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith(".dist-info/METADATA")]
+        text = archive.read(name).decode()
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    assert len(links) > 60
+    assert not [link for link in links if not link.startswith(("https://", "#"))]
+    assert "raw.githubusercontent.com/" in text

@@ -2,7 +2,7 @@
 
 from .clutter import digits_in_clutter, digits_split
 from .cues import cue, edge_filters
-from .degradations import DEGRADATIONS, best_filter, damaged_window, restoration
+from .degradations import DEGRADATIONS, SHIFTS, best_filter, damaged_window, restoration
 from .downloads import cifar10, data_folder, fashion_mnist
 from .folder import image_folder, open_image
 from .layers import restorer
@@ -12,6 +12,7 @@ from .upload import uploaded_image
 
 __all__ = [
     "DEGRADATIONS",
+    "SHIFTS",
     "best_filter",
     "cifar10",
     "cue",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .shipped import photo, photo_names
 
-__all__ = ["DEGRADATIONS", "Restoration", "best_filter", "damaged_window", "restoration"]
+__all__ = ["DEGRADATIONS", "SHIFTS", "Restoration", "best_filter", "damaged_window", "restoration"]
 
 # where something is to be seen in the right 35 % of a photo, which no training patch comes from: top and left, in pixels
 WINDOWS = {"astronaut": (120, 344), "camera": (110, 376), "chelsea": (60, 296), "coffee": (140, 392)}
@@ -35,6 +35,21 @@ DEGRADATIONS = {
     "vertical blur": lambda x, generator: _blur(x, 7, 1),
     "strong noise": lambda x, generator: _noise(x, 0.8, generator),
     "box blur, weak noise": lambda x, generator: _noise(_blur(x, 3, 3), 0.1, generator),
+}
+
+
+def _moved(x: Tensor, down: int, right: int) -> Tensor:
+    reach = max(abs(down), abs(right))
+    padded = F.pad(x, [reach] * 4, mode="reflect")
+    return padded[..., reach - down : padded.shape[-2] - reach - down, reach - right : padded.shape[-1] - reach - right]
+
+
+# the same for a task in which nothing shows what was done: one filter a shift undoes it, and no attention can tell which
+SHIFTS = {
+    "moved left": lambda x, generator: _moved(x, 0, -2),
+    "moved right": lambda x, generator: _moved(x, 0, 2),
+    "moved up": lambda x, generator: _moved(x, -2, 0),
+    "moved down": lambda x, generator: _moved(x, 2, 0),
 }
 
 

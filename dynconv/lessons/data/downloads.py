@@ -21,9 +21,16 @@ def data_folder() -> Path:
         >>> with patch.dict(os.environ, DYNCONV_DATA="large files"):
         ...     print(data_folder())
         large files
+
+    Raises:
+        OSError: there is no home folder, and the variable is not set.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("DYNCONV_DATA") or cache / "dynconv")
+    if named := os.environ.get("DYNCONV_DATA"):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynconv"
+    except RuntimeError:
+        raise OSError("there is no home folder to keep downloads in; set DYNCONV_DATA to a folder") from None
 
 
 def fashion_mnist(split: str = "train", folder: str | Path | None = None) -> tuple[Tensor, Tensor]:

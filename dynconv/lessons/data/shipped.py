@@ -134,6 +134,9 @@ def _bytes(name: str) -> bytes:
         return (FOLDER / name).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{FOLDER / name} is missing. {_restore(name)}") from None
+    except OSError as error:  # a folder of that name, no permission, a broken disk
+        how = f"Remove it. {_restore(name)}" if (FOLDER / name).is_dir() else _restore(name)
+        raise OSError(f"{FOLDER / name} cannot be read ({error.strerror}). {how}") from None
 
 
 def _restore(name: str) -> str:

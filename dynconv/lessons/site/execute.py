@@ -18,7 +18,9 @@ from jupyter_client.manager import start_new_kernel
 
 __all__ = ["NOTEBOOKS", "WIDGET", "CellError", "Executed", "execute"]
 
-NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
+_LESSONS = Path(__file__).resolve().parents[1]
+# an installed package carries the lessons inside itself; a checkout has them at its top
+NOTEBOOKS = _LESSONS / "notebooks" if (_LESSONS / "notebooks").is_dir() else _LESSONS.parents[1] / "notebooks"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -62,7 +64,7 @@ def execute(path: Path, cell_timeout: float = 120, live: bool = False, kernel_na
     fragments = {}
     try:
         if live:
-            _run(
+            run_cell(
                 client,
                 "import dynconv.lessons.site.live; dynconv.lessons.site.live.remember()",
                 cell_timeout,
@@ -70,11 +72,11 @@ def execute(path: Path, cell_timeout: float = 120, live: bool = False, kernel_na
             )
         code = [(number, cell) for number, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
         for count, (number, cell) in enumerate(code, 1):
-            cell.outputs = _run(client, cell.source, cell_timeout, f"{path.name}, cell {number}")
+            cell.outputs = run_cell(client, cell.source, cell_timeout, f"{path.name}, cell {number}")
             cell.execution_count = count
         seconds = time.monotonic() - began
         if live:
-            (said,) = _run(client, "print(dynconv.lessons.site.live.fragments())", cell_timeout, "instruments")
+            (said,) = run_cell(client, "print(dynconv.lessons.site.live.fragments())", cell_timeout, "instruments")
             fragments = json.loads(said.text)
     finally:
         client.stop_channels()
@@ -82,7 +84,8 @@ def execute(path: Path, cell_timeout: float = 120, live: bool = False, kernel_na
     return Executed(notebook, seconds, fragments)
 
 
-def _run(client, source: str, timeout: float, where: str) -> list:
+def run_cell(client, source: str, timeout: float, where: str) -> list:
+    """Run one cell and return its outputs, as they are stored; CellError if it raises or takes too long."""
     outputs: list = []
     message, deadline = client.execute(source), time.monotonic() + timeout
     while True:

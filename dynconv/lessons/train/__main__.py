@@ -24,6 +24,9 @@ from .loop import fit
 from .sync import synchronise_batch_norm
 from .watch import attention_by_class
 
+# what torch, its allocators and MKL say, and gloo and NCCL of a process that is gone
+NO_MEMORY = "allocate memory", "out of memory", "not enough memory", "alloc_failed", "bad_alloc"
+NO_PEER = "closed by peer", "reset by peer", "connection refused", "broken pipe", "socket closed", "timed out waiting"
 MISSING = "python -m dynconv.lessons.train needs Hugging Face Accelerate: pip install 'dynconv[train]'"
 
 
@@ -36,21 +39,52 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("config", help="a TOML file, see dynconv.lessons.train.config")
     parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
     args = parser.parse_args(argv)
+    config = None
+    try:
+        config = read_config(args.config)
+        run(config, args.cpu)
+    except KeyboardInterrupt:
+        print(f"\nstopped: {kept(config)}", file=sys.stderr)
+        return 130  # what a shell gives for one that was interrupted
+    except Exception as error:
+        if (reason := accident(error)) is not None:
+            sys.exit(f"error: {reason}; {kept(config)}")
+        if isinstance(error, (ValueError, OSError, FloatingPointError)):
+            sys.exit(f"error: {error}")
+        raise
+    return 0
+
+
+def run(config: Config, cpu: bool) -> None:
     try:
         from accelerate import Accelerator
     except ModuleNotFoundError:
         sys.exit(MISSING)
-    try:
-        config = read_config(args.config)
-        on_cpu = args.cpu or not torch.accelerator.is_available()
-        if on_cpu and config.precision == "fp16":  # Accelerate would train in fp32 and say nothing
-            raise ValueError("precision 'fp16' needs a GPU; on a CPU it can be 'bf16' or 'no'")
-        accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.precision)
-        train(config, accelerator)
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+    on_cpu = cpu or not torch.accelerator.is_available()
+    if on_cpu and config.precision == "fp16":  # Accelerate would train in fp32 and say nothing
+        raise ValueError("precision 'fp16' needs a GPU; on a CPU it can be 'bf16' or 'no'")
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=config.precision)
+    train(config, accelerator)
     accelerator.end_training()
-    return 0
+
+
+def accident(error: Exception) -> str | None:
+    """What has happened, where nothing is wrong in the program: no memory, or another process of the run is gone."""
+    said = (str(error).splitlines() or [""])[0]
+    words = str(error).lower()
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(one in words for one in NO_MEMORY):
+        return "there is not enough memory (a smaller recipe.batch_size or data.size, with another folder, needs less)"
+    if isinstance(error, getattr(torch.distributed, "DistError", ())) or any(one in words for one in NO_PEER):
+        return f"another process of this run has ended or cannot be reached ({said[:120]})"
+    return None
+
+
+def kept(config: Config | None) -> str:
+    """What the same command does next."""
+    last = Path(config.folder, "last.pt") if config else None
+    if last is None or not last.exists():
+        return "nothing has been kept yet"
+    return f"the same command goes on from {last}"
 
 
 def train(config: Config, accelerator) -> list[dict]:
@@ -74,6 +108,8 @@ def train(config: Config, accelerator) -> list[dict]:
         evaluate=lambda m: watch(m, task),
         folder=config.folder,
         accelerator=accelerator,
+        about={name: getattr(config, name) for name in ("task", "system", "num_kernels", "temperature")}
+        | {f"data.{name}": value for name, value in config.data.items()},
         **recipe,
     ):
         history.append(record)

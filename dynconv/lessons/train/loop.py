@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tqdm.auto import tqdm
 
 from ...schedule import TemperatureSchedule
 from ...surgery import parameter_groups, temperatures
+from .alone import alone
 from .checkpoint import load_checkpoint, save_checkpoint
 from .same_run import check_same_run
 
@@ -51,6 +54,7 @@ def fit(
     folder: str | Path | None = None,
     accelerator=None,
     progress: bool = True,
+    about: Mapping[str, Any] | None = None,
 ) -> Iterator[dict]:
     """Train with a cosine learning rate (a constant one with "lbfgs"); yield a record before the first and after every epoch.
 
@@ -85,6 +89,7 @@ def fit(
         folder: keeps ``last.pt`` (to go on from) and ``best.pt`` (weights and record); None keeps nothing.
         accelerator: a Hugging Face ``Accelerator`` for GPUs, several processes or mixed precision.
         progress: show a bar.
+        about: what else makes this run what it is, as plain values by name; a run with others does not go on from it.
 
     Yields:
         {"epoch": 0 … epochs, "loss": mean training loss of the epoch or None before the first, "temperature": T or None}
@@ -92,8 +97,9 @@ def fit(
 
     Raises:
         ValueError: inputs and targets differ in number, a number is out of range, the optimizer is unknown, or ``last.pt`` in
-            ``folder`` is something else or belongs to a run with other settings or of another network (the model is then as
-            it was); FloatingPointError: the loss is no longer a finite number. What was kept is from before that.
+            ``folder`` is something else or belongs to a run with other settings, other data or of another network (the model
+            is then as it was), or another run is going on there; FloatingPointError: the loss is no longer a finite number.
+            What was kept is from before that.
     """
     if len(inputs) != len(targets) or not len(inputs):
         raise ValueError(f"inputs and targets must be equally many and not empty, got {len(inputs)} and {len(targets)}")
@@ -109,7 +115,28 @@ def fit(
             raise ValueError(f"optimizer 'lbfgs' runs in one process, got {accelerator.num_processes}")
     settings = {"images": len(inputs), "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer}
     settings |= {"weight_decay": weight_decay, "anneal": list(anneal) if anneal else None, "seed": seed}
-    run = _Run(model, settings, accelerator)
+    settings |= {"loss": _named(loss), "precision": getattr(accelerator, "mixed_precision", "no")}
+    # with an anneal it is the schedule that sets them, and a model may come back in the middle of it
+    settings |= {"temperatures": None if anneal else [buffer.tolist() for buffer in temperatures(model)]}
+    settings |= {} if folder is None else {"data": [_fingerprint(inputs), _fingerprint(targets)]}
+    if twice := settings.keys() & (about or {}).keys():
+        raise ValueError(f"about cannot hold {min(twice)!r}, which is one of fit's own settings")
+    run = _Run(model, dict(about or {}) | settings, accelerator)
+    with alone(folder) if folder is not None and run.is_main else contextlib.nullcontext() as run.still_mine:
+        yield from _epochs(run, inputs, targets, loss, evaluate, folder, progress)
+
+
+def _epochs(
+    run: _Run,
+    inputs: Tensor,
+    targets: Tensor,
+    loss: Callable,
+    evaluate: Callable | None,
+    folder: str | Path | None,
+    progress: bool,
+) -> Iterator[dict]:
+    """The records that are kept in the folder, and then those of the epochs that are left."""
+    epochs, lr = run.settings["epochs"], run.settings["lr"]
     run.resume(folder)
     yield from run.history
     if not run.history:
@@ -126,6 +153,17 @@ def fit(
             yield run.keep({"epoch": epoch, "loss": mean}, evaluate, folder)
 
 
+def _named(loss: Callable) -> str:
+    """What tells one loss from another, run after run: a function's name, a module with its settings."""
+    return repr(loss) if isinstance(loss, nn.Module) else getattr(loss, "__qualname__", type(loss).__qualname__)
+
+
+def _fingerprint(data: Tensor) -> str:
+    """Of shape, kind and content: the same number of other images is other data."""
+    content = data.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return f"{str(data.dtype).removeprefix('torch.')} {tuple(data.shape)} {zlib.crc32(content):08x}"
+
+
 class _Run:
     """The state of one training run: all that a checkpoint has to keep."""
 
@@ -133,6 +171,7 @@ class _Run:
         self.model, self.settings, self.accelerator = model, settings, accelerator
         self.rank, self.world, self.is_main = 0, 1, True
         self.history: list[dict] = []
+        self.still_mine: Callable[[], None] | None = None  # raises when another run has taken the folder over
         self.steps_an_epoch = math.ceil(settings["images"] / settings["batch_size"])
         steps = settings["epochs"] * self.steps_an_epoch
         groups = parameter_groups(model, settings["weight_decay"])
@@ -208,7 +247,8 @@ class _Run:
             self.model.train(was_training)
         best = min((r["test_loss"] for r in self.history if "test_loss" in r), default=math.inf)
         self.history.append(record)
-        if folder is not None and self.is_main:
+        if self.still_mine is not None:
+            self.still_mine()
             if record.get("test_loss", math.inf) < best:  # first: a kill in between repeats the epoch, and this
                 save_checkpoint(Path(folder, "best.pt"), {"model": self.model.state_dict(), "record": record})
             save_checkpoint(Path(folder, "last.pt"), self.state())

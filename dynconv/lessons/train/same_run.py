@@ -30,17 +30,18 @@ def check_same_run(state, own: dict, steps_an_epoch: int) -> None:
     """
     if not isinstance(state, dict):
         raise ValueError(f"is not the checkpoint of a run but a {type(state).__name__}")
-    for name, value in own.items():
+    for name, value in own.items():  # only a run in float16 has a scaler; whether this is one is compared below
         kind = dict if isinstance(value, dict) else list
-        if name != "scaler" and not isinstance(state.get(name), kind):  # a run may go on in another precision
+        if name != "scaler" and not isinstance(state.get(name), kind):
             found = f"{state.get(name)!r:.60}; it holds {', '.join(map(repr, state)) or 'nothing'}"
             raise ValueError(f"is not the checkpoint of a run: {name!r} must be a {kind.__name__}, got {found}")
-    for name, value in own["settings"].items():
-        found = state["settings"].get(name)
-        if found != value:
-            raise ValueError(f"belongs to a run with {name}={found}, not {value}")
-    if own["model"].keys() != state["model"].keys():
+    mine, theirs = own["settings"], state["settings"]
+    other = [name for name, value in mine.items() if theirs.get(name) != value]
+    other += sorted(name for name in theirs if name not in mine)
+    if own["model"].keys() != state["model"].keys() and other in ([], ["temperatures"]):  # as many as it has layers
         raise ValueError("belongs to a run of another network")
+    if other:
+        raise ValueError(f"belongs to a run with {other[0]}={theirs.get(other[0])}, not {mine.get(other[0])}")
     if wrong := _unlike(state, own):
         raise ValueError(f"is not the checkpoint of this run: {wrong}")
     _check_progress(state, steps_an_epoch)

@@ -11,6 +11,7 @@ from .hero import Hero
 from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
+from .playground import Playground
 from .rescale import RescaleView
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
@@ -28,6 +29,7 @@ __all__ = [
     "Hero",
     "InterventionsView",
     "Mixer",
+    "Playground",
     "RescaleView",
     "SimplexMap",
     "TemperatureBench",

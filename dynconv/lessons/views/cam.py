@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...functional.cam import class_activation_map, normalize_map
 from .. import figures
-from .instrument import Instrument, encode
+from .instrument import Finite, Instrument, Whole, encode
 from .javascript import bundle, styles
 
 __all__ = ["CAMView", "cam_state"]
@@ -90,9 +90,9 @@ class CAMView(Instrument):
     """
 
     _esm, _css = bundle("cam"), styles("cam")
-    class_index = traitlets.Int(0).tag(sync=True)
-    opacity = traitlets.Float(0.6, min=0, max=1).tag(sync=True)
-    rank = traitlets.Int(1).tag(sync=True)
+    class_index = Whole(0).tag(sync=True)
+    opacity = Finite(0.6, min=0, max=1).tag(sync=True)
+    rank = Whole(1).tag(sync=True)
 
     def __init__(
         self,

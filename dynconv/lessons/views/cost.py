@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import traitlets
 
 from .. import figures
-from .instrument import Instrument
+from .instrument import Instrument, Whole
 from .javascript import bundle, styles
 
 __all__ = ["CostView", "cost_state"]
@@ -57,7 +57,7 @@ def cost_state(channels: int, size: int, kernel_size: int, num_kernels: int, bat
 
 def _bounded(name: str) -> traitlets.TraitType:
     low, high = RANGES[name]
-    return traitlets.Int(low, min=low, max=high).tag(sync=True)
+    return Whole(low, min=low, max=high).tag(sync=True)
 
 
 class CostView(Instrument):

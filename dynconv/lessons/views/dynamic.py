@@ -173,8 +173,8 @@ class DynamicView(KernelInstrument):
     _esm, _css = bundle("dynamic"), styles("diagram", "dynamic")
     image = traitlets.Unicode().tag(sync=True)
     # an image's bytes must neither be sent back nor be saved with the notebook: read, answered and forgotten
-    upload = traitlets.Unicode().tag(sync=True, echo_update=False)
-    answer = traitlets.Unicode().tag(sync=True)
+    upload = traitlets.Unicode().tag(sync=True, echo_update=False, control=False)
+    answer = traitlets.Unicode().tag(sync=True, control=False)
 
     def __init__(
         self,
@@ -261,7 +261,7 @@ class DynamicView(KernelInstrument):
                 text = self._add(asked["name"], asked["content"]) if "content" in asked else ""
             except Exception as error:  # whatever a file or `prepare` does, the page gets a sentence
                 kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-                text = f"Not added: {kind}{error}."
+                text = f"Not added: {kind}{error!s:.300}."
             self.answer = json.dumps({"text": text, "number": number})
             self.upload = ""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...functional.normalization import adaptive_layer_instance_norm
 from .. import figures
-from .instrument import Instrument, encode
+from .instrument import Finite, Instrument, Whole, encode
 from .javascript import bundle, styles
 
 __all__ = ["FeatureAttentionView", "feature_attention_state"]
@@ -102,10 +102,10 @@ class FeatureAttentionView(Instrument):
     """
 
     _esm, _css = bundle("feature_attention"), styles("feature_attention")
-    blend = traitlets.Float(0.5, min=0, max=1).tag(sync=True)
-    rho = traitlets.Float(0.9, min=0, max=1).tag(sync=True)
+    blend = Finite(0.5, min=0, max=1).tag(sync=True)
+    rho = Finite(0.9, min=0, max=1).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)
-    rank = traitlets.Int(1).tag(sync=True)
+    rank = Whole(1).tag(sync=True)
 
     def __init__(
         self,

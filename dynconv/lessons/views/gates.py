@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...functional.sparse import dilate_gate, gumbel_sigmoid
 from .. import figures
-from .instrument import Instrument, Temperature, encode
+from .instrument import Finite, Instrument, Temperature, encode
 from .javascript import bundle, styles
 
 __all__ = ["GatesView", "gates_state"]
@@ -93,7 +93,7 @@ class GatesView(Instrument):
     """
 
     _esm, _css = bundle("gates"), styles("gates")
-    budget = traitlets.Float(None, allow_none=True, min=0, max=1).tag(sync=True)
+    budget = Finite(None, allow_none=True, min=0, max=1).tag(sync=True)
     temperature = Temperature(1.0).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)
 

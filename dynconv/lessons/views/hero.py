@@ -12,7 +12,7 @@ from torch import Tensor
 from ...layers import DynamicConv2d, StaticMixConv2d
 from .. import figures
 from .dynamic import looked_at, looks_of, softmax_attention
-from .instrument import Instrument, Temperature, encode
+from .instrument import Instrument, Temperature, Whole, encode
 from .javascript import bundle, styles
 
 __all__ = ["Hero"]
@@ -46,7 +46,7 @@ class Hero(Instrument):
     """
 
     _esm, _css = bundle("hero"), styles("diagram", "hero")
-    position = traitlets.Int(0).tag(sync=True)
+    position = Whole(0).tag(sync=True)
     temperature = Temperature(1.0).tag(sync=True)
     bet = traitlets.Unicode("").tag(sync=True)
 

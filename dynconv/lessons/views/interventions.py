@@ -16,7 +16,7 @@ from ...layers import DynamicConv2d
 from ...probe import intervene, record
 from ...probe.hooks import select
 from .. import figures
-from .instrument import Instrument, encode
+from .instrument import Finite, Instrument, encode
 from .javascript import bundle, styles
 
 __all__ = ["InterventionsView", "interventions_state"]
@@ -110,7 +110,7 @@ class InterventionsView(Instrument):
     mode = traitlets.Unicode(MODES[0]).tag(sync=True)
     first = traitlets.Unicode().tag(sync=True)
     second = traitlets.Unicode().tag(sync=True)
-    strength = traitlets.Float(1.0, min=0, max=1).tag(sync=True)
+    strength = Finite(1.0, min=0, max=1).tag(sync=True)
     layer = traitlets.Unicode().tag(sync=True)
 
     def __init__(
@@ -220,7 +220,7 @@ def _run(model, images, mode, layers, seed, attention=None):
                 stack.enter_context(intervene(model, mode, names, attention=attention, seed=seed))
             seen = stack.enter_context(record(model, names))  # later than intervene: it sees what is put in
             stack.enter_context(torch.no_grad())
-            output = model(images)
+            output = model(_as_weights(model, images))
     finally:
         for module, was in training.items():
             module.training = was
@@ -229,6 +229,12 @@ def _run(model, images, mode, layers, seed, attention=None):
         raise ValueError(f"weightings must run once for a batch, got {ran or 'none that ran'}")
     output = output if isinstance(output, Tensor) else output[0]
     return {"attention": {name: seen[name].weights for name in ran}, "output": output}
+
+
+def _as_weights(model, images):
+    """Where the model's numbers are, and as exact."""
+    weights = next((p for p in model.parameters() if p.is_floating_point()), images)
+    return images.to(weights.device, weights.dtype)
 
 
 def _batched(model):

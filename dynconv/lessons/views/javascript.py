@@ -2,12 +2,13 @@
 
 A bundler such as esbuild would need Node, or a binary of its own, before the first lesson opens, or bundles kept in the
 repository beside their sources, where an edited file would not be what is shown. The modules here need little: named
-imports of files beside them, ``export const``, ``export *`` and one ``export default``. That little is joined below, and
-whatever else is an error.
+imports of files beside them, ``export const``, ``export *``, one ``export default``, and the address of a worker beside
+them, ``new URL("./name.js", import.meta.url)``. That little is joined below, and whatever else is an error.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -16,21 +17,32 @@ __all__: list[str] = []
 HERE = Path(__file__).parent / "js"
 EXPORT = re.compile(r"^export (?=const (\w+) =)", re.MULTILINE)
 IMPORT = re.compile(r'^(?:import \{([^}]*)\}|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
-OTHER = re.compile(r"^(?:import|export)\b(?! const \w+ =| default ).*|\bimport\(.*", re.MULTILINE)
+WORKER = re.compile(r'\bnew URL\("\./(\w+)\.js", import\.meta\.url\)')
+OTHER = re.compile(r"^(?:import|export)\b(?! const \w+ =| default ).*|\bimport(?:\(|\.meta\b).*", re.MULTILINE)
 
 
-def bundle(name: str) -> str:
+def bundle(name: str, starters: tuple[str, ...] = ()) -> str:
     """One ES module out of ``name``.js and the modules it imports, each once and after those it needs.
 
-    Each imported module becomes a constant in a scope of its own, so that private names never meet.
+    Each imported module becomes a constant in a scope of its own, so that private names never meet. A worker's address
+    becomes that of a blob that holds the worker's own bundle, as a classic script: a page that was opened from a file may
+    start no other. ``starters`` are the modules whose worker this is.
 
     Raises:
         ImportError: a module imports what the other does not export, or in a circle, or in a way that is not understood.
     """
+    if name in starters:
+        raise ImportError(f"{name}.js starts itself as a worker: {' → '.join([*starters, name])}")
     exports: dict[str, list[str]] = {}
     parts: list[str] = []
     _add(name, (), exports, parts)
-    return "\n".join(parts)
+
+    def blob(found: re.Match[str]) -> str:
+        script = re.sub(r"^export ", "", bundle(found[1], (*starters, name)), flags=re.MULTILINE)
+        text = json.dumps(script).replace("<", "\\u003c")  # nothing in it can close a page's script
+        return f'URL.createObjectURL(new Blob([{text}], {{ type: "text/javascript" }}))'
+
+    return WORKER.sub(blob, "\n".join(parts))
 
 
 def _add(name: str, above: tuple[str, ...], exports: dict[str, list[str]], parts: list[str]) -> None:
@@ -43,8 +55,10 @@ def _add(name: str, above: tuple[str, ...], exports: dict[str, list[str]], parts
     if name in exports:
         return
     text = (HERE / f"{name}.js").read_text(encoding="utf-8")
-    if unknown := OTHER.search(IMPORT.sub("", text)):
+    if unknown := OTHER.search(WORKER.sub("", IMPORT.sub("", text))):
         raise ImportError(f"{name}.js: only named imports of files beside it can be joined, not {unknown[0]!r}")
+    if above and re.search("^export default", text, re.MULTILINE):
+        raise ImportError(f"{name}.js has a default export, so {above[-1]}.js cannot import it")
     own = EXPORT.findall(text)
 
     def join(found: re.Match[str]) -> str:

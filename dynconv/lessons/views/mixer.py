@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...functional import conv, mix_kernels, softmax_temperature
 from .. import figures
-from .instrument import KernelInstrument, encode
+from .instrument import KernelInstrument, Numbers, encode
 from .javascript import bundle, styles
 
 __all__ = ["Mixer", "mixer_state"]
@@ -73,7 +73,7 @@ class Mixer(KernelInstrument):
 
     _esm, _css = bundle("mixer"), styles("diagram")
     photo = traitlets.Unicode().tag(sync=True)
-    logits = traitlets.List(traitlets.Float()).tag(sync=True)
+    logits = Numbers().tag(sync=True)
 
     def __init__(
         self,
@@ -116,9 +116,10 @@ class Mixer(KernelInstrument):
 
     @traitlets.validate("logits")
     def _check_logits(self, proposal):
-        if len(proposal["value"]) != len(self.kernels):
-            raise traitlets.TraitError(f"logits must be {len(self.kernels)} numbers, got {len(proposal['value'])}")
-        return proposal["value"]
+        value = proposal["value"]
+        if len(value) != len(self.kernels):
+            raise traitlets.TraitError(f"logits must be {len(self.kernels)} numbers, got {len(value)}")
+        return value
 
     def still(self) -> figures.Picture:
         stack, logits = self._stack(), torch.tensor(self.logits)

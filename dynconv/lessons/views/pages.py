@@ -65,19 +65,25 @@ def fragment(instrument: Instrument, place: str) -> str:
     written = json.dumps(state).replace("<", "\\u003c")  # text in the data cannot close the script
     module = instrument._esm.replace("export default", "const $main =")
     return (
-        f'<style>{instrument._css}</style><div id="{place}"></div>\n{_fallback(still, place)}<script type="module">\n{module}\n'
-        f"{HOST}\nhost($main, {written}, document.getElementById({json.dumps(place)}));\n</script>\n"
+        f'<style>{instrument._css}</style><div id="{place}">{_standing_in(still)}</div>\n<script type="module">\n{module}\n'
+        f"{HOST}\nconst $place = document.getElementById({json.dumps(place)}), $still = [...$place.childNodes];\n"
+        f"$place.replaceChildren();\ntry {{ host($main, {written}, $place); }}\n"
+        "catch (error) { if (!$place.childElementCount) $place.append(...$still); throw error; }\n</script>\n"
     )
 
 
-def _fallback(still: Picture | None, place: str) -> str:
-    """The still picture for a browser without scripts, and for one whose scripts fail before anything is drawn."""
+def _standing_in(still: Picture | None) -> str:
+    """The still picture and its words: for a browser without scripts, for scripts that a server's policy forbids or that fail.
+
+    The script that works takes it away. Until it has had its time nothing is to be seen of it; where styles are forbidden
+    too, at once.
+    """
     if still is None:
         return ""
-    source = base64.b64encode(still.png).decode()
+    source, words = base64.b64encode(still.png).decode(), html.escape(still.alt)
     return (
-        f'<noscript><img src="data:image/png;base64,{source}" alt="{html.escape(still.alt)}" style="max-width: 100%"></noscript>\n'
-        "<script>\n{ const picture = document.currentScript.previousElementSibling.textContent;\n"
-        f"  addEventListener('error', () => {{ const place = document.getElementById({json.dumps(place)});\n"
-        "    if (!place.childElementCount) place.innerHTML = picture; }); }\n</script>\n"
+        "<style>@keyframes dc-still { from { opacity: 0 } }</style>"
+        '<figure style="margin: 0; animation: dc-still 1ms 1s backwards">'
+        f'<img src="data:image/png;base64,{source}" alt="{words}" style="max-width: 100%">'
+        "<figcaption>A picture for what needs scripts: they are switched off, blocked or have failed.</figcaption></figure>"
     )

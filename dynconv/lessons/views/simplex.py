@@ -14,7 +14,7 @@ from ...functional import mix_kernels, softmax_temperature
 from ...layers import DynamicConv2d
 from .. import figures
 from .dynamic import averaged, check_images, dynamic_state, in_words, softmax_attention
-from .instrument import Instrument, Temperature, encode
+from .instrument import Instrument, Numbers, Temperature, encode
 from .javascript import bundle, styles
 
 __all__ = ["SimplexMap", "simplex_state"]
@@ -82,7 +82,7 @@ class SimplexMap(Instrument):
     _css = styles("simplex")
     temperature = Temperature(1.0).tag(sync=True)
     image = traitlets.Unicode("").tag(sync=True)
-    free = traitlets.List(traitlets.Float()).tag(sync=True)
+    free = Numbers().tag(sync=True)
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class SimplexMap(Instrument):
     @traitlets.validate("free")
     def _check_free(self, proposal):
         value = proposal["value"]
-        fits = len(value) == 3 and min(value) >= 0 and abs(sum(value) - 1) <= 1e-3  # NaN fits nothing
+        fits = len(value) == 3 and min(value) >= 0 and abs(sum(value) - 1) <= 1e-3
         if value and not fits:
             raise traitlets.TraitError(f"free must be empty, or 3 numbers of at least 0 with sum 1, got {value}")
         return value

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import figures
 from ..data.recordings import check_runs
-from .instrument import Instrument, encode
+from .instrument import Instrument, Whole, encode
 from .javascript import bundle, styles
 
 __all__ = ["TimeMachine", "time_state"]
@@ -82,7 +82,7 @@ class TimeMachine(Instrument):
 
     _esm = bundle("time_machine")
     _css = styles("playback")
-    epoch = traitlets.Int(0).tag(sync=True)
+    epoch = Whole(0).tag(sync=True)
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from ...layers import DynamicConv2d
 from ...surgery import temperatures
 from .. import figures
 from .dynamic import dynamic_state
-from .instrument import Instrument, Temperature, encode
+from .instrument import Instrument, Temperature, Whole, encode
 from .javascript import bundle, styles
 
 __all__ = ["Trace", "trace_state"]
@@ -108,10 +108,10 @@ class Trace(Instrument):
     """
 
     _esm, _css = bundle("trace"), styles("trace")
-    row = traitlets.Int(0).tag(sync=True)
-    column = traitlets.Int(0).tag(sync=True)
-    output_channel = traitlets.Int(0).tag(sync=True)
-    input_channel = traitlets.Int(0).tag(sync=True)
+    row = Whole(0).tag(sync=True)
+    column = Whole(0).tag(sync=True)
+    output_channel = Whole(0).tag(sync=True)
+    input_channel = Whole(0).tag(sync=True)
     temperature = Temperature(None, allow_none=True).tag(sync=True)
 
     def __init__(

@@ -10,7 +10,7 @@ import traitlets
 
 from .. import figures
 from ..data.recordings import check_record
-from .instrument import Instrument
+from .instrument import Instrument, Whole
 from .javascript import bundle, styles
 
 __all__ = ["TrainingView"]
@@ -40,8 +40,8 @@ class TrainingView(Instrument):
 
     _esm = bundle("training")
     _css = styles("playback")
-    records = traitlets.Unicode("[]").tag(sync=True)
-    epoch = traitlets.Int(None, allow_none=True).tag(sync=True)
+    records = traitlets.Unicode("[]").tag(sync=True, control=False)
+    epoch = Whole(None, allow_none=True).tag(sync=True)
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -55,6 +56,22 @@ def test_a_missing_file_is_named(copied):
     (copied / "digits.npz").unlink()
     with pytest.raises(
         FileNotFoundError, match=r"digits.npz is missing. Restore it with: git checkout -- data/digits.npz"
+    ):
+        digits()
+
+
+def test_a_file_that_cannot_be_read_is_named(copied, monkeypatch):
+    (copied / "coffee.png").unlink()
+    (copied / "coffee.png").mkdir()
+    with pytest.raises(OSError, match=r"coffee.png cannot be read \(.*\). Remove it. Restore it with: git checkout"):
+        photo("coffee")
+
+    def no_permission(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", no_permission)  # whoever runs the tests may be allowed everything
+    with pytest.raises(
+        OSError, match=r"digits.npz cannot be read \(Permission denied\). Restore it with: git checkout"
     ):
         digits()
 

@@ -3,14 +3,17 @@
 import gzip
 import hashlib
 import http.server
+import os
 import struct
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from dynconv.lessons.data import (
     best_filter,
@@ -161,12 +164,116 @@ def test_a_folder_of_images(photos):
     assert image_folder(photos / "dogs", size=8, grey=True).images.shape == (1, 1, 8, 8)
 
 
+def a_picture(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+    return path
+
+
+@pytest.fixture
+def links(tmp_path):
+    try:
+        (tmp_path / "link").symlink_to(tmp_path)
+    except OSError:
+        pytest.skip("this system makes no links")
+    (tmp_path / "link").unlink()
+
+
+def test_links_are_followed_as_torchvision_does(photos, tmp_path_factory, links):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    a_picture(elsewhere / "birds" / "d.png")
+    a_picture(elsewhere / "e.png")
+    (photos / "birds").symlink_to(elsewhere / "birds")  # a class
+    (photos / "dogs" / "more").symlink_to(elsewhere / "birds")  # a folder in one
+    (photos / "dogs" / "e.png").symlink_to(elsewhere / "e.png")  # an image
+    found, theirs = image_folder(photos, size=8), ImageFolder(photos)
+    assert found.classes == theirs.classes == ["birds", "cats", "dogs"]
+    ours = zip(map(str, found.files), found.labels.tolist(), strict=True)
+    assert [one for one in ours if not one[0].endswith(".gif")] == sorted(theirs.samples)  # it knows no GIF
+    assert found.skipped == []
+
+
+def test_what_is_hidden_is_no_class_and_no_image(photos):
+    expected = image_folder(photos, size=8).files
+    hidden = [a_picture(photos / name) for name in (".ipynb_checkpoints/1.png", ".x.png", "cats/.thumbs/2.png")]
+    hidden.append(photos / "cats" / "._a.png")  # of another system: no image at all
+    hidden[-1].write_bytes(b"\0\5\26\7")
+    found = image_folder(photos, size=8)
+    assert found.files == expected
+    assert found.classes == ["cats", "dogs"]
+    assert found.skipped == sorted([hidden[0].parent, hidden[1], hidden[2].parent, hidden[3]])
+    inside = photos / ".data"
+    a_picture(inside / "fish" / "a.png")
+    assert image_folder(inside, size=8).classes == ["fish"]  # the folder itself may be hidden
+
+
+def test_links_to_nowhere_and_in_circles_are_said(photos, links):
+    (photos / "cats" / "lost.png").symlink_to("nowhere.png")
+    (photos / "cats" / "up").symlink_to(photos)
+    (photos / "dogs" / "me").symlink_to("me")
+    (photos / "fish").symlink_to("nowhere")
+    (photos / "cats" / "round").symlink_to(photos / "dogs")  # through each other: dogs are cats too, and there it ends
+    (photos / "dogs" / "round").symlink_to(photos / "cats")
+    with pytest.warns(UserWarning, match=r"lead nowhere or in a circle, or hold no image: .*lost.png.* and \d+ more$"):
+        found = image_folder(photos, size=8)
+    skipped = {path.relative_to(photos).as_posix() for path in found.skipped}
+    assert {"cats/lost.png", "cats/up", "dogs/me", "fish", "cats/round/round", "dogs/round/round"} <= skipped
+    assert found.classes == ["cats", "dogs"]
+    assert len(found.files) == 2 * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_class_without_images_and_what_is_no_file_are_said(photos):
+    (photos / "fish").mkdir()
+    (photos / "fish" / "one.heic").write_bytes(b"of a kind that is not known")
+    os.mkfifo(photos / "cats" / "pipe.png")  # to open it would wait for ever
+    with pytest.warns(UserWarning, match=r"or hold no image: .*pipe.png, .*fish$"):
+        found = image_folder(photos, size=8)
+    assert found.classes == ["cats", "dogs"]
+    assert [path.name for path in found.skipped] == ["pipe.png", "fish"]
+
+
+def test_what_cannot_be_opened_is_named(photos, monkeypatch):
+    def no_permission(folder):
+        if Path(folder).name == "dogs":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", no_permission)  # whoever runs the tests may be allowed everything
+    with pytest.raises(PermissionError, match="dogs"):
+        image_folder(photos)
+    monkeypatch.undo()
+
+    def closed(path, **options):
+        if path.name == "a.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked(path, **options)
+
+    looked = Path.stat
+    monkeypatch.setattr(Path, "stat", closed)  # what is in a folder that may be listed and not entered
+    with pytest.raises(PermissionError, match=r"a\.png"):
+        image_folder(photos)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="may read everything, or has no such modes")
+@pytest.mark.parametrize(("name", "mode"), [("cats", 0), ("cats", 0o400), ("cats/a.png", 0)])
+def test_what_may_not_be_read_is_named(photos, name, mode):
+    (photos / name).chmod(mode)
+    try:
+        with pytest.raises(PermissionError, match="cats"):
+            image_folder(photos)
+    finally:
+        (photos / name).chmod(0o700)
+
+
 def test_folders_that_do_not_do(photos, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere"):
         image_folder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no images in .*empty: no file below it ends in .bmp, .gif"):
         image_folder(tmp_path / "empty")
+    (tmp_path / "empty").rmdir()
     (photos / "dogs" / "d.png").write_bytes(b"<svg/>")
     with pytest.raises(
         ValueError, match=r"d.png is not an image of a known format \(BMP, GIF, JPEG, PNG, TIFF, WEBP\)"

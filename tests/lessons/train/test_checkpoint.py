@@ -17,24 +17,31 @@ TRAINING = textwrap.dedent("""
     from torch import nn
     from dynconv import DynamicConv2d
     from dynconv.lessons.train import fit, save_checkpoint
-    torch.set_num_threads(1)
+    threads, width = int(sys.argv[3]), int(sys.argv[4])
+    torch.set_num_threads(threads)
     torch.manual_seed(0)
-    net = nn.Sequential(DynamicConv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(8, 1, 1))
+    first = [DynamicConv2d(1, width, 3)] if width < 16 else [nn.Conv2d(1, 16, 1), DynamicConv2d(16, width, 3)]
+    net = nn.Sequential(*first, nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(width, 1, 1))
     x = torch.randn(200, 1, 12, 12)
     y = x[..., 1:-1, 1:-1].abs()
-    folder = sys.argv[1] if len(sys.argv) > 1 else None
+    folder = sys.argv[1]
     for record in fit(net, x, y, epochs=40, batch_size=8, anneal=(30, 1, 0.5), folder=folder, progress=False):
         print(record["epoch"], flush=True)
     save_checkpoint(sys.argv[2], net.state_dict())
 """)
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_weights(tmp_path):
+@pytest.mark.parametrize(("threads", "width"), [(1, 8), (2, 24)])
+def test_killed_in_the_middle_it_ends_with_the_same_weights(tmp_path, threads, width):
+    """With two threads and 16 channels and more too, where C++ does the work if it is built."""
     command = [sys.executable, "-c", TRAINING]
+    settings = [str(threads), str(width)]
     subprocess.run(
-        [*command, str(tmp_path / "whole"), str(tmp_path / "whole.pt")], check=True, stdout=subprocess.DEVNULL
+        [*command, str(tmp_path / "whole"), str(tmp_path / "whole.pt"), *settings],
+        check=True,
+        stdout=subprocess.DEVNULL,
     )
-    arguments = [*command, str(tmp_path / "killed"), str(tmp_path / "killed.pt")]
+    arguments = [*command, str(tmp_path / "killed"), str(tmp_path / "killed.pt"), *settings]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     while int(process.stdout.readline()) < 7:
         pass

@@ -1,6 +1,8 @@
 """The loop learns and repeats itself from its seed."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -127,6 +129,57 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     list(fit(a_net(), x, y, epochs=1, folder=tmp_path, progress=False))
     with pytest.raises(ValueError, match=r"last.pt belongs to a run with lr=0.01, not 0.02: give another folder"):
         list(fit(a_net(), x, y, epochs=1, lr=0.02, folder=tmp_path, progress=False))
+
+
+def test_other_data_or_another_temperature_is_another_run(tmp_path):
+    x, y = a_problem()
+    list(fit(a_net(), x, y, epochs=1, folder=tmp_path, progress=False, about={"data.path": "cats"}))
+    with pytest.raises(ValueError, match="about cannot hold 'lr', which is one of fit's own settings"):
+        next(fit(a_net(), x, y, epochs=1, progress=False, about={"lr": 1}))
+    for inputs, targets, temperature, about, words in (
+        (x + 1e-3, y, 30, "cats", "data="),
+        (x, y * 2, 30, "cats", "data="),
+        (x, y, 7, "cats", r"temperatures=\[30.0\], not \[7.0\]"),
+        (x, y, 30, "dogs", "data.path=cats, not dogs"),
+        (x, y, 30, None, "data.path=cats, not None"),
+    ):
+        net = a_net()
+        net[0].attention.temperature.fill_(temperature)
+        more = {"data.path": about} if about else None
+        with pytest.raises(ValueError, match=rf"last.pt belongs to a run with {words}.*: give another folder"):
+            next(fit(net, inputs, targets, epochs=1, folder=tmp_path, progress=False, about=more))
+
+
+TWO = """
+import sys, torch
+from dynconv.lessons.train.alone import alone
+with alone(sys.argv[1]):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_in_one_folder(tmp_path):
+    x, y = a_problem()
+    options = {"epochs": 1, "folder": tmp_path, "progress": False}
+    other = subprocess.Popen(
+        [sys.executable, "-c", TWO, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(
+            ValueError, match=r"another run is going on in .*: wait until it has ended, or give another"
+        ):
+            next(fit(a_net(), x, y, **options))
+        other.kill()  # what holds it ends with it
+    list(fit(a_net(), x, y, **options))
+    first = fit(a_net(), x, y, **{**options, "folder": tmp_path / "new"})
+    next(first)
+    again = fit(a_net(), x, y, **{**options, "folder": tmp_path / "new"})
+    next(again)  # a loop that this process may have left shuts nobody out
+    with pytest.raises(ValueError, match=r"another run was begun in .*new after this one: give each a folder"):
+        next(first)
+    assert next(again)["epoch"] == 1
 
 
 def test_a_folder_of_another_network_is_refused(tmp_path):

@@ -1,7 +1,11 @@
 """python -m dynconv.lessons.train: from a configuration, alone and with a second process."""
 
+import contextlib
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from PIL import Image
 from torch import nn
 
 from dynconv.lessons.train.__main__ import main
@@ -97,6 +102,136 @@ def test_one_process_trains_resumes_and_tells(tmp_path, capsys, precision):
 def test_a_wrong_configuration_is_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read_config(write(tmp_path / "run.toml", text))
+
+
+def test_the_folder_of_another_run_is_refused_by_name(tmp_path):
+    path, other = tmp_path / "run.toml", tmp_path / "other"
+    text = f"task = 'digits'\nfolder = '{(tmp_path / 'run').as_posix()}'\n" + "{}[recipe]\nepochs = 1\n"
+    other.mkdir()
+    assert main([write(path, text.format("")), "--cpu"]) == 0
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for changed, words in (
+        ("temperature = 1.0\n", r"temperature=30.0, not 1.0"),
+        ("seed = 3\n", "seed=0, not 3"),
+        ("num_kernels = 2\n", "num_kernels=4, not 2"),
+    ):
+        with pytest.raises(SystemExit, match=rf"^error: .*last.pt belongs to a run with {words}: give another folder"):
+            main([write(path, text.format(changed)), "--cpu"])
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def stopped_by(error):
+    def train(config, accelerator):
+        raise error
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), "there is not enough memory"),
+        (OSError(12, "Cannot allocate memory"), "there is not enough memory"),
+        (RuntimeError("pair.cc] Connection closed by peer\nat line 3"), "another process of this run has ended"),
+        (ConnectionResetError(104, "Connection reset by peer"), "another process of this run has ended"),
+        (torch.distributed.DistBackendError("NCCL error"), r"another process of this run .* \(NCCL error\)"),
+        (torch.distributed.DistNetworkError(""), "another process of this run has ended"),
+    ],
+)
+def test_accidents_are_one_line(tmp_path, monkeypatch, error, words):
+    monkeypatch.setattr("dynconv.lessons.train.__main__.train", stopped_by(error))
+    config = write(tmp_path / "run.toml", f"task = 'digits'\nfolder = '{tmp_path.as_posix()}'")
+    with pytest.raises(SystemExit, match=rf"^error: {words}.*; nothing has been kept yet$") as caught:
+        main([config, "--cpu"])
+    assert "\n" not in str(caught.value)
+    (tmp_path / "last.pt").write_bytes(b"")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.raises(SystemExit, match=rf"^error: {words}.*; the same command goes on from .*last.pt$"):
+        main([config, "--cpu"])
+
+
+def test_a_fault_of_the_program_is_not_hidden(tmp_path, monkeypatch):
+    monkeypatch.setattr("dynconv.lessons.train.__main__.train", stopped_by(RuntimeError("a mistake")))
+    with pytest.raises(RuntimeError, match="a mistake"):
+        main([write(tmp_path / "run.toml", "task = 'digits'"), "--cpu"])
+
+
+@contextlib.contextmanager
+def started(config, rank="0", **environment):
+    """A run that goes on for long; the main process has told of its first epoch."""
+    command = [sys.executable, "-m", "dynconv.lessons.train", config, "--cpu"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=os.environ | environment, **pipes) as process:
+        try:
+            while rank == "0" and not (line := process.stdout.readline()).startswith("epoch 1"):
+                assert line, process.stderr.read()
+            yield process
+        finally:
+            process.kill()
+
+
+def ranks(port):
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{"rank": r, "RANK": r, "LOCAL_RANK": r, **shared} for r in "01"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stop key is another signal there")
+def test_the_stop_key_is_a_sentence_and_nobody_else_comes_in(tmp_path):
+    folder = tmp_path / "run"
+    config = write(tmp_path / "run.toml", CONFIG.format(system="dynamic", folder=folder).replace("= 3", "= 5000"))
+    with started(config) as process:
+        other = subprocess.run(process.args, capture_output=True, text=True, timeout=120, check=False)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert other.returncode == 1
+    assert (
+        other.stderr == f"error: another run is going on in {folder}: wait until it has ended, or give another folder\n"
+    )
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == f"stopped: the same command goes on from {folder / 'last.pt'}"
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="torch was built without gloo")
+def test_a_process_that_dies_is_a_sentence_of_the_other(tmp_path):
+    text = CONFIG.format(system="dynamic", folder=(tmp_path / "run").as_posix()).replace("= 3", "= 5000")
+    config = write(tmp_path / "run.toml", text)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        one, two = ranks(free.getsockname()[1])
+    with started(config, **two) as second, started(config, **one) as first:
+        second.kill()
+        _, said = first.communicate(timeout=120)
+    assert first.returncode == 1
+    last = said.splitlines()[-1]
+    assert re.fullmatch(
+        r"error: another process of this run has ended .*; the same command goes on from .*last.pt", last
+    )
+    assert "Traceback" not in said
+
+
+SMALL = """
+import resource, sys, torch
+from dynconv.lessons.train.__main__ import main
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, 2 * (4096 * pages + 300_000_000,))
+main([sys.argv[1], "--cpu"])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's account of memory")
+def test_no_memory_is_a_sentence(tmp_path):
+    for name in "abcdefgh":
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "images" / name / "1.png")
+    text = f"task = 'folder'\nfolder = '{tmp_path / 'run'}'\n[data]\npath = '{tmp_path / 'images'}'\nsize = 6000"
+    command = [sys.executable, "-c", SMALL, write(tmp_path / "run.toml", text)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: there is not enough memory .*; nothing has been kept yet\n", done.stderr)
 
 
 def test_errors_are_one_line(tmp_path):

@@ -77,6 +77,7 @@ def test_private_names_of_joined_modules_do_not_meet(tmp_path, monkeypatch):
         ('import "./low.js";\n', 'not \'import "./low.js"'),
         ('import d3 from "d3";\n', "not 'import d3 from"),
         ('const low = () => import("./low.js");\n', "not 'import\\("),
+        ('import { end } from "./end.js";\n', "end.js has a default export, so top.js cannot import it"),
         ("export function high() {}\n", "not 'export function high"),
         ("export class High {}\n", "not 'export class High"),
         ("export let high = 1;\n", "not 'export let high"),
@@ -88,6 +89,7 @@ def test_private_names_of_joined_modules_do_not_meet(tmp_path, monkeypatch):
 def test_what_the_bundler_does_not_understand_is_an_error(tmp_path, monkeypatch, text, message):
     monkeypatch.setattr("dynconv.lessons.views.javascript.HERE", tmp_path)
     (tmp_path / "low.js").write_text("export const low = 1;\n")
+    (tmp_path / "end.js").write_text("export const end = 1;\nexport default end;\n")
     (tmp_path / "top.js").write_text(text)
     with pytest.raises(ImportError, match=message):
         bundle("top")

@@ -107,7 +107,7 @@ def test_mixer_takes_and_checks_traits():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"photo": torch.rand(3, 8, 8)}, r"photo must be grey.*got \(3, 8, 8\)"),
+        ({"photo": torch.rand(3, 8, 8)}, r"photo must be grey.*got \[\(3, 8, 8\)\]"),
         ({"kernels": {}}, "1 to 8 square ones of one odd size, got 0"),
         ({"kernels": {"even": torch.rand(4, 4)}}, r"got 1 of \[\(4, 4\)\]"),
         ({"kernels": {str(k): torch.rand(3, 3) for k in range(9)}}, "got 9"),

@@ -89,6 +89,16 @@ export const choice = ({ label, options }) => {
 
 export const checkbox = () => element("input", { type: "checkbox", ...OWN_KEYS });
 
+// A checkbox with its label.
+export const toggle = (label) => {
+  const input = checkbox();
+  const set = (on) => {
+    input.checked = on;
+  };
+  const node = element("label", { class: "dc-choice" }, input, label);
+  return { node, input, get: () => input.checked, set, valid: (v) => typeof v === "boolean" };
+};
+
 // Radio buttons for `values`; where they and their labels stand is the caller's.
 export const radios = (values) => {
   const name = uniqueId("radios"); // its own: radios of one name exclude each other in the whole page

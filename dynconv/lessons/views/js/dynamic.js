@@ -7,6 +7,7 @@ import {
   decoded,
   effectiveNumber,
   element,
+  errorOf,
   indexOfMax,
   instrument,
   kernelMark,
@@ -32,9 +33,6 @@ export const dynamicState = (data, { temperature, num_kernels }, which = data.im
     return { weights, kernel: mix(kernels, weights, kernelArea), map: mix(maps, weights, area, b * total * area) };
   });
 };
-
-// pure: the mean of the squared differences
-export const errorOf = (a, b) => a.reduce((total, v, i) => total + (v - b[i]) ** 2, 0) / a.length;
 
 // pure: the arrays of what Python sent
 const read = (raw) => {

@@ -2,13 +2,13 @@
 // Nobody says before the bet; after it the wires are there.
 
 import { diagram } from "./diagram.js";
-import { errorOf } from "./dynamic.js";
 import {
   button,
   conv2d,
   decoded,
   element,
   emit,
+  errorOf,
   held,
   instrument,
   mix,

@@ -7,7 +7,8 @@
 //   words(data, state, values)               the sentence
 //
 // Controls tell natively: "input" while they move, "change" once they stay. Both bubble up to the instrument's element, where one
-// listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two.
+// listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two. A view that
+// computes elsewhere emits "arrive" when there is more to draw.
 
 import { button, element, say } from "./elements.js";
 import { fitting, ignoredInWords, linkInWords } from "./links.js";
@@ -90,7 +91,7 @@ const drawer = (parts, { model, el }, sent, controls) => {
     return parts.words(sent.data(), state, values);
   };
   const draw = () => {
-    const live = all.playing() ? "off" : "polite"; // what plays is too fast to listen to
+    const live = all.playing() || view.playing?.() ? "off" : "polite"; // what plays is too fast to listen to
     if (sentence.getAttribute("aria-live") !== live) sentence.setAttribute("aria-live", live);
     try {
       say(sentence, show());
@@ -98,7 +99,7 @@ const drawer = (parts, { model, el }, sent, controls) => {
       say(sentence, excuse(error, model));
     }
   };
-  return { draw, sentence, body: view.body, remove: () => view.remove?.() };
+  return { draw, sentence, body: view.body, restart: () => view.restart?.(), remove: () => view.remove?.() };
 };
 
 // A button for each experiment, and one to go back.
@@ -132,6 +133,7 @@ const run = (parts, model, el) => {
   const store = () => copy.store(all.get());
   const apply = (values, note) => {
     all.set(values);
+    drawing.restart();
     redraw();
     store();
     share.say(note);
@@ -143,11 +145,14 @@ const run = (parts, model, el) => {
   const wires = new AbortController();
   el.addEventListener("input", redraw, { signal: wires.signal });
   el.addEventListener("change", store, { signal: wires.signal });
+  el.addEventListener("arrive", drawing.draw, { signal: wires.signal });
   const arrivals = parts.reads.map((trait) => [`change:${trait}`, redraw]);
   const deafen = listen(model, [...copy.listeners(redraw), ...arrivals]);
   const take = (read) => apply(read.values, linkInWords(read));
   const unfollow = followLinks(model.get("kind"), controls, start.isFirst, take);
-  return () => [() => wires.abort(), deafen, unfollow, all.remove, drawing.remove].forEach((end) => end());
+  // the front end may keep the element of a view that is gone: it keeps no pictures with it
+  const empty = () => el.replaceChildren();
+  return () => [() => wires.abort(), deafen, unfollow, all.remove, drawing.remove, empty].forEach((end) => end());
 };
 
 // the traits that hold what Python sends, as JSON, and what is made of it
@@ -155,6 +160,12 @@ const USUAL = { reads: ["data"], read: (data) => data };
 
 // The module's export: an error while drawing for the first time becomes a sentence.
 export const instrument = (parts) => ({
+  // JupyterLab keeps the models of closed widgets: what Python sent is let go of, without a word to those that draw it
+  initialize: ({ model }) => {
+    const { reads } = { ...USUAL, ...parts };
+    const forget = () => reads.forEach((trait) => model.set(trait, "", { silent: true }));
+    model.on("destroy", () => [forget, forget].forEach((once) => once())); // a model remembers what was before
+  },
   render: ({ model, el }) => {
     el.dataset.kind = model.get("kind");
     el.classList.add("dynconv", parts.className);

@@ -1,9 +1,9 @@
 // Small mathematics on plain arrays, checked against torch by the tests.
 
-export const decode = (text) => {
-  const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-  return new Float32Array(bytes.buffer); // arrays travel as base64 of little-endian float32
-};
+export const decodeBytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+
+// arrays travel as base64 of little-endian float32
+export const decode = (text) => new Float32Array(decodeBytes(text).buffer);
 
 // what Python sent, the named arrays in it decoded: one, a list of them, or none at all
 export const decoded = (raw, ...names) => {
@@ -69,6 +69,9 @@ export const range = (array) => {
 };
 
 export const largestDifference = (a, b) => a.reduce((worst, v, i) => Math.max(worst, Math.abs(v - b[i])), 0);
+
+// the mean of the squared differences
+export const errorOf = (a, b) => a.reduce((total, v, i) => total + (v - b[i]) ** 2, 0) / a.length;
 
 export const indexOfMax = (array) => array.reduce((best, v, i) => (v > array[best] ? i : best), 0);
 
