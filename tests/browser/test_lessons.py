@@ -142,15 +142,16 @@ def test_every_experiment_does_something(lesson):
     assert not lesson.errors
 
 
-# Two hundred moves of an instrument's sliders and lists: ends, middles and odd values, in no order at all.
+# Two hundred moves of an instrument's sliders, lists and buttons to choose: ends, middles and odd values, in no order at all.
 WANDER = """async (root, moves) => {
   let state = 7;
   const random = (n) => { state = (Math.imul(state, 1103515245) + 12345) >>> 0; return (state >>> 16) % n; };
   const said = new Set();
   for (let i = 0; i < moves; i++) {
-    const controls = root.querySelectorAll('input[type=range]:not(:disabled), select:not(:disabled)');
+    const controls = root.querySelectorAll('input:not(:disabled, [type=file]), select:not(:disabled)');
     const control = controls[random(controls.length)];
     if (control.tagName === 'SELECT') control.selectedIndex = random(control.options.length);
+    else if (control.type !== 'range') control.checked = control.type === 'radio' || !control.checked;
     else {
       const share = [0, 1, random(101) / 100][random(3)];
       control.value = +control.min + share * (control.max - control.min);
@@ -210,7 +211,7 @@ def test_the_kernel_hears_where_a_slider_stopped(lesson):
 
 
 def test_screenshots_in_both_themes(lesson, artifacts):
-    for theme in ("Light", "Dark"):
+    for theme in ("Dark", "Light"):  # and stays light: kernels have other colours in the dark
         lesson.page.evaluate(
             f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: 'JupyterLab {theme}'}})"
         )
