@@ -125,6 +125,10 @@ def test_without_a_worker_it_trains_on_the_pages_thread(chromium, tmp_path, play
         press(root, "Play")
         tab.wait_for_function(f"({STEP})() >= 10", timeout=120_000)
         assert ("on the page's thread" if head else "in a worker") in root.locator(".dc-status").inner_text()
+        tab.wait_for_function(f"({STEP})() >= 60", timeout=120_000)  # what was told is seen, and more is told
+        press(root, "Reset")
+        rests(tab)
+        assert tab.evaluate(STEP) == 0
         context.close()
     assert numbers[0] == numbers[1]
     assert not errors

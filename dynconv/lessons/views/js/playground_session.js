@@ -63,8 +63,9 @@ export const session = (photos, arrived) => {
     if (isPlaying) play(false);
   };
   const seen = () => {
-    if (isUnseen) client.tell("seen");
-    isUnseen = false;
+    if (!isUnseen) return;
+    isUnseen = false; // first: on the page's own thread the answer comes at once
+    client.tell("seen");
   };
   const isWaiting = () => !isPlaying && !(latest && client.isAnswered(latest));
   const asked = {
