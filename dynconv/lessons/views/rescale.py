@@ -105,7 +105,7 @@ class RescaleView(Instrument):
             "size": side,
             "weights": self.weights.tolist(),
         }
-        own = dict(zip(self.names, data["weights"], strict=True)).get(kernel, 0.5)
+        own = dict(zip(self.names, weights, strict=True)).get(kernel, 0.5)  # the trait refuses a name that is none
         super().__init__(
             data=json.dumps(data),
             experiments=json.dumps(experiments or {}),

@@ -33,7 +33,9 @@ export const branchesState = ({ maps, weights, area, count, activation }) => {
   }
   const each = (c) =>
     Array.from({ length: count }, (_, k) => (at ? at(k, c) : mean(Array.from(part(weights, k, area)))));
-  const places = Array.from({ length: count }, (_, k) => Float32Array.from({ length: area }, (_v, i) => weight(k, 0, i)));
+  const places = Array.from({ length: count }, (_, k) =>
+    Float32Array.from({ length: area }, (_v, i) => weight(k, 0, i)),
+  );
   return { branches, mixed, shares: [each(0), each(1)], places };
 };
 
@@ -103,6 +105,8 @@ const spec = ({ names, height, width, size }) => {
   };
 };
 
+const offBy = (v) => (v < 0.001 ? v.toExponential(0) : percent(v));
+
 const view = (data, own) => {
   const figure = diagram(spec(data));
   const { area, names } = data;
@@ -127,8 +131,6 @@ const view = (data, own) => {
   const bar = element("div", { class: "dc-controls" }, own.activation.node, own.photo.node);
   return { body: [from, bar, figure.node], draw, remove: figure.remove };
 };
-
-const offBy = (v) => (v < 0.001 ? v.toExponential(0) : percent(v));
 
 const yes = (answer) => (answer ? "yes" : "no");
 

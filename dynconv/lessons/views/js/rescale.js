@@ -71,12 +71,16 @@ const spec = ({ names, height, width, size }) => ({
       ],
     },
     { picture: "mixed", size: [size, size], kernel: true, title: "mixed kernel", note: "Σ π k" },
+    { op: "conv", sign: "∗" },
   ],
   results: [
     { picture: "output", size: [height, width], title: "output", note: "with these weights" },
     { picture: "change", size: [height, width], signed: true, full: 1, title: "change", note: " " },
   ],
-  wires: [{ from: "mixed", to: "output", kind: "data" }],
+  wires: [
+    { from: "mixed", to: "conv", kind: "data" },
+    { from: "conv", to: "output", kind: "data" },
+  ],
   ribbons: [{ from: "kernel", to: "mixed", share: "weight" }],
 });
 
