@@ -1,3 +1,4 @@
+/* global ENTRIES -- written before this, into the same script */
 {
   const input = document.getElementById("words");
   const found = document.getElementById("found");
