@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...functional import conv, mix_kernels
 from .. import figures
-from .instrument import Instrument, encode
+from .instrument import Finite, Instrument, encode
 from .javascript import bundle, styles
 
 __all__ = ["RescaleView", "rescale_state"]
@@ -72,7 +72,7 @@ class RescaleView(Instrument):
 
     _esm, _css = bundle("rescale"), styles("diagram", "branches")
     kernel = traitlets.Unicode().tag(sync=True)
-    share = traitlets.Float(0.5, min=0.02, max=0.98).tag(sync=True)
+    share = Finite(0.5, min=0.02, max=0.98).tag(sync=True)
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ TRAINING = textwrap.dedent("""
     x = torch.randn(200, 1, 12, 12)
     y = x[..., 1:-1, 1:-1].abs()
     folder = sys.argv[1]
-    for record in fit(net, x, y, epochs=40, batch_size=8, anneal=(30, 1, 0.5), folder=folder, progress=False):
+    for record in fit(net, x, y, epochs=16, batch_size=8, anneal=(30, 1, 0.5), folder=folder, progress=False):
         print(record["epoch"], flush=True)
     save_checkpoint(sys.argv[2], net.state_dict())
 """)
@@ -51,7 +51,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(tmp_path, threads, w
     process.stdout.close()
     assert process.returncode != 0
     assert not (tmp_path / "killed.pt").exists()
-    assert 7 <= len(load_checkpoint(tmp_path / "killed" / "last.pt")["history"]) <= 30
+    assert 7 <= len(load_checkpoint(tmp_path / "killed" / "last.pt")["history"]) <= 15
     subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
     whole, killed = (load_checkpoint(tmp_path / f"{name}.pt") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], killed[name]) for name in whole)

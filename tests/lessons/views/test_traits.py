@@ -47,7 +47,14 @@ def a_hero():
     return views.Hero(StaticMixConv2d(1, 1, 3, num_kernels=3), dynamic.eval(), torch.rand(12, 20), torch.rand(12, 20))
 
 
+def a_branches():
+    kernels = {"one": torch.randn(2, 3, 3), "two": torch.randn(2, 3, 3)}
+    return views.BranchesView({"a": torch.randn(8, 8), "b": torch.randn(8, 8)}, kernels, torch.randn(2, 2, 2))
+
+
 MAKERS = [
+    a_branches,
+    lambda: views.RescaleView(torch.randn(8, 8), {"a": torch.randn(3, 3), "b": torch.randn(3, 3)}, [0.8, 0.2]),
     a_hero,
     views.Playground,
     a_mixer,
@@ -84,7 +91,7 @@ def test_no_trait_of_any_instrument_takes_what_it_cannot_show(make):
     for name, trait in controls(view).items():
         before = getattr(view, name)
         for value in WRONG.get(
-            type(trait), NO_NAME if name in ("image", "photo", "mode", "first", "layer", "selected") else []
+            type(trait), NO_NAME if name in ("image", "photo", "source", "mode", "first", "layer", "selected") else []
         ):
             if value is None and trait.allow_none:
                 continue
