@@ -50,7 +50,9 @@ def inside(path: str, count: int) -> None:
         expected = output_and_gradients([t.double() for t in tensors], options, "outputs")
         for ours, theirs in zip(found, expected, strict=True):
             scale = theirs.abs().max().clamp(min=1)
-            torch.testing.assert_close(ours.double() / scale, theirs / scale, atol=1e-4, rtol=0)  # inputs are not scaled
+            torch.testing.assert_close(
+                ours.double() / scale, theirs / scale, atol=1e-4, rtol=0
+            )  # inputs are not scaled
         if seed % 50 == 49:
             print(f"{seed + 1} done", flush=True)
         native.release()  # so that the next begins with memory whose ends are watched
