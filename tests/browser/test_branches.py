@@ -94,6 +94,21 @@ def test_parameters_do_not_hear_of_the_photo(chromium, tmp_path):
             assert (both[0] != both[1]) == moves, SOURCES[source]
 
 
+def test_the_wire_and_what_is_left_over(chromium, tmp_path):
+    with opened(chromium, tmp_path, branches(), viewport={"width": 1200, "height": 900}) as (tab, root):
+        left = "root => root.querySelector('.dc-results').lastElementChild.querySelector('canvas').toDataURL()"
+        for source, kind in enumerate(("grey", "live", "live", "live")):
+            root.locator("input[type=radio]").nth(source).check()
+            assert root.locator(f".dc-wire.dc-{kind}").count() == 1
+            assert root.locator(".dc-wire.dc-live").count() == (source > 0)
+            pictures = []
+            for activation in (False, True):
+                root.get_by_role("checkbox").set_checked(activation)
+                tab.wait_for_timeout(50)
+                pictures.append(root.evaluate(left))
+            assert pictures[0] != pictures[1], SOURCES[source]
+
+
 def test_rescale_by_keyboard(chromium, tmp_path):
     with opened(chromium, tmp_path, rescale(), viewport={"width": 1200, "height": 900}) as (tab, root):
         check_everyday_use(tab, root)
