@@ -17,7 +17,7 @@ from .frame import Lesson, lesson_of, search_page, sections
 from .reference import write_reference
 
 LARGEST = 5e6  # bytes a page
-PRESETS = {
+PRESETS: dict[str, dict[str, object]] = {
     "One kernel": {"num_kernels": 1},
     "Cooled, as in the paper": {"cooling": True},
     "Nothing shows which": {"task": "shifts"},

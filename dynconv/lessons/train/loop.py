@@ -161,7 +161,7 @@ def _named(loss: Callable) -> str:
 def _fingerprint(data: Tensor) -> str:
     """Of shape, kind and content: the same number of other images is other data."""
     content = data.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return f"{str(data.dtype).removeprefix('torch.')} {tuple(data.shape)} {zlib.crc32(content):08x}"
+    return f"{str(data.dtype).removeprefix('torch.')} {tuple(data.shape)} {zlib.crc32(content.tobytes()):08x}"
 
 
 class _Run:
