@@ -7,8 +7,9 @@ The C++ is an operation of torch's (``torch.ops.dynconv.native``), and so is the
 from . import definition
 from .building import build, library
 from .convolution import OPERATION, release, takes
+from .linear import linear
 from .operation import Operation, unwatched
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 
-__all__ = ["GROUPED", "OPERATION", "build", "library", "release", "takes", "unwatched"]
+__all__ = ["GROUPED", "OPERATION", "build", "library", "linear", "release", "takes", "unwatched"]

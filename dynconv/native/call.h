@@ -1,4 +1,4 @@
-// What crosses the border: `Call` in convolution.py, field by field.
+// What crosses the border: `Call` in convolution.py and `Product` in linear.py, field by field.
 
 #pragma once
 
@@ -20,4 +20,11 @@ struct Call {
     Int next_out, next_channel;  // how far apart two output and two input channels lie in a kernel
     Int turned;                  // whether a kernel's taps are read from the last
     Int threads;
+};
+
+struct Product {
+    const float *x, *weight, *bias;           // (rows, ins), (outs, ins), (outs) or null
+    float *y;                                 // (rows, outs); backward reads its gradient there
+    float *grad_x, *grad_weight, *grad_bias;  // written by backward, each unless it is null
+    Int rows, ins, outs, threads;
 };

@@ -4,6 +4,7 @@ It is compiled anew with both, loaded into a process of its own, and compared wi
 """
 
 import ctypes
+import importlib
 import os
 import subprocess
 import sys
@@ -41,8 +42,9 @@ def inside(path: str, count: int) -> None:
     """In the process that has the sanitizers."""
     loaded = ctypes.CDLL(path)
     loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [ctypes.c_void_p]
-    loaded.dynconv_release.restype = None
-    native.convolution.library = lambda: loaded
+    for name in ("release", "linear_forward", "linear_backward"):
+        getattr(loaded, f"dynconv_{name}").restype = None
+    native.convolution.library = importlib.import_module("dynconv.native.linear").library = lambda: loaded
     for seed in range(count):
         tensors, options = a_geometry(seed)
         torch.set_num_threads(1 + seed % 3)
@@ -53,6 +55,11 @@ def inside(path: str, count: int) -> None:
             torch.testing.assert_close(
                 ours.double() / scale, theirs / scale, atol=1e-4, rtol=0
             )  # inputs are not scaled
+        x, weight, bias = (
+            t.flatten(1)[:, :97].requires_grad_() for t in (tensors[0], tensors[1].flatten(0, 1), tensors[3].T)
+        )
+        if x.shape[1] == weight.shape[1]:
+            native.linear(x, weight, bias[:, 0].contiguous()).square().sum().backward()
         if seed % 50 == 49:
             print(f"{seed + 1} done", flush=True)
         native.release()  # so that the next begins with memory whose ends are watched

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from dynconv import DynamicConv2d, native
 from dynconv.functional import choose_method
+from dynconv.layers.linear import Linear
 from tests.native.geometries import a_geometry, output_and_gradients
 
 THREADS = (2, 3, 5, 1)
@@ -87,17 +88,29 @@ def test_under_deterministic_algorithms_auto_is_exact_for_all_that_it_takes(on_t
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_the_attentions_linear_layer_is_torchs_function(bias):
-    from dynconv.layers.linear import Linear
-
     layer = Linear(40, 10, bias)
-    for x in (torch.randn(9, 40), torch.randn(1, 40), torch.randn(0, 40), torch.randn(2, 3, 40), torch.randn(40)):
+    for x in (torch.randn(9, 40), torch.randn(40, 9).T, torch.randn(1, 40), torch.randn(0, 40), torch.randn(2, 3, 40)):
         inputs = [x.requires_grad_(), *layer.parameters()]
-        y, expected = layer(x), F.linear(*inputs)
-        torch.testing.assert_close(y, expected)
-        direction = torch.randn_like(y)
-        found, wanted = (torch.autograd.grad(out, inputs, direction) for out in (y, expected))
-        torch.testing.assert_close(found, wanted)
+        answers = []
+        for y in (layer(x), F.linear(*inputs)):
+            first = torch.autograd.grad(y, inputs, torch.ones_like(y).cumsum(-1), retain_graph=True)
+            again = torch.autograd.grad(y.pow(2).sum(), inputs, create_graph=True)
+            answers.append((y, *first, *torch.autograd.grad(sum(g.pow(2).sum() for g in again), inputs)))
+        torch.testing.assert_close(*answers, atol=1e-3, rtol=1e-4)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         layer(torch.randn(3, 20))
     with pytest.raises(RuntimeError, match="dtype"):
         layer(torch.randn(3, 40).double())
+
+
+@pytest.mark.parametrize(("rows", "ins", "outs"), [(8, 40, 10), (33, 40, 64), (64, 300, 75), (5, 7, 3)])
+def test_a_linear_layer_on_any_number_of_threads(rows, ins, outs, on_threads):
+    layer, x = Linear(ins, outs), torch.randn(rows, ins, requires_grad=True)
+
+    def answers():
+        y = layer(x)
+        return y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
+
+    expected = on_threads(1, answers)
+    for threads in THREADS:
+        assert all(torch.equal(*pair) for pair in zip(on_threads(threads, answers), expected, strict=True)), threads
