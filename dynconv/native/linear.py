@@ -30,25 +30,30 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     given = (x, weight) if bias is None else (x, weight, bias)
     if not (unwatched() and x.ndim == 2 and x.shape[1] == weight.shape[1] and _taken(given)):
         return F.linear(x, weight, bias)
-    y: Tensor = _Linear.apply(x, weight, bias)
-    return y
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        y: Tensor = _Linear.apply(x, weight, bias)
+        return y
+    return _forward(x, weight, bias)
 
 
 def _taken(given: Sequence[Tensor]) -> bool:
-    plain = all(
-        type(t) in PLAIN and t.dtype == torch.float32 and t.device.type == "cpu" and t.layout == torch.strided
-        for t in given
-    )
-    return plain and not torch.is_autocast_enabled("cpu") and library() is not None
+    for t in given:
+        if type(t) not in PLAIN or t.dtype != torch.float32 or not t.is_cpu or t.layout != torch.strided:
+            return False
+    return library() is not None and not torch.is_autocast_enabled("cpu")
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = x.new_empty(x.shape[0], weight.shape[0])
+    _run("dynconv_linear_forward", (x, weight, bias, y, None, None, None))
+    return y
 
 
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
-        y = x.new_empty(x.shape[0], weight.shape[0])
-        _run("dynconv_linear_forward", (x, weight, bias, y, None, None, None))
-        return y
+        return _forward(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
