@@ -28,7 +28,12 @@ class Product(ctypes.Structure):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """What torch.nn.functional.linear computes; by it, unless the tensors are float32 matrices on a CPU and nobody looks on."""
     given = (x, weight) if bias is None else (x, weight, bias)
-    if not (unwatched() and x.ndim == 2 and x.shape[1] == weight.shape[1] and _taken(given)):
+    fits = (
+        x.ndim == weight.ndim == 2
+        and x.shape[1] == weight.shape[1]
+        and (bias is None or bias.shape == weight.shape[:1])
+    )
+    if not (fits and unwatched() and _taken(given)):  # what does not fit is told by torch
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         y: Tensor = _Linear.apply(x, weight, bias)

@@ -101,6 +101,8 @@ def test_the_attentions_linear_layer_is_torchs_function(bias):
         layer(torch.randn(3, 20))
     with pytest.raises(RuntimeError, match="dtype"):
         layer(torch.randn(3, 40).double())
+    with pytest.raises(RuntimeError, match="size"):
+        native.linear(torch.randn(3, 40), torch.randn(10, 40), torch.randn(5))
 
 
 @pytest.mark.parametrize(("rows", "ins", "outs"), [(8, 40, 10), (33, 40, 64), (64, 300, 75), (5, 7, 3)])
