@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # whoever stands lower may import what stands higher; of two in one line neither knows the other
 CORE = [("native",), ("functional",), ("layers",), ("cost",), ("surgery", "probe"), ("schedule",)]
 LESSONS = [
-    ("lessons.packages",),
+    ("lessons.packages", "lessons.systems"),
     ("lessons.data", "lessons.figures", "lessons.tables"),
-    ("lessons.systems", "lessons.networks", "lessons.localisation", "lessons.translation"),
+    ("lessons.networks", "lessons.localisation", "lessons.translation"),
     ("lessons.tasks",),
     ("lessons.train", "lessons.views", "lessons.exercises"),
     ("lessons.ready", "lessons.site"),
