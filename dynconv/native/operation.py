@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.utils._device import DeviceContext
 from torch.utils.flop_counter import register_flop_formula
 
 from . import definition
@@ -126,8 +127,12 @@ def unwatched() -> bool:
     if torch.compiler.is_compiling() or torch.compiler.is_exporting() or tracing():
         return False
     try:
-        modes = torch._C._len_torch_dispatch_stack() + torch._C._len_torch_function_stack()
-        return not (modes or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
+        if torch._C._len_torch_function_stack():  # a default device looks at what is new only
+            modes = torch.overrides._get_current_function_mode_stack()
+            if not all(isinstance(mode, DeviceContext) for mode in modes):
+                return False
+        looking = torch._C._len_torch_dispatch_stack()
+        return not (looking or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0)
     except AttributeError:
         return False
 
@@ -273,10 +278,12 @@ def _transformed_backward(
     return _filled(x, tuple(g if want else None for g, want in zip(found, needed, strict=True)))
 
 
-def _flops(x: Shape, weight: Shape, attention: Shape, *rest: Any, out_shape: Shape, **_: Any) -> int:
-    """Two a multiply-add, of the convolution and of the mixing."""
-    kernel = math.prod(weight[1:])
-    return 2 * x[0] * kernel * (math.prod(out_shape[2:]) + weight[0])
+def _flops(
+    x: Shape, weight: Shape, attention: Shape, bias: Shape | None = None, *rest: Any, out_shape: Shape, **_: Any
+) -> int:
+    """Two a multiply-add, of the convolution and of the mixing, that of the biases too."""
+    convolution = math.prod(weight[1:]) * math.prod(out_shape[2:])
+    return 2 * x[0] * (convolution + weight[0] * (math.prod(weight[1:]) + (0 if bias is None else weight[1])))
 
 
 def _flops_backward(

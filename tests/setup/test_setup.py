@@ -166,7 +166,7 @@ def test_git_on_windows_keeps_the_bytes_that_checksums_are_of(tmp_path):
     for command in ("init --quiet", "config core.autocrlf true", "add .", "checkout-index --all --prefix=windows/"):
         assert run("git", "-C", str(tmp_path), *command.split()).returncode == 0
     lists = sorted((tmp_path / "windows" / "data").rglob("SHA256SUMS"))
-    assert len(lists) == 2
+    assert len(lists) == 3
     for path in lists:
         for digest, name in (line.split() for line in path.read_text(encoding="utf-8").splitlines()):
             assert hashlib.sha256((path.parent / name).read_bytes()).hexdigest() == digest, name

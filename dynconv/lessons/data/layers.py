@@ -24,7 +24,7 @@ def restorer(system: str = "dynamic") -> nn.Module:
         (4, (9, 9), False)
 
     Args:
-        system: "mix", a :class:`dynconv.StaticMixConv2d`, or "dynamic", a :class:`dynconv.DynamicConv2d`; one channel to
+        system: "mix", a :class:`dynconv.layers.StaticMixConv2d`, or "dynamic", a :class:`dynconv.layers.DynamicConv2d`; one channel to
             one channel, 9 × 9, without padding, at T = 1.
 
     Raises:

@@ -20,7 +20,7 @@ def fold_norm(
 
 def _norm_cases():
     generator = torch.Generator().manual_seed(0)
-    cases: list[tuple] = []
+    cases = []
     for out, channels, eps in ((4, 2, 1e-1), (3, 3, 1e-2)):
         gamma, beta, mean = torch.randn(3, out, generator=generator)
         var = 0.2 + torch.rand(out, generator=generator)

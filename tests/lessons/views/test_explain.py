@@ -206,7 +206,7 @@ def test_the_table_says_it_all_and_is_safe():
 def test_batches_single_layers_and_the_layer_chosen():
     found = explain(DynamicConv2d(1, 1, 3), torch.rand(2, 1, 9, 9))
     assert (found.names, list(found.layers)) == (["image 0", "image 1"], [""])
-    assert found.dynamic().selected == found.names
+    assert found.dynamic().image == found.names[0]
     assert "(the model)" in repr(found)
     assert found.interventions().layer == "attention"
     assert "Layer 3;" in json.loads(explain(small(), torch.rand(1, 1, 9, 9), layer="3").dynamic().data)["about"]

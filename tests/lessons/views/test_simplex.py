@@ -40,7 +40,7 @@ def test_traits_and_output():
         ("free", [0.5, 0.5], r"3 numbers of at least 0 with sum 1, got \[0.5, 0.5\]"),
         ("free", [0.5, 0.5, 0.5], "sum 1"),
         ("free", [-0.5, 1.0, 0.5], "at least 0"),
-        ("free", [float("nan"), 0.5, 0.5], "got .nan, 0.5, 0.5"),
+        ("free", [float("nan"), 0.5, 0.5], r"free\[0\] must be a finite number, got nan"),
     ):
         with pytest.raises(traitlets.TraitError, match=message):
             setattr(view, trait, value)

@@ -39,8 +39,8 @@ def test_traits_and_output():
         ("temperature", 0.0, "above 0, got 0.0"),
         ("scale", -1.0, "scale must be a finite number above 0, got -1.0"),
         ("scale", float("inf"), "scale must be a finite number above 0, got inf"),
-        ("logits", [1.0], r"2 finite numbers, got \[1.0\]"),
-        ("logits", [1.0, float("nan")], r"2 finite numbers, got \[1.0, nan\]"),
+        ("logits", [1.0], r"logits must be 2 numbers, got \[1.0\]"),
+        ("logits", [1.0, float("nan")], r"logits\[1\] must be a finite number, got nan"),
     ):
         with pytest.raises(traitlets.TraitError, match=message):
             setattr(bench, trait, value)
