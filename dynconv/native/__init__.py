@@ -7,8 +7,8 @@ The C++ is an operation of torch's (``torch.ops.dynconv.native``), and so is the
 from . import definition
 from .building import build, library
 from .convolution import OPERATION, release, takes
-from .linear import linear
 from .operation import Operation, unwatched
+from .product import linear
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 

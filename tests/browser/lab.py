@@ -113,7 +113,7 @@ FINGERPRINT = """root => {
   }
   const copy = root.cloneNode(true);
   copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, .dc-share, select').forEach((e) => e.remove());
-  for (const sign of copy.innerHTML.replaceAll(' style=""', '')) add(sign.codePointAt(0));
+  for (const sign of copy.innerHTML.replaceAll(' style=""', '').replaceAll(' class=""', '')) add(sign.codePointAt(0));
   return h;
 }"""
 

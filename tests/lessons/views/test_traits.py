@@ -151,7 +151,7 @@ def test_the_ends_of_the_bench_are_finite():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"temperatur": 1}, "experiment 'x' sets 'temperatur'; there are: .*temperature"),
+        ({"temperature2": 1}, "experiment 'x' sets 'temperature2'; there are: .*temperature"),
         ({"data": "{}"}, "experiment 'x' sets 'data'"),
         ({"layout": None}, "experiment 'x' sets 'layout'"),
         ({"_dom_classes": []}, "experiment 'x' sets '_dom_classes'"),

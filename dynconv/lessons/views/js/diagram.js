@@ -139,7 +139,7 @@ export const diagram = (spec) => {
     route();
   };
   const sizes = new ResizeObserver(route);
-  sizes.observe(node);
+  for (const box of [node, ...[...stages, ...ends].map((one) => one.node)]) sizes.observe(box);
   linkKernels(node);
   const remove = () => [() => sizes.disconnect(), ground.remove, values.stop].forEach((end) => end());
   const note = (name, text) => nouns[name].write("note", text);

@@ -83,7 +83,7 @@ const vector = (spec) => {
 const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
 const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
 
-const cell = (className, k, ...children) => element("div", { class: `dc-cell ${className}`, "data-k": k }, ...children);
+const cell = (className, k, ...children) => element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
 // {bars: name, reach, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself
 const bars = ({ reach = 5, names, controls }, k) => {

@@ -170,7 +170,7 @@ const view = (data, given, { el }) => {
   return { body: body(desk, parts, given), draw, remove, restart: training.restart, playing: training.playing };
 };
 
-const words = ({ names }, news, { task, damage }) => {
+const words = ({ names }, news, { task, damage, learning_rate: rate }) => {
   if (!news) return "Three networks are about to train here, in the page.";
   const { step, T, history, references } = news;
   const now = history.at(-1);
@@ -178,7 +178,8 @@ const words = ({ names }, news, { task, damage }) => {
   const shares = now.attention[damage];
   const leader = indexOfMax(shares);
   return (
-    `Step ${step}, T = ${number(T)}. On photos held out (${names.join(", ")}), the error of the dynamic convolution is `
+    `Step ${step}, T = ${number(T)}, learning rate ${rate.toFixed(3)}. On photos held out (${names.join(", ")}), the error of the `
+    + "dynamic convolution is "
     + `${now.dynamic.toFixed(4)}: ${dynamic} of the way from one filter to four; the softmax mix has gone ${mix}, the plain `
     + `convolution ${plain}. For “${Object.keys(TASKS[task])[damage]}”, kernel ${leader + 1} leads with ${percent(shares[leader])}.`
   );
