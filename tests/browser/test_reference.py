@@ -67,6 +67,7 @@ def test_it_is_read_offline_on_any_screen(chromium, site, width, scheme):
     tab.goto((site / "index.html").as_uri())
     tab.get_by_role("link", name="Reference", exact=True).click()
     tab.get_by_role("main").get_by_role("link", name="dynconv.functional").click()
+    tab.wait_for_selector("math")
     assert tab.evaluate("document.documentElement.scrollWidth") == width
     wide = tab.evaluate("[...document.querySelectorAll('math')].map((e) => e.getBoundingClientRect().width)")
     assert min(wide, default=0) > 5
