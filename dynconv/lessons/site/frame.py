@@ -70,7 +70,7 @@ def _card(title: str, words: str, address: str, file: str) -> str:
     site = pages_of(address)
     told = {"og:type": "website", "og:title": title, "og:description": words, "twitter:card": "summary_large_image"}
     if site:
-        told |= {"og:url": site + file, "og:image": f"{site}images/card.png"}
+        told |= {"og:url": site + file, "og:image": f"{site}images/05.png"}
     lines = [f'<meta name="description" content="{html.escape(words)}">']
     lines += [f'<meta property="{name}" content="{html.escape(value)}">' for name, value in told.items()]
     return "\n".join(lines) + "\n"

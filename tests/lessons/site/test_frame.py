@@ -60,8 +60,9 @@ def test_every_link_leads_somewhere(pages):
 def test_a_page_without_an_address_shows_none(pages):
     for (address, file), page in pages.items():
         assert ("colab.research.google.com" in page) == bool(address), file
-        assert ('property="og:image" content="https://ada.github.io/dynconv/images/card.png"' in page) == bool(address)
+        assert ('property="og:image" content="https://ada.github.io/dynconv/images/05.png"' in page) == bool(address)
         assert '<meta name="description"' in page
+    assert (NOTEBOOKS / "images" / "05.png").exists()  # what is shown with the address
 
 
 def test_before_and_after_are_in_the_header(pages):
