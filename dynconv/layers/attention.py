@@ -23,7 +23,27 @@ from .tempered import Tempered
 __all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
 
 
-class KernelAttention(Tempered):
+class Scores(Layer):
+    """Scores of K kernels, computed from each image: the squeeze and the two layers that every such attention begins with."""
+
+    over, batched = "kernels", True
+
+    def _score(self, in_channels: int, num_kernels: int, hidden_channels: int, factory: Factory) -> None:
+        """Make the two layers."""
+        check_counts(in_channels=in_channels, num_kernels=num_kernels, hidden_channels=hidden_channels)
+        self.in_channels, self.num_kernels = in_channels, num_kernels
+        self.fc1 = Linear(in_channels, hidden_channels, bias=False, **factory)
+        self.fc2 = Linear(hidden_channels, num_kernels, **factory)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The scores z before temperature and softmax, (B, K)."""
+        check_images(self, x, self.in_channels, "[*spatial]")
+        squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
+        logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
+        return logits
+
+
+class KernelAttention(Tempered, Scores):
     r"""How much each of K kernels counts, computed from each image.
 
     Reference: Chen et al., section 3.2, https://arxiv.org/abs/1912.03458; ``activation="sigmoid"`` as in CondConv,
@@ -57,8 +77,6 @@ class KernelAttention(Tempered):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
-    over, batched = "kernels", True
-
     def __init__(
         self,
         in_channels: int,
@@ -75,18 +93,8 @@ class KernelAttention(Tempered):
             raise ValueError(f"activation must be 'softmax' or 'sigmoid', got {activation!r}")
         check_counts(in_channels=in_channels, num_kernels=num_kernels, reduction=reduction)
         hidden = max(1, in_channels // reduction) if hidden_channels is None else hidden_channels
-        check_counts(hidden_channels=hidden)
-        factory: Factory = {"device": device, "dtype": dtype}
-        self.in_channels, self.num_kernels, self.activation = in_channels, num_kernels, activation
-        self.fc1 = Linear(in_channels, hidden, bias=False, **factory)
-        self.fc2 = Linear(hidden, num_kernels, **factory)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """The scores z before temperature and softmax, (B, K)."""
-        check_images(self, x, self.in_channels, "[*spatial]")
-        squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
-        logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
-        return logits
+        self._score(in_channels, num_kernels, hidden, {"device": device, "dtype": dtype})
+        self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)

@@ -6,17 +6,16 @@ Reference: Li and Yao, *KernelWarehouse: Rethinking the Design of Dynamic Convol
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.types import Device
 
 from ..functional.checks import check_counts
-from .inputs import check_images
-from .layer import Factory, Layer
+from .attention import Scores
 
 __all__ = ["SignedAttention"]
 
 
-class SignedAttention(Layer):
+class SignedAttention(Scores):
     r"""How much each of K kernels counts, computed from each image, negative weights included.
 
     Reference: Li and Yao, eq. 3, https://arxiv.org/abs/2406.07879
@@ -47,7 +46,6 @@ class SignedAttention(Layer):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
-    over, batched = "kernels", True
     blend: Tensor
 
     def __init__(
@@ -66,15 +64,8 @@ class SignedAttention(Layer):
             raise ValueError(f"blend must be from 0 to 1, got {blend!r}")
         if first not in range(num_kernels):
             raise ValueError(f"first must be one of the {num_kernels} kernels, got {first!r}")
-        factory: Factory = {"device": device, "dtype": dtype}
-        self.in_channels, self.num_kernels, self.first, self.initial_blend = (
-            in_channels,
-            num_kernels,
-            first,
-            float(blend),
-        )
-        self.fc1 = nn.Linear(in_channels, max(1, in_channels // reduction), bias=False, **factory)
-        self.fc2 = nn.Linear(self.fc1.out_features, num_kernels, **factory)
+        self._score(in_channels, num_kernels, max(1, in_channels // reduction), {"device": device, "dtype": dtype})
+        self.first, self.initial_blend = first, float(blend)
         self.register_buffer("blend", torch.tensor(self.initial_blend, device=device, dtype=dtype))
 
     def reset_parameters(self) -> None:
@@ -83,9 +74,7 @@ class SignedAttention(Layer):
             self.blend.fill_(self.initial_blend)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_images(self, x, self.in_channels, "[*spatial]")
-        squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
-        logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
+        logits = self.logits(x)
         shares = logits / logits.abs().sum(1, keepdim=True).clamp_min(torch.finfo(logits.dtype).tiny)
         alone = torch.arange(self.num_kernels, device=x.device) == self.first  # (K,)
         blend = self.blend.clone()  # autograd keeps it: the buffer may move before backward
