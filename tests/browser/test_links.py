@@ -14,7 +14,7 @@ import torch
 from dynconv.lessons.views import Mixer
 from dynconv.lessons.views.pages import page
 from dynconv.lessons.views.simplex import SimplexMap
-from tests.browser.instruments import in_page, opened
+from tests.browser.instruments import PLACES, in_page, opened
 
 pytestmark = pytest.mark.browser
 FIRST = {"temperature": 0.5, "num_kernels": 2, "logits": [0.0, 0.0, 0.0]}
@@ -130,11 +130,11 @@ def test_a_copied_link_brings_the_state_back(chromium, tmp_path):
         root.get_by_label("temperature T").press("End")
         root.get_by_label("kernels K").press("End")
         root.get_by_label("logit 3").press("Home")
-        there, place = root.locator(".dc-summary").inner_text(), root.bounding_box()
+        there, places = root.locator(".dc-summary").inner_text(), root.evaluate(PLACES)
         tab.evaluate("navigator.clipboard.writeText = async (text) => { window.clip = text; }")
         root.get_by_role("button", name="Copy link to this state").press("Enter")
         assert root.locator(".dc-note").inner_text().startswith("Copied")
-        assert root.bounding_box() == place
+        assert root.evaluate(PLACES) == places
         link = tab.evaluate("window.clip")
         root.get_by_role("button", name="Reset").press("Enter")
         assert root.inner_text() == first  # the note is gone as well

@@ -93,4 +93,4 @@ def test_the_newest_of_three_uploads_wins(lesson):
     root.locator(".dc-status").get_by_text("new.png is shown").wait_for()
     lesson.page.wait_for_timeout(1000)
     assert "new.png is shown" in root.locator(".dc-status").inner_text()  # no older answer came after it
-    assert root.get_by_role("checkbox", name="new.png").is_checked()
+    assert root.get_by_role("radio", name="new.png").is_checked()

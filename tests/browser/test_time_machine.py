@@ -139,7 +139,8 @@ def stop_the_clock(tab):
 
 
 def test_play_pause_and_reset(chromium, tmp_path):
-    with opened(chromium, tmp_path, TimeMachine({"mine": a_run(8)}, ["x", "y"])) as (tab, root):
+    machine = TimeMachine({"mine": a_run(8)}, ["x", "y"])
+    with opened(chromium, tmp_path, machine, reduced_motion="no-preference") as (tab, root):
         stop_the_clock(tab)
         first, said, scrubber = seen(root), root.locator(".dc-summary"), root.get_by_role("slider", name="epoch")
         play, pause = (root.get_by_role("button", name=name) for name in ("Play", "Pause"))
@@ -177,7 +178,8 @@ def test_taken_away_while_it_plays_it_leaves_no_timer(chromium, module):
 
 
 def test_a_hand_on_the_scrubber_stops_the_player(chromium, tmp_path):
-    with opened(chromium, tmp_path, TimeMachine({"mine": a_run(20)}, ["x", "y"])) as (tab, root):
+    machine = TimeMachine({"mine": a_run(20)}, ["x", "y"])
+    with opened(chromium, tmp_path, machine, reduced_motion="no-preference") as (tab, root):
         stop_the_clock(tab)
         root.get_by_role("button", name="Play").press("Enter")
         tab.clock.run_for(320)

@@ -45,8 +45,10 @@ const inbox = (model, { reads, read }) => {
 // All controls as one, whose value is {trait: value}.
 const panel = (controls) => {
   const entries = Object.entries(controls);
+  const valuesOf = (some) => Object.fromEntries(some.map(([trait, one]) => [trait, one.get()]));
   return {
-    get: () => Object.fromEntries(entries.map(([trait, one]) => [trait, one.get()])),
+    get: () => valuesOf(entries),
+    choices: () => valuesOf(entries.filter(([, one]) => !one.fixed?.())), // without those that have but one value
     set: (values) => Object.entries(values).forEach(([trait, value]) => controls[trait].set(value)),
     playing: () => entries.some(([, one]) => one.playing?.()),
     remove: () => entries.forEach(([, one]) => one.remove?.()),
@@ -125,7 +127,7 @@ const run = (parts, model, el) => {
   const all = panel(controls);
   const copy = copyOf(model, controls);
   const drawing = drawer(parts, { model, el }, sent, controls);
-  const share = copier(model.get("kind"), all.get);
+  const share = copier(model.get("kind"), all.choices);
   const redraw = () => {
     drawing.draw(); // at once: browsers send one input event a frame
     share.say("");

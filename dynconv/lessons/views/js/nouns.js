@@ -83,7 +83,8 @@ const vector = (spec) => {
 const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
 const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
 
-const cell = (className, k, ...children) => element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
+const cell = (className, k, ...children) =>
+  element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
 // {bars: name, reach, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself
 const bars = ({ reach = 5, names, controls }, k) => {
@@ -96,7 +97,11 @@ const bars = ({ reach = 5, names, controls }, k) => {
     bar.draw(v, reach);
     say(text, fixed(v, 1));
   };
-  return { node, port: bar.node, set };
+  const clear = () => {
+    bar.draw(0, reach);
+    say(text, "");
+  };
+  return { node, port: bar.node, set, clear };
 };
 
 // {shares: name}: one bar a kernel, from 0 to 100 %
@@ -108,7 +113,11 @@ const shares = (_, k) => {
     showPart(fill, 0, v);
     say(text, percent(v));
   };
-  return { node: cell("dc-bar-cell dc-share", k, track, text), port: track, set };
+  const clear = () => {
+    showPart(fill, 0, 0);
+    say(text, "");
+  };
+  return { node: cell("dc-bar-cell dc-share", k, track, text), port: track, set, clear };
 };
 
 // {tiles: name, size, names, full}: one signed picture a kernel, in a frame of the kernel's colour and hatch
@@ -137,6 +146,7 @@ const column = (spec, c, count, grid) => {
     cells.forEach((one, k) => {
       one.node.classList.toggle("dc-off", k >= values.length); // dimmed, not removed: nothing on the page may jump
       if (k < values.length) one.set(values[k], scale);
+      else one.clear?.();
     });
   const isScaled = kind === "tiles" && !spec.full;
   return [spec[kind], { node: grid, ports: cells.map((one) => one.port), set, write: head.write, isScaled }];

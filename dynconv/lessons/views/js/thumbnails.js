@@ -16,6 +16,7 @@ export const thumbnails = (label) => {
     draw(array);
     return element("label", { class: "dc-thumb" }, input, canvas, name, ...(below ? [below] : []));
   };
+  const fixed = () => names.length < 2;
   const get = () => control?.get();
   const set = (name) => control?.set(names.includes(name) ? name : names[0]);
   const offer = (images) => {
@@ -23,8 +24,8 @@ export const thumbnails = (label) => {
     names = images.map((image) => image.name);
     control = radios(names);
     node.replaceChildren(...images.map((image, i) => thumb(image, control.inputs[i])));
-    node.hidden = names.length < 2;
+    node.hidden = fixed();
     set(chosen);
   };
-  return { node, offer, get, set, valid: (v) => names.includes(v) };
+  return { node, offer, get, set, fixed, valid: (v) => names.includes(v) };
 };
