@@ -23,6 +23,7 @@ from .checks import autocasts
 __all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
 
 Ints = tuple[int, ...]
+Geometry = tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION}
 
@@ -53,13 +54,13 @@ def dynamic(
     weight: Tensor,
     attention: Tensor,
     bias: Tensor | None,
-    geometry: tuple[Ints, Ints, Ints, int],
+    geometry: Geometry,
 ) -> Tensor:
-    """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S') by a method; geometry: stride, padding, dilation, groups."""
+    """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S') by a method."""
     if registered:
         return OPERATIONS[method](*_cast(x, weight, attention, bias), *geometry)
     if method == "outputs":
-        return _outputs(x, weight, attention, bias, *geometry)
+        return _outputs(x, weight, attention, bias, geometry)
     few = _images_at_a_time(x, weight)
     if few >= x.shape[0]:
         return _mix_and_convolve(method, x, weight, attention, bias, geometry)
@@ -90,28 +91,19 @@ def _mix_and_convolve(
     weight: Tensor,
     attention: Tensor,
     bias: Tensor | None,
-    geometry: tuple[Ints, Ints, Ints, int],
+    geometry: Geometry,
 ) -> Tensor:
     kernel = mix(weight, attention)  # (B, O, C/g, *kernel)
     mixed_bias = None if bias is None else mix(bias, attention)  # (B, O)
     return PER_IMAGE[method](x, kernel, mixed_bias, *geometry)
 
 
-def _outputs(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-) -> Tensor:
+def _outputs(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
     """K convolutions as one with K·O output channels, then the weighted sum."""
-    num_kernels, out = weight.shape[:2]
+    (num_kernels, out), groups = weight.shape[:2], geometry[3]
     # a grouped convolution numbers its outputs group by group, so K goes inside the groups: (g, K, O/g, C/g, *kernel)
     stacked = weight.unflatten(1, (groups, out // groups)).transpose(0, 1).flatten(0, 2)  # (g·K·O/g, C/g, *kernel)
-    y = CONVS[x.ndim - 2](x, stacked, None, stride, padding, dilation, groups)  # (B, g·K·O/g, *S')
+    y = CONVS[x.ndim - 2](x, stacked, None, *geometry)  # (B, g·K·O/g, *S')
     y = y.unflatten(1, (groups, num_kernels, out // groups))  # (B, g, K, O/g, *S')
     y = torch.einsum("bgko...,bk->bgo...", y, attention).flatten(1, 2)  # (B, O, *S')
     return y if bias is None else y + per_channel(mix(bias, attention), y)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..native.definition import mix, output_size, per_channel, through_bias
+from ..native.definition import Derivatives, mix, output_size, per_channel, through_bias
 from ..native.operation import Operation
 
 __all__ = ["OPERATION", "pays"]
@@ -31,18 +31,9 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     return x.shape[0] * weight[0].numel() * x.element_size() > TILE
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-) -> Tensor:
+def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, *S), (K, O, C, *kernel), (B, K), (K, O) → (B, O, *S')."""
-    plan = _Plan(x, weight, stride, padding, dilation)
+    plan = _Plan(x, weight, *geometry[:3])
     matrix, scratch = plan.matrix(weight), plan.scratch(x)
     output = x.new_empty(x.shape[0], weight.shape[1], *plan.spatial)
     y = output.flatten(2)  # (B, O, S'), the same memory
@@ -55,19 +46,11 @@ def _forward(
 
 
 def _backward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    grad: Tensor,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
+    x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
+) -> Derivatives:
     """From the gradient of the outputs those of the four inputs, each where it is needed."""
-    plan = _Plan(x, weight, stride, padding, dilation)
+    *steps, _, needed = rest
+    plan = _Plan(x, weight, *steps)
     matrix, scratch, change = plan.matrix(weight), plan.scratch(x), plan.scratch(x)
     grad = grad.reshape(*grad.shape[:2], -1)  # (B, O, S')
     grad_x: Any = torch.empty_like(x, memory_format=torch.contiguous_format) if needed[0] else None

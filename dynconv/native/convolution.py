@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .building import library
-from .definition import output_size
+from .definition import Derivatives, output_size
 from .operation import Operation
 
 __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
-Steps = tuple[Ints, Ints, Ints]  # stride, padding, dilation
+Steps = Sequence[Ints]  # stride, padding, dilation
 POINTERS = ("x", "kernels", "attention", "bias", "outputs", "grad_kernels", "grad_attention", "grad_bias")
 SIZES = (
     *("images", "channels", "height", "width"),  # x
@@ -57,40 +57,23 @@ def release() -> None:
         loaded.dynconv_release()
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-) -> Tensor:
+def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
+    steps = geometry[:3]
     x, weight, attention = (t.contiguous() for t in (x, weight, attention))
     bias = None if bias is None else bias.contiguous()
-    y = x.new_empty(x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation))
-    call = _call(x, weight, attention, y, (stride, padding, dilation))
+    y = x.new_empty(x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], *steps))
+    call = _call(x, weight, attention, y, steps)
     call.bias = _pointer(bias)
     _run("dynconv_forward", call)
     return y
 
 
 def _backward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    grad: Tensor,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
+    x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
+) -> Derivatives:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
-    steps = stride, padding, dilation
+    *steps, _, needed = rest
     x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
     bias = None if bias is None else bias.contiguous()
     grad_x = _grad_input(x, weight, attention, grad, steps) if needed[0] else None

@@ -1,8 +1,12 @@
-"""What every method computes, in torch's own operations: all images in one convolution, each as a group with its own kernel."""
+"""What every method computes, in torch's own operations: all images in one convolution, each as a group with its own kernel.
+
+A geometry is a convolution's stride, padding, dilation (one number a dimension each) and groups.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,36 +16,20 @@ __all__ = ["CONVS", "backward", "conv_per_image", "forward", "mix", "output_size
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 Ints = Sequence[int]
+Derivatives = tuple[Tensor | None, ...]
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-) -> Tensor:
+def forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S')."""
     mixed = None if bias is None else mix(bias, attention)
-    return conv_per_image(x, mix(weight, attention), mixed, stride, padding, dilation, groups)
+    return conv_per_image(x, mix(weight, attention), mixed, *geometry)
 
 
 def backward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    grad: Tensor,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
+    x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
+) -> Derivatives:
     """From the gradient of the outputs (B, O, *S') those of the four inputs, each where it is needed."""
+    stride, padding, dilation, groups, needed = rest
     batch, kernel = x.shape[0], mix(weight, attention)
     of_x, of_kernels, _ = torch.ops.aten.convolution_backward(
         grad.reshape(1, -1, *grad.shape[2:]),

@@ -26,6 +26,7 @@ from torch.utils._device import DeviceContext
 from torch.utils.flop_counter import register_flop_formula
 
 from . import definition
+from .definition import Derivatives
 
 __all__ = ["Operation", "tracing", "unwatched"]
 
@@ -42,7 +43,6 @@ TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
 Ints = Sequence[int]
 Shape = Sequence[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
-Derivatives = tuple[Tensor | None, ...]
 
 
 class Operation:
@@ -249,17 +249,8 @@ def _define(
     return operation
 
 
-def _fake_forward(
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    stride: Ints,
-    padding: Ints,
-    dilation: Ints,
-    groups: int,
-) -> Tensor:
-    spatial = definition.output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
+def _fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+    spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
     return x.new_empty(x.shape[0], weight.shape[1], *spatial)
 
 
