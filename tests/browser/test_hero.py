@@ -59,7 +59,7 @@ def test_the_wires_come_after_the_bet(chromium, tmp_path, width):
         after = root.locator(".dc-share b").all_inner_texts()
         assert before[:4] == after[:4]  # parameters stand still
         assert before[4:] != after[4:]
-        photo.press("ArrowRight")
+        photo.press("ArrowLeft")
         assert tab.evaluate("model.get('position')") == 5
         root.get_by_role("button", name="the left one").press("Enter")
         assert tab.evaluate("model.get('bet')") == "left"

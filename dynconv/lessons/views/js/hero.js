@@ -127,16 +127,27 @@ const spec = (data) => ({
   ribbons: SIDES.map((name) => ({ from: `kernel-${name}`, to: `mixed-${name}`, share: `pi-${name}` })),
 });
 
-// The slider lies over the photo: what is dragged is the photo itself.
-const overlay = (figure, { node, input }) => {
+const STEPS = { ArrowRight: 1, ArrowLeft: -1 };
+
+// The slider lies over the photo: what is dragged is the photo itself, to the left. By key the right arrow goes on, as everywhere.
+const overlay = (figure, position, places) => {
+  const { node, input } = position;
   node.classList.add("dc-over");
   figure.nouns.image.ports[0].after(node);
   input.addEventListener("pointerdown", () => input.focus());
+  input.addEventListener("keydown", (event) => {
+    const to = position.get() + STEPS[event.key];
+    if (Number.isNaN(to)) return;
+    event.preventDefault();
+    position.set(Math.min(places - 1, Math.max(0, to)));
+    emit(input, "input");
+    emit(input, "change");
+  });
 };
 
 const view = (data, { position, temperature, bet: made }) => {
   const figure = diagram(spec(data));
-  overlay(figure, position);
+  overlay(figure, position, data.places);
   const tiles = (layer) => Array.from({ length: data.count }, (_, k) => part(layer.kernels, k, data.size ** 2));
   const banks = [tiles(data.left), tiles(data.right)];
   const values = ({ layers }) =>
