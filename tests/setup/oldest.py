@@ -37,7 +37,8 @@ def oldest(requirement: str) -> str:
 def main(arguments: list[str]) -> int:
     """Make the environment, run the tests in it; pytest's exit status."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    pins = [oldest(requirement) for requirement in project["dependencies"]]
+    lessons = project["optional-dependencies"]["lessons"]
+    pins = [oldest(requirement) for requirement in (*project["dependencies"], *lessons)]
     if not STAMP.exists() or STAMP.read_text(encoding="utf-8") != " ".join(pins):
         shutil.rmtree(FOLDER, ignore_errors=True)
         print(f"Making {FOLDER.name}: {' '.join(pins)}", flush=True)
