@@ -163,8 +163,10 @@ def test_a_fault_of_the_program_is_not_hidden(tmp_path, monkeypatch):
 def started(config, rank="0", **environment):
     """A run that goes on for long; the main process has told of its first epoch."""
     command = [sys.executable, "-m", "dynconv.lessons.train", config, "--cpu"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=os.environ | environment, **pipes) as process:
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    if os.name != "nt":  # what a shell starts behind its back is deaf to the stop key, and so are its children
+        how["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, env=os.environ | environment, **how) as process:
         try:
             while rank == "0" and not (line := process.stdout.readline()).startswith("epoch 1"):
                 assert line, process.stderr.read()
