@@ -19,7 +19,7 @@ QUESTIONS = {
     ),
     "03.absorb": Question(
         "Such a layer was trained at T = 30. You set T to 1 and want exactly the same weights for every "
-        "image. Possible?",
+        "input. Possible?",
         {
             "Yes: divide what makes the logits by 30": "The last layer's weights and biases: only the quotient z / T reaches the softmax.",
         },
