@@ -65,7 +65,7 @@ def _kernels(names: dict[str, Any], seed: int) -> Numbers:
     return {"one filter": names["one"]} | found
 
 
-RESTORERS = ("c02", "c06", "c08", "c31", "c40", "c42")
+RESTORERS = ("c02", "c06", "c08", "c14", "c16", "c31", "c40", "c42")
 SENTENCES: dict[str, Sentence] = {
     "02.lower-loss": Sentence(
         "02",
@@ -77,7 +77,7 @@ SENTENCES: dict[str, Sentence] = {
     "04.mark": Sentence(
         "04",
         "Only the gate that sees the maximum solves it; the mean's is no better than none.",
-        ("c02", "c04", "c06", "c07", "c09", "c11", "c13", "c18", "c48", "c50", "c51"),
+        ("c02", "c04", "c06", "c07", "c09", "c11", "c13", "c18", "c37", "c48", "c50", "c51"),
         lambda names, _: {name: names["error"](model) for name, model in names["solvers"].items()},
         lambda n: n["mean and max"] < n["no gate"] / 4 and n["mean"] > 0.9 * n["no gate"],
     ),
