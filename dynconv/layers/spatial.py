@@ -32,8 +32,8 @@ class SpatialGate(Tempered):
 
     .. math:: z = C * x + w \cdot \mathrm{mean}(x) + c, \qquad g = [z \ge 0]
 
-    In training, Gumbel noise is added and the gradient is that of a sigmoid with temperature T
-    (:func:`dynconv.functional.gumbel_sigmoid`).
+    In training, Gumbel noise is added, unless ``noise`` is False (the reference's last fifth), and the gradient is that of a
+    sigmoid with temperature T (:func:`dynconv.functional.gumbel_sigmoid`).
 
     Example:
         >>> import torch
@@ -54,7 +54,7 @@ class SpatialGate(Tempered):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
-    over, batched = "positions", True
+    over, batched, noise = "positions", True, True
 
     def __init__(
         self,
@@ -79,7 +79,9 @@ class SpatialGate(Tempered):
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.logits(x)
-        return gumbel_sigmoid(logits, self._divisor()) if self.training else (logits >= 0).to(logits.dtype)
+        if not self.training:
+            return (logits >= 0).to(logits.dtype)
+        return gumbel_sigmoid(logits, self._divisor(), noise=self.noise)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         rename(state, prefix, {"maskconv.conv": "conv", "maskconv.fc": "fc"})

@@ -161,3 +161,14 @@ def test_errors_and_the_forced_ways():
             build()
     with pytest.raises(TypeError, match=r"floating point input, got torch\.int64"):
         SpatialGate(4)(torch.zeros(2, 4, 8, 8).long())
+
+
+def test_without_noise_a_gate_in_training_is_its_threshold_with_a_gradient():
+    gate, x = SpatialGate(4).train(), torch.randn(2, 4, 6, 6)
+    assert not torch.equal(torch.cat([gate(x) for _ in range(8)]), gate(x).repeat(8, 1, 1, 1))
+    gate.noise = False
+    opened = gate(x)
+    assert torch.equal(opened, gate(x))
+    opened.sum().backward()
+    assert gate.conv.weight.grad.abs().max() > 0
+    assert torch.equal(opened, gate.eval()(x))

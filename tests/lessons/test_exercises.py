@@ -10,7 +10,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from dynconv.functional import conv, dilate_gate
 from dynconv.lessons.exercises import EXERCISES, check, running
 
 
@@ -304,3 +306,58 @@ def test_the_stop_button_stops_an_answer(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         check("00.softmax", slow)
     assert ended.wait(10)
+
+
+RULED_OUT = {
+    "01.convolve": {
+        "F.conv2d": lambda x, w, b: F.conv2d(x[None], w, b)[0],
+        "aten": lambda x, w, b: torch.ops.aten.conv2d(x[None], w, b)[0],
+        "transposed": lambda x, w, b: F.conv_transpose2d(
+            x[None], w.flip(2, 3).transpose(0, 1), b, padding=(w.shape[2] - 1, w.shape[3] - 1)
+        )[0],
+        "three dimensions": lambda x, w, b: F.conv3d(x[None, None], w[:, None], b)[0, :, 0],
+        "the package's": lambda x, w, b: conv(x[None], w, b)[0],
+    },
+    "09.dilate": {
+        "F.max_pool2d": lambda m: F.max_pool2d(m, 3, 1, 1),
+        "the package's": lambda m: dilate_gate(m, m.shape[2:]),
+        "nn.MaxPool2d": torch.nn.MaxPool2d(3, 1, 1),
+        "with indices": lambda m: F.max_pool2d(m, 3, 1, 1, return_indices=True)[0],
+        "three dimensions": lambda m: F.max_pool3d(m, (1, 3, 3), 1, (0, 1, 1)),
+    },
+    "10.grouped": {
+        "a loop": lambda x, k: torch.cat([F.conv2d(i[None], w, padding=1) for i, w in zip(x, k, strict=True)]),
+        "a recursion": lambda x, k: one_by_one(x, k),
+    },
+    "09.hard_gate": {"autograd": lambda z, n, T: by_autograd(z, n, T)},
+}
+ALLOWED = {
+    "01.convolve": lambda x, w, b: (
+        torch.einsum("chwuv,ocuv->ohw", x.unfold(1, w.shape[2], 1).unfold(2, w.shape[3], 1), w) + b[:, None, None]
+    ),
+    "09.dilate": lambda m: (F.conv2d(m, torch.ones(1, 1, 3, 3), padding=1) > 0).float(),
+}
+
+
+def one_by_one(x, kernels):
+    first = F.conv2d(x[:1], kernels[0], padding=1)
+    return first if len(x) == 1 else torch.cat([first, one_by_one(x[1:], kernels[1:])])
+
+
+def by_autograd(z, noise, temperature):
+    z = z.clone().requires_grad_()
+    soft = torch.sigmoid((z + noise) / temperature)
+    return (soft >= 0.5).float().detach(), *torch.autograd.grad(soft.sum(), z)
+
+
+@pytest.mark.parametrize("name", RULED_OUT)
+def test_what_an_exercise_rules_out_is_refused_by_whatever_name(name):
+    for way, answer in RULED_OUT[name].items():
+        said = check(name, answer)
+        assert not said.passed, way
+        assert said.message.startswith("The numbers are right. But "), way
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_what_an_exercise_does_not_rule_out_is_right(name):
+    assert check(name, ALLOWED[name]).passed

@@ -15,8 +15,9 @@ LESSONS = [
     ("lessons.packages", "lessons.systems"),
     ("lessons.data", "lessons.figures", "lessons.tables"),
     ("lessons.networks", "lessons.localisation", "lessons.translation"),
-    ("lessons.tasks",),
-    ("lessons.train", "lessons.views", "lessons.exercises"),
+    ("lessons.tasks", "lessons.bets"),
+    ("lessons.train", "lessons.exercises"),
+    ("lessons.views",),
     ("lessons.ready", "lessons.site"),
     ("lessons.teach", "lessons.__main__"),
 ]

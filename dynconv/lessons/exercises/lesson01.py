@@ -7,13 +7,15 @@ from torch import Tensor
 
 from ...functional import conv
 from .exercise import Exercise, Mistake
+from .watching import CONVOLUTIONS, Limit
 
 __all__ = ["EXERCISES"]
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Patch times kernel, summed over the input channels, plus the bias; no padding, stride 1."""
-    return conv(x[None], weight, bias)[0]
+    patches = x.unfold(1, weight.shape[2], 1).unfold(2, weight.shape[3], 1)  # (in, H', W', kh, kw)
+    return torch.einsum("ihwuv,oiuv->ohw", patches, weight) + bias[:, None, None]
 
 
 def _convolve_cases():
@@ -77,6 +79,13 @@ CONVOLVE = Exercise(
             "The picture was padded with zeros. Here the kernel stays inside: H - kh + 1 rows, W - kw + 1 columns.",
         ),
     },
+    (
+        Limit(
+            CONVOLUTIONS,
+            0,
+            "But write the convolution yourself: with loops, or with `F.unfold` and `einsum`, and without torch's own.",
+        ),
+    ),
 )
 
 

@@ -81,10 +81,13 @@ def pointing_game(maps: Tensor, boxes: Tensor, size: int) -> float:
     return _hits(maps, boxes, size).float().mean().item()
 
 
-def _hits(maps, boxes, size, best=torch.argmax, offset=0.5, swap=False, scaled=True, cells=None, last=torch.lt):
+def _hits(
+    maps, boxes, size, best=torch.argmax, offset=0.5, swap=False, scaled=True, cells=None, last=torch.lt, of=None
+):
     height, width = (cells, cells) if cells else maps.shape[1:]
     place = best(maps.flatten(1), 1)
     row, column = place // width + offset, place % width + offset  # in cells
+    height, width = of(height, width) if of else (height, width)
     if scaled:
         row, column = row * size / height, column * size / width  # in pixels
     if swap:
@@ -95,12 +98,15 @@ def _hits(maps, boxes, size, best=torch.argmax, offset=0.5, swap=False, scaled=T
 
 def _pointing_cases():
     generator, cases = torch.Generator().manual_seed(5), []
-    for count, cells, size, side in ((64, 10, 40, 14), (90, 6, 48, 19)):
+    for count, (high, wide), size, side in ((64, (10, 10), 40, 14), (90, (6, 9), 48, 23)):
         corners = torch.randint(size - side + 1, (count, 2), generator=generator)
-        maps = torch.randn(count, cells, cells, generator=generator)
+        maps = torch.randn(count, high, wide, generator=generator)
         for n, (top, left) in enumerate(corners.tolist()):  # most maps are brighter where the box is
-            inside = slice(top * cells // size, (top + side) * cells // size + 1)
-            maps[n, inside, left * cells // size : (left + side) * cells // size + 1] += 1.5
+            rows, columns = (
+                slice(edge * cells // size, (edge + side) * cells // size + 1)
+                for edge, cells in ((top, high), (left, wide))
+            )
+            maps[n, rows, columns] += 1.5
         cases.append((maps, torch.cat([corners, corners + side], dim=1), size))
     return cases
 
@@ -128,6 +134,14 @@ POINTING_GAME = Exercise(
         "numbers of the example": Mistake(
             lambda maps, boxes, size: _rate(cells=10)(maps, boxes, 40),
             "The example's 10 cells and 40 pixels are written in. Take them from `maps.shape` and `size`.",
+        ),
+        "width for both": Mistake(
+            _rate(of=lambda height, width: (width, width)),
+            "Rows are divided by the map's width, too. A map need not be square: height belongs to rows.",
+        ),
+        "height for both": Mistake(
+            _rate(of=lambda height, width: (height, height)),
+            "Columns are divided by the map's height, too. A map need not be square: width belongs to columns.",
         ),
         "ten cells": Mistake(
             _rate(cells=10),

@@ -53,6 +53,13 @@ CAM_ATTENTION = Exercise(
             _changed(lambda f, a, m: (m, a)),
             "The two halves stand in the wrong order: the average branch's channels come first, then the maximum's.",
         ),
+        "sums for means": Mistake(
+            lambda f, a, m, v, b: (
+                _attended(f, a, m, v, b),
+                torch.stack([f.sum((2, 3)) @ a, f.amax((2, 3)) @ m], dim=1),
+            ),
+            "The average branch's logit is made of sums. It is the *mean* of each channel that its classifier sees.",
+        ),
         "softmax": Mistake(
             _changed(lambda f, a, m: (a.softmax(0), m.softmax(0))),
             "A softmax was put on the weights. These are a classifier's weights, used as they are, negative ones too.",
@@ -142,6 +149,21 @@ ATTENTION_LOSS = Exercise(
             "Right for small logits; large ones give inf, for the sigmoid is rounded to 0 or 1 before its logarithm is taken. "
             "`F.binary_cross_entropy_with_logits` takes both in one step.",
         ),
+        "cross entropy of the sigmoid": Mistake(
+            lambda s, t: -(s.sigmoid().log().clamp_min(-100).mean() + (1 - t.sigmoid()).log().clamp_min(-100).mean()),
+            "Right for small logits; for large ones `F.binary_cross_entropy` cuts the logarithm of a rounded sigmoid off at "
+            "−100. `F.binary_cross_entropy_with_logits` takes sigmoid and logarithm in one step.",
+        ),
+        **{
+            f"clamped at {least:g}": Mistake(
+                lambda s, t, least=least: (
+                    -(s.sigmoid().clamp_min(least).log().mean() + (1 - t.sigmoid()).clamp_min(least).log().mean())
+                ),
+                f"The sigmoid is kept away from 0 by {least:g}: large logits then cost too little, and have no gradient. "
+                "`F.binary_cross_entropy_with_logits` takes sigmoid and logarithm in one step.",
+            )
+            for least in (1e-12, 1e-8, 1e-7, 1e-6, 1e-5)
+        },
         "one label for both": Mistake(
             lambda s, t: F.softplus(-s).mean() + F.softplus(-t).mean(),
             "Both kinds were labelled 1. The target's label is 0: `torch.zeros_like(target)`.",

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...functional.sparse import dilate_gate, sparsity_loss
+from ...functional.sparse import sparsity_loss
 from .exercise import Exercise, Mistake
+from .watching import Limit
 
 __all__ = ["EXERCISES"]
 
@@ -89,17 +90,22 @@ HARD_GATE = Exercise(
             _gate(lambda z, n, T: torch.sigmoid(z / T)),
             "The noise is missing: the soft gate is sigmoid((z + noise) / T).",
         ),
+        "noise after the sigmoid": Mistake(
+            _gate(lambda z, n, T: torch.sigmoid(z / T) + n),
+            "The noise was added behind the sigmoid. It belongs to the score: sigmoid((z + noise) / T).",
+        ),
         "noise not divided": Mistake(
             _gate(lambda z, n, T: torch.sigmoid(z / T + n)),
             "Only z is divided by T here. Add the noise first, then divide the sum.",
         ),
     },
+    (Limit(frozenset({"sigmoid_backward"}), 0, "But the slope came from autograd: write it down from s."),),
 )
 
 
 def dilate(mask: Tensor) -> Tensor:
     """A position counts if it or one of its eight neighbours is open: (B, 1, H, W) → (B, 1, H, W)."""
-    return dilate_gate(mask, mask.shape[2:])
+    return (_ones(mask, 3, 3) > 0.5).to(mask.dtype)
 
 
 def _dilate_cases():
@@ -118,6 +124,12 @@ def _wrapped(mask):
     return torch.stack([mask.roll(shift, (2, 3)) for shift in shifts]).amax(0)
 
 
+POOLING = frozenset(
+    f"{adaptive}max_pool{n}d{indices}"
+    for adaptive in ("", "adaptive_")
+    for n in (1, 2, 3)
+    for indices in ("", "_with_indices")
+) | {"fractional_max_pool2d", "mkldnn_max_pool2d", "quantized_max_pool2d"}
 DILATE = Exercise(
     dilate,
     _dilate_cases,
@@ -165,6 +177,7 @@ DILATE = Exercise(
             "All images get the same mask, open where any of them is open. Every image keeps its own.",
         ),
     },
+    (Limit(POOLING, 0, "But find another way than a pooling layer: count the open neighbours, say."),),
 )
 
 
@@ -275,6 +288,10 @@ PRICE = Exercise(
         "bounds as targets": Mistake(
             lambda u, n, t, e, m: _overall(u, n, t) ** 2 + _pulled(u / n, t, e, m).mean(),
             "Blocks between their bounds pay, too. They are free: cut the distances off at 0 with `clamp_min(0)`.",
+        ),
+        "a third": Mistake(
+            _price_with(bounds=lambda p, t, e, m: _bounds(math.cos(min(3 * e / m, 1) * math.pi / 2) ** 2, t, e, m)),
+            "The first third is written as 1 / 3; here it is 0.33: epoch / (0.33 · num_epochs).",
         ),
         "summed over blocks": Mistake(
             _price_with(reduce=torch.sum),

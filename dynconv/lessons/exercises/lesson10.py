@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .exercise import Exercise, Mistake
+from .watching import CONVOLUTIONS, Limit
 
 __all__ = ["EXERCISES"]
 
@@ -87,6 +88,7 @@ GROUPED = Exercise(
             "The padding of 1 is missing, so the output is smaller than the input.",
         ),
     },
+    (Limit(CONVOLUTIONS, 1, "But that is a convolution for each image: make it one for all, with `groups=B`."),),
 )
 
 

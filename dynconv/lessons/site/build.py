@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
+from ..bets import QUESTIONS
+from .bets import folded, with_folds
 from .frame import CLAIM, Lesson, cards, contents, document, header, pages_of
 from .mathml import with_mathml
 
@@ -22,7 +24,9 @@ QUESTION = """<p class="question">“I run K convolutions of the same input, sof
 outputs. Is that <em>dynamic convolution</em>? Is it <em>attention</em>?”</p>
 <p>Below, one of the two layers is the question's, the other a dynamic convolution; both undo damage in photos. Slide the photo, watch
 the bars, and bet which is which. The lessons build both, and everything between them, and measure what it buys.</p>"""
-PROGRESS = '<p id="progress" hidden><span></span><button type="button">Forget it</button></p>'
+PROGRESS = (
+    f'<p id="progress" data-bets="{len(QUESTIONS)}" hidden><span></span><button type="button">Forget it</button></p>'
+)
 SETUP = re.compile(r'<div class="jp-Cell jp-CodeCell|<div class="cell border-box-sizing code_cell')
 BADGE = re.compile(r'<p><a href="https://colab\.[^>]*><img [^>]*></a></p>')
 PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
@@ -71,11 +75,13 @@ def lesson_page(
 def lesson_body(notebook: nbformat.NotebookNode, folder: Path, address: str = "") -> str:
     """Text, code and outputs; the instruments' places are empty."""
     notebook = copy.deepcopy(notebook)
+    notebook.cells = with_folds(notebook.cells)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _as_page_links(with_mathml(cell.source), address)
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True)
     body, _ = exporter.from_notebook_node(notebook)
+    body = folded(body)
     body = _with_images(body, folder).replace("<pre>", '<pre tabindex="0">')  # long lines scroll, by keyboard too
     body = PRINTED.sub(_without_wrapping, body)
     return _with_folded_setup(BADGE.sub("", body) if not pages_of(address) else body)

@@ -13,10 +13,13 @@ from typing import NamedTuple
 import nbformat
 from pygments.formatters import HtmlFormatter
 
+from ..views.javascript import bundle
+
 __all__: list[str] = []
 
 HERE = Path(__file__).parent
-STYLE, SCRIPT, SEARCH = ((HERE / f"site.{name}").read_text(encoding="utf-8") for name in ("css", "js", "search.js"))
+STYLE, PAGE, SEARCH = ((HERE / f"site.{name}").read_text(encoding="utf-8") for name in ("css", "js", "search.js"))
+SCRIPT = "{\n" + bundle("kept").replace("export const", "const") + PAGE + "}\n"
 CLAIM = "Learn, with your hands, what makes a convolution dynamic."
 # four bars of unlike height, in the colours of the first four kernels: the attention of one image
 ICON = (

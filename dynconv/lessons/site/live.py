@@ -18,7 +18,8 @@ def remember() -> None:
 
     def noted(self, **kwargs):
         data, metadata = plain(self, **kwargs)
-        place = f"instrument-{len(SHOWN) + 1}"
+        kind = "instrument" if data.get("image/png") else "words"  # the way to the first picture leads past the bets
+        place = f"{kind}-{1 + sum(name.startswith(kind) for name in SHOWN)}"
         SHOWN[place] = self
         return data | {"text/html": f'<div data-instrument="{place}"></div>'}, metadata
 

@@ -1,5 +1,6 @@
 """The instruments: pure state, a front end that draws it, and a thin widget that joins the two."""
 
+from .bet import Bet
 from .branches import BranchesView
 from .cam import CAMView
 from .cost import CostView
@@ -12,6 +13,7 @@ from .interventions import InterventionsView
 from .mixer import Mixer
 from .pages import page
 from .playground import Playground
+from .progress import Progress
 from .rescale import RescaleView
 from .simplex import SimplexMap
 from .temperature import TemperatureBench
@@ -20,6 +22,7 @@ from .trace import Trace
 from .training import TrainingView
 
 __all__ = [
+    "Bet",
     "BranchesView",
     "CAMView",
     "CostView",
@@ -30,6 +33,7 @@ __all__ = [
     "InterventionsView",
     "Mixer",
     "Playground",
+    "Progress",
     "RescaleView",
     "SimplexMap",
     "TemperatureBench",

@@ -104,6 +104,8 @@ class Instrument(anywidget.AnyWidget):
     begun = traitlets.Unicode().tag(sync=True)  # the state that Reset returns to: the first view writes it
     alt = traitlets.Unicode().tag(sync=True)  # the still picture's words, for a page that cannot draw
 
+    personal: tuple[str, ...] = ()  # traits that are the reader's own: a page made from here begins without them
+
     # ipywidgets 7 (Colab) would display through this and leave out the still picture
     _ipython_display_ = None
 
@@ -156,6 +158,10 @@ class Instrument(anywidget.AnyWidget):
     def still(self) -> Picture | None:
         """The picture for readers without a running widget; None while there is nothing to see."""
         raise NotImplementedError
+
+    def in_words(self) -> str:
+        """HTML for readers without a running widget, where there is no picture."""
+        return ""
 
     def _repr_mimebundle_(self, **kwargs):
         for widget in (self.layout, self):  # closed ones

@@ -61,25 +61,25 @@ def fragment(instrument: Instrument, place: str) -> str:
     own = set(instrument.traits(sync=True)) - set(Instrument.__mro__[1].class_traits(sync=True))
     state = {name: getattr(instrument, name) for name in sorted(own)}
     still = instrument.still()
-    state |= {"begun": "", "alt": still.alt if still else ""}
+    state |= {"begun": "", "alt": still.alt if still else instrument.alt}
+    state |= {name: instrument.traits()[name].default() for name in instrument.personal}
+    standing_in = _standing_in(still) if still else instrument.in_words()
     written = json.dumps(state).replace("<", "\\u003c")  # text in the data cannot close the script
     module = instrument._esm.replace("export default", "const $main =")
     return (
-        f'<style>{instrument._css}</style><div id="{place}">{_standing_in(still)}</div>\n<script type="module">\n{module}\n'
+        f'<style>{instrument._css}</style><div id="{place}">{standing_in}</div>\n<script type="module">\n{module}\n'
         f"{HOST}\nconst $place = document.getElementById({json.dumps(place)}), $still = [...$place.childNodes];\n"
         f"$place.replaceChildren();\ntry {{ host($main, {written}, $place); }}\n"
         "catch (error) { if (!$place.childElementCount) $place.append(...$still); throw error; }\n</script>\n"
     )
 
 
-def _standing_in(still: Picture | None) -> str:
+def _standing_in(still: Picture) -> str:
     """The still picture and its words: for a browser without scripts, for scripts that a server's policy forbids or that fail.
 
     The script that works takes it away. Until it has had its time nothing is to be seen of it; where styles are forbidden
     too, at once.
     """
-    if still is None:
-        return ""
     source, words = base64.b64encode(still.png).decode(), html.escape(still.alt)
     return (
         "<style>@keyframes dc-still { from { opacity: 0 } }</style>"

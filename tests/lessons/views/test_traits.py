@@ -57,6 +57,8 @@ MAKERS = [
     lambda: views.RescaleView(torch.randn(8, 8), {"a": torch.randn(3, 3), "b": torch.randn(3, 3)}, [0.8, 0.2]),
     a_hero,
     views.Playground,
+    lambda: views.Bet("02.how-many"),
+    views.Progress,
     a_mixer,
     a_bench,
     a_trace,
@@ -91,7 +93,8 @@ def test_no_trait_of_any_instrument_takes_what_it_cannot_show(make):
     for name, trait in controls(view).items():
         before = getattr(view, name)
         for value in WRONG.get(
-            type(trait), NO_NAME if name in ("image", "photo", "source", "mode", "first", "layer", "selected") else []
+            type(trait),
+            NO_NAME if name in ("image", "photo", "source", "mode", "first", "layer", "selected", "bet") else [],
         ):
             if value is None and trait.allow_none:
                 continue

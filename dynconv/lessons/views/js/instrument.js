@@ -6,6 +6,8 @@
 //   view(data, controls).draw(state, values) the pictures
 //   words(data, state, values)               the sentence
 //
+// A `bare` instrument has neither experiments nor Reset, and gives out no link to its state.
+//
 // Controls tell natively: "input" while they move, "change" once they stay. Both bubble up to the instrument's element, where one
 // listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two. A view that
 // computes elsewhere emits "arrive" when there is more to draw.
@@ -142,7 +144,8 @@ const run = (parts, model, el) => {
   };
   all.set(copy.get());
   const start = beginningOf(model, copy);
-  el.append(buttons(model, controls, start.values, apply), ...drawing.body, drawing.sentence, share.node);
+  const [above, below] = parts.bare ? [[], []] : [[buttons(model, controls, start.values, apply)], [share.node]];
+  el.append(...above, ...drawing.body, drawing.sentence, ...below);
   drawing.draw();
   const wires = new AbortController();
   el.addEventListener("input", redraw, { signal: wires.signal });
