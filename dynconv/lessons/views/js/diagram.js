@@ -16,11 +16,12 @@
 //   figure.draw({ image, squeeze, z, pi, kernel: [..K arrays], mixed, out }, key);
 //   figure.wire("image-squeeze", "cut");   figure.note("out", "error 0.12");   figure.title("out", "restored");   figure.remove();
 //
-// Nouns: picture, vector, bars, shares, tiles, op, box; see nouns.js for what each takes. Grey pictures take 0 … 1; the kernels and
+// Nouns: picture, vector, bars, shares, tiles, op, box, piece; see nouns.js for what each takes. Grey pictures take 0 … 1; the kernels and
 // their mix share one signed scale, which ends where only one tap in twenty is stronger.
 // Wires are live (computed from the image: blue, and its dashes run while the figure is in use), grey (parameters: unplugged, or
-// `joined` without the gap), cut, data (the image that is convolved) or none; {name, title, around, across, joined, handle}, `handle`
-// an element that stands on the wire. A wire to a column goes to each of its rows.
+// `joined` without the gap), cut, data (the image that is convolved) or none; {name, title, around, across, joined, far, handle},
+// `handle` an element that stands on the wire. A wire to a column goes to each of its rows, `far` parts late; one from a column to a
+// column goes row by row.
 // `draw` eases to the new values when `key`, what was chosen, is another one; what a hand drags follows at once.
 // Hover or focus on anything of kernel k dims all others. The figure measures its own box (diagram.css): from 1000 px on the
 // results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards.
@@ -55,6 +56,7 @@ const measured = (node, main, results, nouns) => {
   };
   const placed = {
     ports: (name) => nouns[name].ports.map((port) => placeOf(port, base)),
+    leaves: (name) => (nouns[name].leaves ?? nouns[name].ports).map((port) => placeOf(port, base)),
     whole: (name) => placeOf(nouns[name].node, base),
     isResult: (name) => results.contains(nouns[name].node),
   };

@@ -1,5 +1,6 @@
 // The nouns of a diagram: what stands in it. Each is made from its part of the spec and is {node, ports, set}: the element that
-// goes into the page, the elements at which wires and ribbons end, and what shows a value. Heads of columns and pictures have
+// goes into the page, the elements at which wires and ribbons end, and what shows a value. A wire leaves a column behind its
+// numbers, at `leaves`. Heads of columns and pictures have
 // a title and a note, which can be written anew.
 
 import { showPart, signedBar } from "./bars.js";
@@ -79,9 +80,10 @@ const vector = (spec) => {
   return standing(spec, svg("svg", view, line, path), set);
 };
 
-// {op: name, sign} and {box: name, text}
+// {op: name, sign} and {box: name, text}; {piece: name, element, set}: an element of the figure's own
 const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
 const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
+const piece = (spec) => standing(spec, spec.element, spec.set ?? (() => {}));
 
 const cell = (className, k, ...children) =>
   element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
@@ -149,22 +151,25 @@ const column = (spec, c, count, grid) => {
       else one.clear?.();
     });
   const isScaled = kind === "tiles" && !spec.full;
-  return [spec[kind], { node: grid, ports: cells.map((one) => one.port), set, write: head.write, isScaled }];
+  const [ports, leaves] = [cells.map((one) => one.port), cells.map((one) => one.node)];
+  return [spec[kind], { node: grid, ports, leaves, set, write: head.write, isScaled }];
 };
 
-// {rows: K, columns: […]}: a row a kernel, from the logit to the tile
-const rows = ({ rows: count, columns, class: className = "" }) => {
+// {rows: K, columns: […], beside: […]}: a row a kernel, from the logit to the tile; `beside` are nouns that the figure's own
+// style sheet puts somewhere between the columns
+const rows = ({ rows: count, columns, class: className = "" }, beside) => {
   const grid = element("div", { class: `dc-rows ${className} ${count > 4 ? "dc-eight" : ""}`, style: `--K: ${count}` });
   const named = columns.map((spec, c) => column(spec, c, count, grid));
-  return { node: grid, named };
+  grid.append(...beside.map((one) => one.node));
+  return { node: grid, named: [...named, ...beside.flatMap((one) => one.named)] };
 };
 
-const NOUNS = { picture, vector, op, box };
+const NOUNS = { picture, vector, op, box, piece };
 
 // What one stage of the spec stands for: an element, and its nouns by name. A list is a stack; an element stays itself.
 export const build = (spec) => {
   if (spec instanceof Node) return { node: spec, named: [] };
-  if (spec.rows) return rows(spec);
+  if (spec.rows) return rows(spec, (spec.beside ?? []).map(build));
   if (Array.isArray(spec)) {
     const parts = spec.map(build);
     const node = element("div", { class: "dc-pile" }, ...parts.map((part) => part.node));
