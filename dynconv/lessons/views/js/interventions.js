@@ -60,10 +60,11 @@ export const correctOf = ({ outputs, size, names, targets }, runs) =>
 
 const product = (shape) => shape.reduce((a, b) => a * b, 1);
 
-// pure: one layer's weights
-const prepareLayer = (raw) => {
+// pure: one layer's weights; `count` images come first as trained
+const prepareLayer = (raw, count) => {
   const layer = decoded(raw, "attention");
-  return { ...layer, size: product(layer.shape), most: largestSize(layer.attention) || 1 };
+  const size = product(layer.shape);
+  return { ...layer, size, most: largestSize(part(layer.attention, 0, size * count)) || 1 };
 };
 
 const ARRAYS = ["outputs", "images", "differences", "norms", "losses", "crossed", "kernels", "logits", "wanted"];
@@ -72,7 +73,7 @@ const ARRAYS = ["outputs", "images", "differences", "norms", "losses", "crossed"
 export const prepare = (raw) => {
   const data = decoded(raw, ...ARRAYS);
   const size = product(raw.output_shape);
-  const layers = raw.layers.map(prepareLayer);
+  const layers = raw.layers.map((layer) => prepareLayer(layer, raw.names.length));
   const area = product(raw.kernel_shape ?? []);
   const tiles = data.kernels && Array.from({ length: layers[0].size }, (_, k) => part(data.kernels, k, area));
   // one scale for all images, that of the outputs as trained: what did not change looks as it did, what is wilder is cut off
