@@ -130,7 +130,9 @@ def wires(root):
     """Which wires there are that feed the weights: kinds, and whose picture or words stand at the other end."""
     kinds = root.locator(".dc-wire").evaluate_all("all => all.map((e) => e.getAttribute('class').split(' dc-')[1])")
     ends = [root.locator(".dc-instead").nth(i) for i in (0, 1)]
-    return {"donor": kinds[1], "box": kinds[2], "own": kinds[3]}, [e.inner_text() if e.is_visible() else "" for e in ends]
+    return {"donor": kinds[1], "box": kinds[2], "own": kinds[3]}, [
+        e.inner_text() if e.is_visible() else "" for e in ends
+    ]
 
 
 @pytest.mark.parametrize("T", [0.1, 3])

@@ -232,7 +232,8 @@ def _kernels(layer, images, attention):
 def _donors(attention):
     """For each image the one whose weights it has when they are shuffled; itself where that is nobody else's."""
     own, shuffled = (
-        torch.cat([w[MODES.index(mode)].flatten(1) for w in attention.values()], 1) for mode in ("as trained", "shuffled")
+        torch.cat([w[MODES.index(mode)].flatten(1) for w in attention.values()], 1)
+        for mode in ("as trained", "shuffled")
     )
     others = [[j for j in range(len(own)) if j != b and torch.equal(shuffled[b], own[j])] for b in range(len(own))]
     return [(found or [b])[0] for b, found in enumerate(others)]

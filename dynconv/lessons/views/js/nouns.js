@@ -88,16 +88,17 @@ const piece = (spec) => standing(spec, spec.element, spec.set ?? (() => {}));
 const cell = (className, k, ...children) =>
   element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
-// {bars: name, reach, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself
-const bars = ({ reach = 5, names, controls }, k) => {
-  const bar = signedBar(`dc-k${k % 8}`);
+// {bars: name, reach, digits, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself.
+// Rows that are no kernels say in `what` what they are, and leave the kernels' colours alone.
+const bars = ({ reach = 5, names, controls, what, digits = 1 }, k) => {
+  const bar = signedBar(what ? undefined : `dc-k${k % 8}`);
   const text = element("b");
   const slider = controls?.[k];
   const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? `${k + 1} ${names[k]}` : "");
   const node = cell(slider ? "dc-bar-cell dc-drag" : "dc-bar-cell", k, which, bar.node, slider?.node ?? text);
   const set = (v) => {
     bar.draw(v, reach);
-    say(text, fixed(v, 1));
+    say(text, fixed(v, digits));
   };
   const clear = () => {
     bar.draw(0, reach);
@@ -122,14 +123,14 @@ const shares = (_, k) => {
   return { node: cell("dc-bar-cell dc-share", k, track, text), port: track, set, clear };
 };
 
-// {tiles: name, size, names, full}: one signed picture a kernel, in a frame of the kernel's colour and hatch
-const tiles = ({ size, names, full }, k) => {
+// {tiles: name, size, names, full, what}: one signed picture a kernel, in a frame of the kernel's colour and hatch
+const tiles = ({ size, names, full, what }, k) => {
   const { node: canvas, set } = signedPicture(size, "dc-tile", full);
-  const label = `kernel ${k + 1}${names ? `, ${names[k]}` : ""}`;
+  const label = `${what ?? "kernel"} ${k + 1}${names ? `, ${names[k]}` : ""}`;
   canvas.setAttribute("aria-hidden", "true");
   canvas.removeAttribute("role");
-  const name = { role: "img", "aria-label": label, title: label, tabindex: 0 };
-  const frame = element("div", { class: `dc-frame dc-k${k % 8}`, ...name }, canvas);
+  const name = { role: "img", "aria-label": label, title: label, tabindex: what ? undefined : 0 };
+  const frame = element("div", { class: `dc-frame ${what ? "" : `dc-k${k % 8}`}`.trim(), ...name }, canvas);
   return { node: cell("", k, frame), port: frame, set };
 };
 

@@ -125,7 +125,7 @@ const moveHandle = (handle, middle) => {
   handle.style.top = `${y}px`;
 };
 
-// One wire: {from, to, kind, name, joined, around, title, handle}.
+// One wire: {from, to, kind, name, joined, around, crossing, far, title, handle}.
 export const drawWire = (wire, group, placed, form) => {
   group.replaceChildren();
   group.setAttribute("class", `dc-wire dc-${wire.kind}`);
@@ -137,7 +137,7 @@ export const drawWire = (wire, group, placed, form) => {
   if (wire.around) group.append(...around(wire, source, targets[0], form));
   else if (isBeneath && !form.column) group.append(...elbow(source, placed.whole(wire.to), form));
   else {
-    const down = form.column && !wire.across;
+    const down = wire.crossing ? !form.column : form.column;
     const { paths, middle } = through(wire, sources, targets, placed.whole(wire.to), down);
     group.append(...paths);
     if (wire.handle) moveHandle(wire.handle, middle);
@@ -187,5 +187,21 @@ export const drawRibbons = (paths, shares, tiles, target, down) => {
     const there = (side) => [m2, mid + (side * width) / 2];
     const back = `L${at(...there(1))}${curve(at, there(1), edge(1))}Z`;
     path.setAttribute("d", `M${at(...edge(-1))}${curve(at, edge(-1), there(-1))}${back}`);
+  });
+};
+
+// A band that runs from each row of a column to that of another, behind all that stands between: what many share.
+export const drawBands = (paths, weights, starts, ends, width, down) => {
+  const at = pen(down);
+  const turned = down ? downwards : sideways;
+  const full = Math.max(...weights.map(Math.abs)) || 1;
+  paths.forEach((path, k) => {
+    path.classList.toggle("dc-none", k >= weights.length);
+    path.classList.toggle("dc-minus", weights[k] < 0);
+    if (k >= weights.length) return;
+    const [{ to, mid }, half] = [turned(starts[k]), Math.max(0.35, (0.5 * width * Math.abs(weights[k])) / full)];
+    const there = turned(ends[k]).from;
+    const corners = [[to, mid - half], [there, mid - half], [there, mid + half], [to, mid + half]]; // prettier-ignore
+    path.setAttribute("d", `M${corners.map((corner) => at(...corner)).join("L")}Z`);
   });
 };
