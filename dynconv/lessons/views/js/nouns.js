@@ -89,7 +89,7 @@ const cell = (className, k, ...children) =>
   element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
 // {bars: name, reach, digits, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself.
-// Rows that are no kernels say in `what` what they are, and leave the kernels' colours alone.
+// Rows that are no kernels say in `what`, k → name, what they are, and leave the kernels' colours alone.
 const bars = ({ reach = 5, names, controls, what, digits = 1 }, k) => {
   const bar = signedBar(what ? undefined : `dc-k${k % 8}`);
   const text = element("b");
@@ -123,10 +123,11 @@ const shares = (_, k) => {
   return { node: cell("dc-bar-cell dc-share", k, track, text), port: track, set, clear };
 };
 
-// {tiles: name, size, names, full, what}: one signed picture a kernel, in a frame of the kernel's colour and hatch
+// {tiles: name, size, names, full, what}: one signed picture a kernel, in a frame of the kernel's colour and hatch; `size` is one for
+// all or one for each
 const tiles = ({ size, names, full, what }, k) => {
-  const { node: canvas, set } = signedPicture(size, "dc-tile", full);
-  const label = `${what ?? "kernel"} ${k + 1}${names ? `, ${names[k]}` : ""}`;
+  const { node: canvas, set } = signedPicture(size[k]?.length ? size[k] : size, "dc-tile", full);
+  const label = what?.(k) ?? `kernel ${k + 1}${names ? `, ${names[k]}` : ""}`;
   canvas.setAttribute("aria-hidden", "true");
   canvas.removeAttribute("role");
   const name = { role: "img", "aria-label": label, title: label, tabindex: what ? undefined : 0 };

@@ -7,7 +7,14 @@ import { element, say } from "./elements.js";
 
 const BAND = 26; // pixels, of the largest weight
 
-const columnOf = (b, size, full, name) => ({ tiles: `maps ${b}`, size, full, what: `map of ${name}, channel` });
+const channel = (k) => `channel in row ${k + 1}`;
+
+const columnOf = (b, size, full, name) => ({
+  tiles: `maps ${b}`,
+  size,
+  full,
+  what: (k) => `map of ${name}, ${channel(k)}`,
+});
 
 const beside = (given, names) =>
   names.flatMap((name, b) => [
@@ -20,7 +27,7 @@ const beside = (given, names) =>
 // called `sum of b`.
 export const sharedWeights = (given) => {
   const { names, count, reach, mapSize, full } = given;
-  const weights = { bars: "w", reach, digits: 2, what: "channel", title: "weight", note: "for all" };
+  const weights = { bars: "w", reach, digits: 2, what: channel, title: "weight", note: "for all" };
   const figure = diagram({
     label: given.label,
     class: "dc-shared",
