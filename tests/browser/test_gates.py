@@ -110,7 +110,7 @@ def test_the_live_wire_ends_in_a_mask(chromium, tmp_path):
 
 
 def test_the_temperature_changes_the_soft_gate_only(chromium, tmp_path):
-    canvases = "root => [...root.querySelectorAll('canvas')].map((c) => [c.ariaLabel ?? c.parentElement.ariaLabel, c.toDataURL()])"
+    canvases = "root => [...root.querySelectorAll('canvas')].map((c) => [c.ariaLabel || c.parentElement.ariaLabel, c.toDataURL()])"
     with opened(chromium, tmp_path, a_view()) as (_, root):
         costs, before = root.locator(".dc-cost-text").all_inner_texts(), root.evaluate(canvases)
         for key in ("Home", "End"):

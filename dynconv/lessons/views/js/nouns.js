@@ -88,20 +88,23 @@ const piece = (spec) => standing(spec, spec.element, spec.set ?? (() => {}));
 const cell = (className, k, ...children) =>
   element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
-// {bars: name, reach, digits, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself.
-// Rows that are no kernels say in `what`, k → name, what they are, and leave the kernels' colours alone.
-const bars = ({ reach = 5, names, controls, what, digits = 1 }, k) => {
+const oneDecimal = (v) => fixed(v, 1);
+
+// {bars: name, reach, show, names, controls, what}: one signed bar a kernel; with the kernels' sliders in `controls` each is
+// dragged itself. `reach` is where a bar is full, or says so of all values; `show` writes a number. Rows that are no kernels say in
+// `what`, k → name, what they are, and leave the kernels' colours alone.
+const bars = ({ reach = 5, show = oneDecimal, names, controls, what }, k) => {
   const bar = signedBar(what ? undefined : `dc-k${k % 8}`);
   const text = element("b");
   const slider = controls?.[k];
   const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? `${k + 1} ${names[k]}` : "");
   const node = cell(slider ? "dc-bar-cell dc-drag" : "dc-bar-cell", k, which, bar.node, slider?.node ?? text);
-  const set = (v) => {
-    bar.draw(v, reach);
-    say(text, fixed(v, digits));
+  const set = (v, _, all) => {
+    bar.draw(v, typeof reach === "function" ? reach(all) : reach);
+    say(text, show(v));
   };
   const clear = () => {
-    bar.draw(0, reach);
+    bar.draw(0, 1);
     say(text, "");
   };
   return { node, port: bar.node, set, clear };
@@ -149,7 +152,7 @@ const column = (spec, c, count, grid) => {
   const set = (values, scale) =>
     cells.forEach((one, k) => {
       one.node.classList.toggle("dc-off", k >= values.length); // dimmed, not removed: nothing on the page may jump
-      if (k < values.length) one.set(values[k], scale);
+      if (k < values.length) one.set(values[k], scale, values);
       else one.clear?.();
     });
   const isScaled = kind === "tiles" && !spec.full;

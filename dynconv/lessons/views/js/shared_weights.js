@@ -4,6 +4,7 @@
 import { diagram } from "./diagram.js";
 import { radioGroup } from "./controls.js";
 import { element, say } from "./elements.js";
+import { fixed } from "./words.js";
 
 const BAND = 26; // pixels, of the largest weight
 
@@ -27,7 +28,7 @@ const beside = (given, names) =>
 // called `sum of b`.
 export const sharedWeights = (given) => {
   const { names, count, reach, mapSize, full } = given;
-  const weights = { bars: "w", reach, digits: 2, what: channel, title: "weight", note: "for all" };
+  const weights = { bars: "w", reach, show: (v) => fixed(v, 2), what: channel, title: "weight", note: "for all" };
   const figure = diagram({
     label: given.label,
     class: "dc-shared",
