@@ -15,9 +15,16 @@ LOAD = """async ([code, body, data]) => {
 SEEN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
   .concat([...root.querySelectorAll('span[style]')].map((e) => e.style.cssText), root.innerText).join('|')"""
 PIXELS = "root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())"
-# where everything stands in the page, however far it is scrolled, and how high all is: nothing may jump
-PLACES = """root => JSON.stringify([root, ...root.querySelectorAll('input, select, button, canvas, figcaption')]
-  .map((e) => e.getBoundingClientRect()).map((r) => [r.x + scrollX, r.y + scrollY, r.width, r.height].map((v) => v.toFixed(2))))"""
+# where everything stands in the page, and how high all is: nothing may jump. From the page's top: controls that stick to the
+# window's edge stand elsewhere once it is scrolled
+PLACES = """root => {
+  const scrolled = [scrollX, scrollY];
+  scrollTo(0, 0);
+  const places = [root, ...root.querySelectorAll('input, select, button, canvas, figcaption')]
+    .map((e) => e.getBoundingClientRect()).map((r) => [r.x, r.y, r.width, r.height].map((v) => v.toFixed(2)));
+  scrollTo(...scrolled);
+  return JSON.stringify(places);
+}"""
 
 
 def in_page(chromium, module, body, data):

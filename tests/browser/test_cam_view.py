@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from dynconv.lessons.views.cam import CAMView, cam_state
 from dynconv.lessons.views.instrument import encode
-from tests.browser.instruments import PIXELS, check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import check_everyday_use, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -15,6 +15,15 @@ def a_view(**changes):
     features, weight, bias = torch.rand(40, 4, 6), torch.randn(24, 40), torch.randn(24)
     names = [f"class {k}" for k in range(24)]
     return CAMView(torch.rand(3, 16, 24), features, weight, bias, names, **changes)
+
+
+def several(**changes):
+    photos, features = (
+        {name: torch.rand(3, 16, 24) for name in ("one", "two", "three", "four")},
+        torch.rand(4, 40, 4, 6),
+    )
+    names = [f"class {k}" for k in range(24)]
+    return CAMView(photos, features, torch.randn(24, 40), torch.randn(24), names, **changes)
 
 
 def test_everything_it_shows(chromium):
@@ -51,17 +60,50 @@ def test_sliders_and_reset(chromium, tmp_path):
         check_everyday_use(tab, root)
 
 
+def canvases(root, which):
+    return root.locator(which).evaluate_all("all => all.map((c) => c.toDataURL())")
+
+
 def test_the_overlay_goes_from_the_photo_to_the_map(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (_, root):
-        opacity = root.get_by_label("opacity")
+        opacity, both = root.get_by_label("opacity"), (".dc-above canvas, .dc-under canvas")
         opacity.press("Home")
-        photo, overlay, channel = root.evaluate(PIXELS)
+        photo, overlay = canvases(root, both)
         assert overlay == photo
         opacity.press("End")
-        photo_again, covered, channel_again = root.evaluate(PIXELS)
-        assert (photo_again, channel_again) == (photo, channel)
-        root.get_by_role("combobox").press("End")
-        assert root.evaluate(PIXELS)[1] not in (photo, covered)
+        photo_again, covered = canvases(root, both)
+        assert photo_again == photo
+        root.get_by_role("combobox", name="class").press("End")
+        assert canvases(root, both)[1] not in (photo, covered)
+
+
+def test_one_set_of_weights_for_all_photos(chromium, tmp_path):
+    view = several()
+    with opened(chromium, tmp_path, view) as (tab, root):
+        weights = "root => [...root.querySelectorAll('.dc-bar-cell, .dc-ribbon')].map((e) => e.outerHTML).join()"
+        first, maps = root.evaluate(weights), canvases(root, ".dc-under canvas")
+        assert len(set(maps)) == 4
+        for b, name in enumerate(view.photos):
+            root.get_by_role("combobox", name="photo").select_option(name)
+            assert root.evaluate(weights) == first  # another photo, the same weights
+            state = cam_state(view.features[b], view.weight, view.bias, view.class_index)
+            said = f"on {name}: the mean of the map, {state['map'].mean():.3f}".replace("-", "−")
+            assert said in root.locator(".dc-summary").inner_text()
+            note = root.locator(".dc-under .dc-remark").nth(b).inner_text()
+            assert note == f"logit {state['logit']:.2f}".replace("-", "−")
+        root.get_by_role("combobox", name="class").press("End")
+        assert root.evaluate(weights) != first
+        order = cam_state(view.features[0], view.weight, view.bias, view.classes[-1])["strongest"]
+        shown = [float(text.replace("−", "-")) for text in root.locator(".dc-bar-cell b").all_inner_texts()]
+        assert shown == pytest.approx(view.weight[view.classes[-1]][order].tolist(), abs=6e-3)
+        assert tab.evaluate("model.get('image')") == "four"
+
+
+@pytest.mark.parametrize("width", [1000, 390])
+def test_several_photos_every_day(chromium, tmp_path, width):
+    with opened(chromium, tmp_path, several(image="two"), viewport={"width": width, "height": 900}) as (tab, root):
+        check_everyday_use(tab, root)
+        assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_classes_and_channels_by_keyboard(chromium, tmp_path):
@@ -73,13 +115,14 @@ def test_classes_and_channels_by_keyboard(chromium, tmp_path):
         last = seen(root)
         assert last != first
         k = view.classes[-1]
-        expected = cam_state(view.features, view.weight, view.bias, k)
+        expected = cam_state(view.features[0], view.weight, view.bias, k)
         assert f"{expected['logit']:.3f}".replace("-", "−") in root.locator(".dc-summary").inner_text()
         assert tab.evaluate("model.get('class_index')") == k
         channels.first.press("ArrowUp")  # radio buttons go round: to the eighth
         assert seen(root) != last
         assert tab.evaluate("model.get('rank')") == 8
         assert f"Channel {expected['strongest'][7]} adds" in root.locator(".dc-summary").inner_text()
+        assert root.locator(".dc-picked").evaluate_all("all => all.map((e) => e.dataset.k)") == ["7", "7"]
         chosen.press("Home")
         root.get_by_label("opacity").press("Home")
         root.get_by_role("button", name="Reset").press("Enter")

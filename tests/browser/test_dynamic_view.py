@@ -51,9 +51,9 @@ def test_everything_it_shows(chromium, T, K):
             )
 
 
-@pytest.mark.parametrize("width", [380, 1000])
-def test_everyday_use(chromium, tmp_path, width):
-    viewport = {"width": width, "height": 900}
+@pytest.mark.parametrize(("width", "height"), [(380, 500), (1000, 900)])  # low: the controls stick to the window's top
+def test_everyday_use(chromium, tmp_path, width, height):
+    viewport = {"width": width, "height": height}
     with opened(chromium, tmp_path, a_view(), viewport=viewport) as (tab, root):
         check_everyday_use(tab, root)
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -47,7 +47,7 @@ def test_images_and_channels_by_keyboard(chromium, tmp_path):
         first, said = seen(root), root.locator(".dc-summary")
         root.get_by_role("combobox").press("End")
         assert "third: logits" in said.inner_text()
-        assert root.locator(".dc-picked strong").inner_text() == "third"
+        assert root.locator(".dc-chosen .dc-name").all_inner_texts() == ["third"]
         assert tab.evaluate("model.get('image')") == "third"
         before = seen(root)
         root.get_by_role("radio").first.press("ArrowUp")  # radio buttons go round: to the eighth
@@ -60,13 +60,24 @@ def test_images_and_channels_by_keyboard(chromium, tmp_path):
 
 
 def test_weights_stay_while_maps_move(chromium, tmp_path):
-    with opened(chromium, tmp_path, a_view()) as (_, root):
-        bars, pictures = root.locator(".dc-channels").inner_html(), seen(root)
-        for label in ("average ↔ max branch", "rho"):
-            root.get_by_label(label).press("End")
+    view, weights = (
+        a_view(),
+        "root => [...root.querySelectorAll('.dc-bar-cell, .dc-ribbon')].map((e) => e.outerHTML).join()",
+    )
+    maps = "root => [...root.querySelectorAll('.dc-under-0 canvas')].map((c) => c.toDataURL())"
+    with opened(chromium, tmp_path, view) as (_, root):
+        first = root.evaluate(weights)
+        assert len(set(root.evaluate(maps))) == 3
         root.get_by_role("combobox").press("End")
-        assert root.locator(".dc-channels").inner_html() == bars
-        assert seen(root) != pictures
+        root.get_by_label("rho").press("End")
+        assert root.evaluate(weights) == first
+        pictures = root.evaluate(maps)
+        root.get_by_label("average ↔ max branch").press("End")
+        assert root.evaluate(weights) != first  # the other classifier's
+        assert root.evaluate(maps) != pictures
+        shown = [float(text.replace("−", "-")) for text in root.locator(".dc-bar-cell b").all_inner_texts()]
+        strongest = feature_attention_state(**view.arrays, blend=1, channel=0, rho=1)["strongest"]
+        assert shown == pytest.approx(view.arrays["maximum"][strongest].tolist(), abs=6e-3)
 
 
 def test_instance_norm_forgets_how_strong_a_channel_was(chromium, tmp_path):
@@ -80,6 +91,12 @@ def test_instance_norm_forgets_how_strong_a_channel_was(chromium, tmp_path):
         assert "25 %" in said.inner_text()
         assert "second: logits" in said.inner_text()
         assert root.get_by_role("radio").nth(3).is_checked()
+
+
+def test_three_images_on_a_narrow_page(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view(), viewport={"width": 380, "height": 700}) as (tab, root):
+        assert tab.evaluate("document.documentElement.scrollWidth") == 380
+        check_everyday_use(tab, root)
 
 
 def test_one_image_on_a_narrow_page(chromium, tmp_path):

@@ -75,7 +75,7 @@ def test_images_and_costs(chromium, tmp_path):
     view = a_view(budget=0.25)
     with opened(chromium, tmp_path, view) as (tab, root):
         first = seen(root)
-        root.get_by_role("combobox").press("End")
+        root.get_by_role("radio", name="third").check()
         assert seen(root) != first
         assert "third saves" in root.locator(".dc-summary").inner_text()
         assert tab.evaluate("model.get('image')") == "third"
@@ -88,8 +88,29 @@ def test_images_and_costs(chromium, tmp_path):
         assert f"{100 - 100 * used / total:.0f} % saved" in text
 
 
+MASK = """root => [...root.querySelectorAll('.dc-tile')].map((c) => {
+  const pixels = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);
+  return [c.parentElement.ariaLabel, [...pixels].map((p) => p & 0xffffff)];
+})"""
+
+
+def test_the_live_wire_ends_in_a_mask(chromium, tmp_path):
+    view = a_view(budget=0.25, image="second")
+    with opened(chromium, tmp_path, view) as (_, root):
+        kinds = root.locator(".dc-wire").evaluate_all("all => all.map((e) => e.getAttribute('class'))")
+        assert kinds == ["dc-wire dc-live", "dc-wire dc-live", "dc-wire dc-data"]
+        shown = dict(root.evaluate(MASK))
+        for name, logits in view.logits.items():
+            state = gates_state(logits, view.macs[name], 0.25, 1.0)
+            for title, level in (("hard gate", state["gate"][1]), ("needed", (state["needed"] + state["gate"])[1])):
+                pixels = torch.tensor(shown[f"{title} of {name}"]).reshape(level.shape)
+                for value in level.unique():  # one colour for each level, and no other
+                    assert len(pixels[level == value].unique()) == 1
+                assert len(pixels.unique()) == len(level.unique())
+
+
 def test_the_temperature_changes_the_soft_gate_only(chromium, tmp_path):
-    canvases = "root => [...root.querySelectorAll('canvas')].map((c) => [c.ariaLabel, c.toDataURL()])"
+    canvases = "root => [...root.querySelectorAll('canvas')].map((c) => [c.ariaLabel || c.parentElement.ariaLabel, c.toDataURL()])"
     with opened(chromium, tmp_path, a_view()) as (_, root):
         costs, before = root.locator(".dc-cost-text").all_inner_texts(), root.evaluate(canvases)
         for key in ("Home", "End"):

@@ -115,7 +115,7 @@ def test_modes_by_keyboard(chromium, tmp_path):
     with opened(chromium, tmp_path, view) as (tab, root):
         first, said, pictures = seen(root), root.locator(".dc-summary"), []
         for mode in MODES[1:-1]:
-            root.locator("input:checked").press("ArrowDown")
+            root.locator(".dc-modes input:checked").press("ArrowDown")
             assert tab.evaluate("model.get('mode')") == mode
             change = 100 * view.changes()[mode]
             assert f"output changes by {change:.{int(change < 9.95)}f} % of its norm" in said.inner_text()
@@ -126,20 +126,71 @@ def test_modes_by_keyboard(chromium, tmp_path):
         assert "output changes by 0 % of its norm" in said.inner_text()
 
 
-def test_choosing_a_pair_swaps_it(chromium, tmp_path):
+def wires(root):
+    """Which wires there are that feed the weights: kinds, and whose picture or words stand at the other end."""
+    kinds = root.locator(".dc-wire").evaluate_all("all => all.map((e) => e.getAttribute('class').split(' dc-')[1])")
+    ends = [root.locator(".dc-instead").nth(i) for i in (0, 1)]
+    return {"donor": kinds[1], "box": kinds[2], "own": kinds[3]}, [
+        e.inner_text() if e.is_visible() else "" for e in ends
+    ]
+
+
+@pytest.mark.parametrize("T", [0.1, 3])
+def test_scissors_on_the_wire(chromium, tmp_path, T):
+    layer = DynamicConv2d(2, 3, 3, num_kernels=4, temperature=T)
+    view = a_view(model=layer, mode="as trained", second="three", targets=torch.randn(3, 3, 6, 7))
+    with opened(chromium, tmp_path, view) as (tab, root):
+        live = {"donor": "none", "box": "none", "own": "live"}
+        assert wires(root) == (live, ["", ""])
+        scissors = root.get_by_role("button", name="✂")
+        scissors.press("Enter")
+        donor = list(view.names)[json.loads(view.data)["donors"][0]]
+        assert wires(root) == ({"donor": "live", "box": "none", "own": "cut"}, [donor, ""])
+        assert tab.evaluate("model.get('mode')") == "shuffled"
+        shares = root.locator(".dc-share b").all_inner_texts()
+        asked = view.attention["attention"][0, list(view.names).index(donor)]
+        assert [float(text.split()[0]) / 100 for text in shares] == pytest.approx(asked.tolist(), abs=6e-3)
+        for mode, box in (("uniform", "all equal"), ("frozen", "their mean")):
+            root.get_by_role("radio", name=mode).check()
+            assert wires(root) == ({"donor": "none", "box": "grey", "own": "cut"}, ["", box])
+        root.get_by_label("strength").press("ArrowLeft")  # between the ends both feed them
+        assert wires(root)[0] == {"donor": "none", "box": "grey", "own": "live"}
+        assert "Weights of one: 99 % mean weights, 1.0 % its own." in root.locator(".dc-summary").inner_text()
+        root.get_by_role("radio", name="argmax").check()
+        assert wires(root) == (live, ["", ""])
+        scissors.press("Enter")
+        assert tab.evaluate("model.get('mode')") == "as trained"
+
+
+def test_the_error_of_the_image_that_is_shown(chromium, tmp_path):
+    layer, targets = a_layer(), torch.randn(3, 3, 6, 7)
+    view = a_view(model=layer, targets=targets, first="two")
+    with opened(chromium, tmp_path, view) as (_, root):
+        own, other = ((view.outputs[run] - targets).square().mean((1, 2, 3))[1] for run in (0, 3))
+        assert root.get_by_role("img", name=f"changed, error {other:.3f}").is_visible()
+        assert root.get_by_role("img", name=f"as trained, error {own:.3f}").is_visible()
+        assert root.get_by_role("img", name="wanted, two").is_visible()
+        change = 100 * ((view.outputs[3] - view.outputs[0])[1].norm() / view.outputs[0][1].norm())
+        text = root.locator(".dc-changed").nth(1).inner_text()
+        assert float(text.split()[0]) == pytest.approx(change.item(), abs=0.51)
+
+
+def test_choosing_another_one_swaps(chromium, tmp_path):
     view = a_view(mode="as trained")
     with opened(chromium, tmp_path, view) as (tab, root):
-        first, said, before = seen(root), root.locator(".dc-summary"), root.evaluate(PIXELS)
-        root.get_by_label("with").press("End")
+        first, said = seen(root), root.locator(".dc-summary")
+        maps = "root => [...root.querySelectorAll('.dc-results canvas')].map((c) => c.toDataURL())"
+        trained = root.evaluate(maps)
+        root.get_by_label("swap with").press("End")
         assert tab.evaluate("[model.get('mode'), model.get('first'), model.get('second')]") == ["swap", "one", "three"]
         assert said.inner_text().startswith("one and three swap their weights.")
         assert "two by 0 %" in said.inner_text()
-        changed = [a != b for a, b in zip(before, root.evaluate(PIXELS), strict=True)]
-        assert changed == [False, True, False, False, False, True]  # image and map, three times
-        assert "those of three" in root.locator(".dc-image-row").first.inner_text()
-        root.locator("select").first.press("End")
+        assert "Weights of one: those of three." in said.inner_text()
+        changed = root.evaluate(maps)
+        assert (changed[0] != trained[0], changed[1]) == (True, trained[1])
+        root.get_by_role("radio", name="three").check()
         assert "three swaps with itself, which changes nothing" in said.inner_text()
-        assert root.evaluate(PIXELS) == before
+        assert wires(root)[0]["own"] == "live"
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first
 
@@ -148,13 +199,10 @@ def test_layers_losses_and_classes(chromium, tmp_path):
     model, targets = a_network(), torch.tensor([0, 3, 1])
     view = a_view(model=model, targets=targets, classes=[f"class {c}" for c in "abcde"], mode="uniform")
     with opened(chromium, tmp_path, view) as (tab, root):
-        weights, strips = root.locator(".dc-layers"), root.locator(".dc-strip")
-        assert weights.first.locator(".dc-bars").count() == 2
-        assert not strips.first.is_visible()
         before = seen(root)
         root.get_by_label("show the weights of").press("ArrowDown")
         assert tab.evaluate("model.get('layer')") == "1.gate"
-        assert strips.first.is_visible()
+        assert root.locator(".dc-weights .dc-name").inner_text() == "1.gate"
         assert seen(root) != before
         own, other = (state_of(model, view.images, mode, None)["output"] for mode in ("as trained", "uniform"))
         loss, right = F.cross_entropy(other, targets), (other.argmax(1) == targets).sum()
@@ -165,9 +213,12 @@ def test_layers_losses_and_classes(chromium, tmp_path):
             f"right are {right} of 3, as trained {(own.argmax(1) == targets).sum()}."
             in root.locator(".dc-summary").inner_text()
         )
-        assert root.locator(".dc-target").all_inner_texts() == ["▸ class a", "▸ class d", "▸ class b"]
-        best = root.locator(".dc-best .dc-class").all_inner_texts()
-        assert [text.removeprefix("▸ ") for text in best] == [f"class {'abcde'[k]}" for k in other.argmax(1)]
+        for b, name in enumerate(view.names):
+            root.get_by_role("radio", name=name).check()
+            assert root.locator(".dc-target").all_inner_texts() == 2 * [f"▸ class {'abcde'[targets[b]]}"]
+            best = root.locator(".dc-best .dc-class").all_inner_texts()
+            asked = [f"class {'abcde'[run[b].argmax()]}" for run in (other, own)]
+            assert [text.removeprefix("▸ ") for text in best] == asked
 
 
 def test_experiments_and_the_kernel(chromium, tmp_path):
@@ -175,12 +226,12 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
     with opened(chromium, tmp_path, view) as (tab, root):
         first, said = seen(root), root.locator(".dc-summary")
         root.get_by_role("button", name="half frozen").press("Enter")
-        assert "mean weights of these images. At strength 50 %" in said.inner_text()
+        assert said.inner_text().startswith("Every image gets the mean weights of these images, 50 % of the way.")
         tab.evaluate(
             "for (const [name, value] of [['mode', 'swap'], ['first', 'two'], ['second', 'three'], ['strength', 1]])"
             "  model.set(name, value)"
         )
-        assert said.inner_text().startswith("two and three swap their weights. At strength 100 %")
+        assert said.inner_text().startswith("two and three swap their weights. The output")
         assert root.get_by_role("radio", name="swap").is_checked()
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first

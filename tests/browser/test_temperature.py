@@ -10,9 +10,7 @@ from tests.browser.instruments import PLACES, check_tab_order, in_page, opened
 
 pytestmark = pytest.mark.browser
 # bars, curves and words, but not the sliders and their numbers
-DRAWN = (
-    "root => [...root.querySelectorAll('.dc-bars, .dc-chart, .dc-figures, .dc-summary')].map((e) => e.outerHTML).join()"
-)
+DRAWN = "root => [...root.querySelectorAll('.dc-rows .dc-track, .dc-rows b, .dc-chart, .dc-figures, .dc-summary')].map((e) => e.outerHTML).join()"
 
 
 @pytest.mark.parametrize(("temperature", "scale"), [(0.1, 0.1), (0.1, 3.0), (1.0, 1.0), (100.0, 0.1), (30.0, 100.0)])
@@ -80,6 +78,20 @@ def test_what_python_sets_is_shown(chromium, tmp_path):
         tab.evaluate("model.set('logits', [0, 3]); model.set('temperature', 0.5)")
         weight = torch.softmax(torch.tensor([0.0, 6.0]), 0)[1].item()
         assert f"far gets {100 * weight:.0f} % of the mix" in root.locator(".dc-summary").inner_text()
+
+
+def test_the_stages_row_by_row_and_no_wire_from_an_image(chromium, tmp_path):
+    logits, names = torch.tensor([2.0, 0.5, -1.0]), ["blur", "edge", "corner"]
+    with opened(chromium, tmp_path, TemperatureBench(logits.tolist(), names=names, temperature=0.5)) as (_, root):
+        kinds = root.locator(".dc-wire").evaluate_all("all => all.map((e) => e.getAttribute('class'))")
+        assert kinds == 4 * ["dc-wire dc-grey"]
+        assert root.locator(".dc-plug").count() == 1  # only what would come from an image is unplugged
+        rows = [root.locator(f".dc-cell[data-k='{k}'] b").all_inner_texts() for k in range(3)]
+        now = temperature_state(logits, 0.5, 1.0, torch.linspace(1, -1, 3))
+        expected = torch.stack([now["divided"], 100 * now["powers"], 100 * now["weights"], now["gradient"]], dim=1)
+        shown = torch.tensor([[float(text.replace("−", "-").split()[0]) for text in texts] for texts in rows])
+        torch.testing.assert_close(shown, expected, atol=0.51, rtol=0)
+        torch.testing.assert_close(shown[:, [0, 3]], expected[:, [0, 3]], atol=6e-3, rtol=0)
 
 
 @pytest.mark.parametrize("width", [380, 1000])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from .javascript import bundle, styles
 
 __all__ = ["CAMView", "cam_state"]
 
-MOST_CLASSES, MOST_CHANNELS = 20, 8
+MOST_CLASSES, MOST_CHANNELS, MOST_PHOTOS = 20, 8, 6
 
 
 def cam_state(features: Tensor, weight: Tensor, bias: Tensor, class_index: int) -> dict[str, Tensor]:
@@ -58,45 +59,48 @@ def cam_state(features: Tensor, weight: Tensor, bias: Tensor, class_index: int) 
 
 
 class CAMView(Instrument):
-    """A photo under the map of a class of your choice, and the channels that make the class's logit.
+    """Photos under the map of a class of your choice: the classifier's weights, the channels' maps, and their sum.
 
     Reference: Zhou et al., https://arxiv.org/abs/1512.04150
 
-    The classifier's weights are the same for every photo; the map differs because the features do. All maps share one
-    colour scale, in units of the logit: a class that is absent stays dark.
+    The classifier's weights are the same for every photo, and drawn once; the maps differ because the features do. All
+    maps share one colour scale, in units of the logit: a class that is absent stays dark. Of the channels those are
+    shown that contribute most to the first photo's logit.
 
     Example:
         >>> import torch
         >>> from dynconv import CAMHead
         >>> head, names = CAMHead(16, 3).classifier, ["cat", "cup", "dog"]
         >>> view = CAMView(torch.rand(3, 32, 32), torch.rand(16, 4, 4), head.weight, head.bias, names, class_index=1)
-        >>> view.class_index, view.opacity, view.rank
-        (1, 0.6, 1)
+        >>> view.class_index, view.opacity, view.rank, view.image
+        (1, 0.6, 1, 'photo')
 
     Args:
-        photo: (3, H, W) in 0 … 1.
-        features: (C, h, w) of that photo, what the global average pooling takes.
+        photo: (3, H, W) in 0 … 1; or name → such a photo, at most 6 of one size, to be seen under the same weights.
+        features: (C, h, w) of that photo, what the global average pooling takes; of several (B, C, h, w).
         weight: (classes, C) of the linear classifier.
         bias: (classes,); None for 0.
-        class_names: one a class. The 20 classes with the largest logits are kept.
+        class_names: one a class. The 20 classes with the largest logits for any photo are kept.
         class_index: the class to start with; None for that with the largest logit.
+        image: name of the photo the sentence speaks of; None for the first.
         opacity: of the map over the photo, 0 … 1.
-        rank: the channel whose map is shown: 1 is the one that contributes most, of either sign; at most 8.
+        rank: the channel that is marked: 1 is the one that contributes most to the first photo, of either sign; at most 8.
         experiments: button's label → traits it sets, for example {"photo only": {"opacity": 0}}.
 
     Raises:
         ValueError: an array's shape, the photo's values or the number of names do not fit.
-        TraitError: class_index is none of the kept classes, or opacity or rank is out of range.
+        TraitError: class_index is none of the kept classes, there is no such photo, or opacity or rank is out of range.
     """
 
-    _esm, _css = bundle("cam"), styles("cam")
+    _esm, _css = bundle("cam"), styles("diagram", "shared_weights", "cam")
     class_index = Whole(0).tag(sync=True)
     opacity = Finite(0.6, min=0, max=1).tag(sync=True)
     rank = Whole(1).tag(sync=True)
+    image = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
-        photo: Tensor,
+        photo: Tensor | Mapping[str, Tensor],
         features: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -105,27 +109,44 @@ class CAMView(Instrument):
         opacity: float = 0.6,
         rank: int = 1,
         experiments: Mapping[str, Mapping] | None = None,
+        *,
+        image: str | None = None,
     ) -> None:
+        several = not isinstance(photo, Tensor)
+        photos = photo if isinstance(photo, Mapping) else {"photo": photo}
         bias = weight.new_zeros(len(weight)) if bias is None else bias
-        _check(photo, features, weight, bias, class_names)
-        self.photo, self.features, self.weight, self.bias = (
-            array.detach().cpu().float() for array in (photo, features, weight, bias)
-        )
+        features = features if several else features[None]
+        _check(photos, features, weight, bias, class_names)
+        self.photos = {name: one.detach().cpu().float() for name, one in photos.items()}
+        self.features, self.weight, self.bias = (array.detach().cpu().float() for array in (features, weight, bias))
         self.names = list(class_names)
-        logits = F.linear(self.features.mean((1, 2)), self.weight, self.bias)  # (classes,)
-        kept = logits.argsort(descending=True, stable=True)[:MOST_CLASSES]
-        self.classes, self.most_channels = kept.tolist(), min(MOST_CHANNELS, len(self.features))
-        arrays = {"photo": self.photo, "features": self.features, "weight": self.weight[kept], "bias": self.bias[kept]}
-        data: dict[str, Any] = {name: encode(array) for name, array in (arrays | {"logits": logits[kept]}).items()}
-        data |= {"classes": self.classes, "names": [self.names[k] for k in self.classes]}
-        data |= {"channels": len(self.features), "shape": list(self.features.shape[1:])}
+        self.logits = F.linear(self.features.mean((2, 3)), self.weight, self.bias)  # (B, classes)
+        kept = self.logits.amax(0).argsort(descending=True, stable=True)[:MOST_CLASSES]
+        self.classes, self.most_channels = kept.tolist(), min(MOST_CHANNELS, self.features.shape[1])
         super().__init__(
-            data=json.dumps(data | {"photo_shape": list(self.photo.shape[1:])}),
+            data=json.dumps(self._data(kept)),
             experiments=json.dumps(experiments or {}),
-            class_index=self.classes[0] if class_index is None else class_index,
+            class_index=self.logits[0].argmax().item() if class_index is None else class_index,
             opacity=opacity,
             rank=rank,
+            image=next(iter(self.photos)) if image is None else image,
         )
+
+    def _data(self, kept: Tensor) -> dict[str, Any]:
+        arrays = {"weight": self.weight[kept], "bias": self.bias[kept], "features": self.features}
+        data: dict[str, Any] = {
+            name: encode(array) for name, array in (arrays | {"logits": self.logits[:, kept]}).items()
+        }
+        data |= {"photos": [_bytes(photo) for photo in self.photos.values()], "photo_names": list(self.photos)}
+        data |= {"classes": self.classes, "names": [self.names[k] for k in self.classes]}
+        data |= {"channels": self.features.shape[1], "shape": list(self.features.shape[2:])}
+        return data | {"photo_shape": list(next(iter(self.photos.values())).shape[1:])}
+
+    @traitlets.validate("image")
+    def _check_image(self, proposal):
+        if proposal["value"] not in self.photos:
+            raise traitlets.TraitError(f"image must be one of {list(self.photos)}, got {proposal['value']!r}")
+        return proposal["value"]
 
     @traitlets.validate("class_index")
     def _check_class_index(self, proposal):
@@ -140,10 +161,11 @@ class CAMView(Instrument):
         return proposal["value"]
 
     def still(self) -> figures.Picture:
-        states = {k: cam_state(self.features, self.weight, self.bias, k) for k in self.classes[:4]}
+        number = list(self.photos).index(self.image)
+        states = {k: cam_state(self.features[number], self.weight, self.bias, k) for k in self.classes[:4]}
         maps = normalize_map(torch.stack([s["map"] for s in states.values()]), spatial_dims=3)  # one scale for all
-        large = F.interpolate(maps[:, None], self.photo.shape[1:], mode="bilinear")[:, 0]  # (n, H, W)
-        photo = self.photo.movedim(0, -1)  # (H, W, 3)
+        photo = self.photos[self.image].movedim(0, -1)  # (H, W, 3)
+        large = F.interpolate(maps[:, None], photo.shape[:2], mode="bilinear")[:, 0]  # (n, H, W)
         row = {"photo": photo}
         for (k, state), values in zip(states.items(), large, strict=True):
             colours = torch.from_numpy(matplotlib.colormaps["viridis"](values.numpy())[..., :3]).float()
@@ -153,15 +175,24 @@ class CAMView(Instrument):
         return figures.images(row, alt=alt, size=2.2)
 
 
-def _check(photo, features, weight, bias, class_names):
-    if photo.ndim != 3 or photo.shape[0] != 3:
-        raise ValueError(f"photo must be (3, H, W), got {tuple(photo.shape)}")
-    if photo.min() < 0 or photo.max() > 1:
-        raise ValueError(f"photo must be in 0 … 1, got {photo.min():g} to {photo.max():g}")
-    if features.ndim != 3 or 0 in features.shape:
-        raise ValueError(f"features must be (C, h, w), got {tuple(features.shape)}")
-    if weight.ndim != 2 or weight.shape[1] != len(features):
-        raise ValueError(f"weight must be (classes, {len(features)}), got {tuple(weight.shape)}")
+def _bytes(photo):
+    """A photo as one byte a number, a quarter of what floats are."""
+    return base64.b64encode((255 * photo).round().byte().contiguous().numpy().tobytes()).decode()
+
+
+def _check(photos, features, weight, bias, class_names):
+    shapes = [tuple(photo.shape) for photo in photos.values()]
+    if not 1 <= len(photos) <= MOST_PHOTOS or len(set(shapes)) > 1 or len(shapes[0]) != 3 or shapes[0][0] != 3:
+        raise ValueError(f"photo must be (3, H, W), or 1 to {MOST_PHOTOS} such of one size, got {shapes}")
+    for photo in photos.values():
+        if photo.min() < 0 or photo.max() > 1:
+            raise ValueError(f"photo must be in 0 … 1, got {photo.min():g} to {photo.max():g}")
+    if features.ndim != 4 or 0 in features.shape or len(features) != len(photos):
+        raise ValueError(
+            f"features must be (C, h, w), of several photos (B, C, h, w), got {tuple(features.shape)} for {len(photos)}"
+        )
+    if weight.ndim != 2 or weight.shape[1] != features.shape[1]:
+        raise ValueError(f"weight must be (classes, {features.shape[1]}), got {tuple(weight.shape)}")
     if bias.shape != weight.shape[:1] or len(class_names) != len(weight):
         raise ValueError(
             f"bias and class_names must be {len(weight)}, one a class, got {tuple(bias.shape)} and {len(class_names)}"

@@ -89,8 +89,14 @@ def dynamic_state(
         seen = images[:, group * inside : (group + 1) * inside]
         maps = conv(seen, weight, bias, **layer.geometry() | {"groups": 1})  # (B, K, H', W'): one output a kernel
         squeeze, hidden, logits = looks_of(layer, attention, images)
-    kernels = _square(weight.flatten(1)) if layer.kernel_size == (1, 1) else weight[:, input_channel]
+    kernels = kernels_of(layer, output_channel, input_channel)
     return {"squeeze": squeeze, "hidden": hidden, "logits": logits, "kernels": kernels, "maps": maps}
+
+
+def kernels_of(layer: DynamicConv2d, output_channel: int = 0, input_channel: int = 0) -> Tensor:
+    """The K kernels (K, kh, kw) as pictures: from one input channel, or, of one number each, from all in a square."""
+    weight = layer.weight[:, output_channel].detach()  # (K, C/groups, kh, kw)
+    return _square(weight.flatten(1)) if layer.kernel_size == (1, 1) else weight[:, input_channel]
 
 
 def looks_of(layer, attention, images):

@@ -71,8 +71,8 @@ class FeatureAttentionView(Instrument):
 
     Reference: Kim et al., section 3.1 and eq. 1, https://arxiv.org/abs/1907.10830
 
-    The bars never move: the weights are parameters. What differs from image to image is the map and the logits. The
-    heatmap is what the two classifiers ask for; the learned 1×1 convolution and the ReLU that follow in
+    Another image moves no bar: the weights are parameters, and their wire is grey. What differs from image to image is the
+    maps and the logits. The heatmap is what the two classifiers ask for; the learned 1×1 convolution and the ReLU that follow in
     :class:`dynconv.layers.CAMAttention` are left out.
 
     Example:
@@ -101,7 +101,7 @@ class FeatureAttentionView(Instrument):
         TraitError: there is no such image, or blend, rho or rank is out of range.
     """
 
-    _esm, _css = bundle("feature_attention"), styles("feature_attention")
+    _esm, _css = bundle("feature_attention"), styles("diagram", "shared_weights", "feature_attention")
     blend = Finite(0.5, min=0, max=1).tag(sync=True)
     rho = Finite(0.9, min=0, max=1).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)

@@ -92,7 +92,7 @@ class GatesView(Instrument):
         TraitError: there is no such image, or budget or temperature is out of range.
     """
 
-    _esm, _css = bundle("gates"), styles("gates")
+    _esm, _css = bundle("gates"), styles("diagram", "gates")
     budget = Finite(None, allow_none=True, min=0, max=1).tag(sync=True)
     temperature = Temperature(1.0).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)

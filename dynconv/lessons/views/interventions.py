@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import combinations
 
 import torch
@@ -16,6 +16,7 @@ from ...layers import DynamicConv2d
 from ...probe import intervene, record
 from ...probe.hooks import select
 from .. import figures
+from .dynamic import MOST_KERNELS, dynamic_state, kernels_of
 from .instrument import Finite, Instrument, encode
 from .javascript import bundle, styles
 
@@ -72,12 +73,13 @@ def interventions_state(
 
 
 class InterventionsView(Instrument):
-    """Take a model's attention away in six ways and see what its output loses. Attention that varies need not matter.
+    """Cut the wire that feeds a model's weights, and see what its output loses. Attention that varies need not matter.
 
     Reference: Jain and Wallace, *Attention is not Explanation*, https://arxiv.org/abs/1902.10186
 
-    Python runs the model once for every mode and every pair of images; the page plays the results. For a single
-    DynamicConv2d the output is linear in the attention, so a slider can go from its own attention to the other one.
+    Python runs the model once for every mode and every pair of images; the page plays the results for one image and tells
+    the change of all. For a single DynamicConv2d the output is linear in the attention, so a slider can go from its own
+    attention to the other one; its kernels are shown with their ribbons.
 
     Example:
         >>> import torch
@@ -94,7 +96,8 @@ class InterventionsView(Instrument):
         layers: which weightings are replaced; None for all.
         classes: names of the classes; their numbers if left out.
         mode: one of :data:`~dynconv.lessons.views.interventions.MODES` to start with.
-        first, second: names of the two images that swap; the first two if left out.
+        first: name of the image that is shown, which swaps with ``second``; the first two if left out.
+        second: the other one.
         strength: 0 for the attention as trained … 1 for the other; only a single DynamicConv2d takes another than 1.
         layer: whose attention is shown; the first if left out.
         seed: which shuffle.
@@ -106,7 +109,7 @@ class InterventionsView(Instrument):
         ValueError: images, output, targets or classes do not fit; TraitError: there is no such mode, image or layer.
     """
 
-    _esm, _css = bundle("interventions"), styles("interventions")
+    _esm, _css = bundle("interventions"), styles("diagram", "interventions")
     mode = traitlets.Unicode(MODES[0]).tag(sync=True)
     first = traitlets.Unicode().tag(sync=True)
     second = traitlets.Unicode().tag(sync=True)
@@ -135,6 +138,7 @@ class InterventionsView(Instrument):
             raise ValueError(f"shown_classes must be 1 to {MOST_CLASSES}, without targets, got {len(shown_classes)}")
         self.attention, self.outputs = _play(model, self.images, layers, seed, shown_classes is not None)
         self.targets = None if targets is None else _fitting(targets, self.outputs[0])
+        self.inside = _kernels(model, self.images, self.attention) if self.linear else {}
         over = {name: getattr(weighting, "over", "kernels") for name, weighting in select(model).items()}
         super().__init__(
             data=json.dumps(self._data(over, classes)),
@@ -167,12 +171,17 @@ class InterventionsView(Instrument):
             "classes": names if logits else None,
             "targets": labels,
             "linear": self.linear,
+            "donors": _donors(self.attention),
             "layers": [
                 {"name": name, "over": over[name], "shape": list(array.shape[2:]), "attention": encode(array)}
                 for name, array in self.attention.items()
             ],
         }
-        return data | {name: encode(array) for name, array in _figures(self.outputs, self.targets).items()}
+        arrays = _figures(self.outputs, self.targets) | self.inside
+        if not logits and self.targets is not None:
+            arrays["wanted"] = self.targets[:, 0]  # (B, H', W')
+        sizes = {"kernel_shape": list(self.inside["kernels"].shape[1:])} if self.inside else {}
+        return data | sizes | {name: encode(array) for name, array in arrays.items()}
 
     @traitlets.validate("mode", "first", "second", "layer")
     def _check_choice(self, proposal):
@@ -206,6 +215,28 @@ class InterventionsView(Instrument):
             for b, name in enumerate(self.names)
         }
         return figures.images(rows, alt)
+
+
+def _kernels(layer, images, attention):
+    """A layer's kernels (K, kh, kw), where few share all of an output, and the logits (B, K) of those with a softmax."""
+    weights = next(iter(attention.values()))  # (R, B, K)
+    whole = weights.min() >= 0 and torch.allclose(weights.sum(2), torch.ones(()), atol=1e-4)
+    if layer.num_kernels > MOST_KERNELS or not whole:
+        return {}
+    found = {"kernels": kernels_of(layer)}
+    with suppress(ValueError):
+        found["logits"] = dynamic_state(layer, _as_weights(layer, images))["logits"]
+    return found
+
+
+def _donors(attention):
+    """For each image the one whose weights it has when they are shuffled; itself where that is nobody else's."""
+    own, shuffled = (
+        torch.cat([w[MODES.index(mode)].flatten(1) for w in attention.values()], 1)
+        for mode in ("as trained", "shuffled")
+    )
+    others = [[j for j in range(len(own)) if j != b and torch.equal(shuffled[b], own[j])] for b in range(len(own))]
+    return [(found or [b])[0] for b, found in enumerate(others)]
 
 
 def _run(model, images, mode, layers, seed, attention=None):

@@ -102,7 +102,7 @@ class TemperatureBench(Instrument):
     """
 
     _esm = bundle("temperature")
-    _css = styles("temperature")
+    _css = styles("diagram", "temperature")
     logits = Numbers().tag(sync=True)
     temperature = Temperature(1.0, largest=MOST).tag(sync=True)
     scale = Temperature(1.0, largest=MOST).tag(sync=True)

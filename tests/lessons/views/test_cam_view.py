@@ -52,12 +52,23 @@ def test_channels_for_half(contributions, bias, half):
 
 def test_it_starts_with_the_largest_logit_and_keeps_twenty():
     view = a_view(classes=30)
-    logits = view.weight @ view.features.mean((1, 2)) + view.bias
+    logits = view.weight @ view.features[0].mean((1, 2)) + view.bias
     assert view.classes == logits.argsort(descending=True)[:20].tolist()
     assert view.class_index == logits.argmax()
     data = json.loads(view.data)
     assert data["names"][0] == f"class {view.class_index}"
     assert a_view(bias=None).bias.tolist() == [0.0] * 5
+
+
+def test_several_photos_keep_the_classes_of_any():
+    photos = {name: torch.rand(3, 16, 24) for name in "abc"}
+    view = a_view(classes=30, photo=photos, features=torch.rand(3, 12, 4, 6), image="c")
+    logits = view.features.mean((2, 3)) @ view.weight.T + view.bias  # (3, 30)
+    assert view.classes == logits.amax(0).argsort(descending=True)[:20].tolist()
+    assert (view.class_index, view.image) == (logits[0].argmax(), "c")
+    data = json.loads(view.data)
+    assert data["photo_names"] == list("abc")
+    assert base64.b64decode(data["photos"][1]) == (255 * photos["b"]).round().byte().numpy().tobytes()
 
 
 def test_traits_are_taken_and_checked():
@@ -70,6 +81,7 @@ def test_traits_are_taken_and_checked():
         ("opacity", -0.1, "-0.1"),
         ("rank", 0, "1 to 8, got 0"),
         ("rank", 9, "1 to 8, got 9"),
+        ("image", "other", r"image must be one of \['photo'\], got 'other'"),
     ):
         with pytest.raises(traitlets.TraitError, match=message):
             setattr(view, trait, value)
@@ -79,9 +91,11 @@ def test_traits_are_taken_and_checked():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"photo": torch.rand(1, 8, 8)}, r"photo must be \(3, H, W\), got \(1, 8, 8\)"),
+        ({"photo": torch.rand(1, 8, 8)}, r"photo must be \(3, H, W\), or 1 to 6 .*got \[\(1, 8, 8\)\]"),
         ({"photo": torch.full((3, 8, 8), 255.0)}, "photo must be in 0 … 1, got 255 to 255"),
-        ({"features": torch.rand(1, 12, 4, 6)}, r"features must be \(C, h, w\), got \(1, 12, 4, 6\)"),
+        ({"features": torch.rand(1, 12, 4, 6)}, r"features must be \(C, h, w\).*got \(1, 1, 12, 4, 6\) for 1"),
+        ({"photo": {"a": torch.rand(3, 8, 8)}}, r"got \(12, 4, 6\) for 1"),
+        ({"photo": {"a": torch.rand(3, 8, 8), "b": torch.rand(3, 9, 8)}}, "of one size, got"),
         ({"weight": torch.randn(5, 13)}, r"weight must be \(classes, 12\), got \(5, 13\)"),
         ({"bias": torch.randn(4)}, r"must be 5, one a class, got \(4,\) and 5"),
         ({"class_names": ["a"]}, r"must be 5, one a class, got \(5,\) and 1"),
@@ -97,7 +111,7 @@ def test_output_carries_widget_still_and_words():
     data, metadata = view._repr_mimebundle_()
     assert set(data) == {WIDGET, "image/png", "text/plain"}
     assert metadata["image/png"]["alt"] == data["text/plain"]
-    logit = cam_state(view.features, view.weight, view.bias, view.class_index)["logit"]
+    logit = cam_state(view.features[0], view.weight, view.bias, view.class_index)["logit"]
     assert f"{view.names[view.class_index]} {logit:.2f}" in data["text/plain"]
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 100

@@ -60,17 +60,3 @@ export const signedBar = (className = "dc-diverging") => {
   };
   return { node: element("span", { class: "dc-track dc-signed", "aria-hidden": "true" }, fill), draw };
 };
-
-// One such bar a kernel; `show` writes its number.
-export const signedBars = (count, label, show) => {
-  const tracks = Array.from({ length: count }, (_, k) => signedBar(`dc-k${k % 8}`));
-  const { node, write } = barRows(
-    label,
-    tracks.map((track) => track.node),
-  );
-  const draw = (values, full) => {
-    values.forEach((value, k) => tracks[k].draw(value, full));
-    write(values, show);
-  };
-  return { node, draw };
-};

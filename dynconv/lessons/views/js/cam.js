@@ -1,8 +1,9 @@
-// Class activation maps: the map of a class over the photo, and the channels that make the class's logit.
+// Class activation maps: a classifier's weights, the same for every photo, and what they make of each photo's channels.
 
+import { sharedWeights, channelRadios } from "./shared_weights.js";
 import {
-  captioned,
   choice,
+  decodeBytes,
   decoded,
   element,
   fixed,
@@ -14,14 +15,9 @@ import {
   percent,
   photograph,
   picture,
-  radioGroup,
-  range,
   rangeOfAll,
-  row,
-  say,
   shareSlider,
   signed,
-  signedBar,
 } from "./toolkit.js";
 
 const MOST = 8; // channels listed
@@ -78,100 +74,89 @@ export const enlarge = (map, [h, w], [H, W]) => {
 };
 
 const read = (raw) => {
-  const data = decoded(raw, "photo", "features", "weight", "bias", "logits");
+  const data = decoded(raw, "features", "weight", "bias", "logits");
   const area = raw.shape[0] * raw.shape[1];
-  const whole = { ...data, area, means: meansOf(data.features, raw.channels, area) };
+  const photos = raw.photos.map((bytes) => decodeBytes(bytes));
+  // each photo as camState takes it
+  const each = photos.map((_, b) => {
+    const features = part(data.features, b, raw.channels * area);
+    return { ...data, area, features, means: meansOf(features, raw.channels, area) };
+  });
+  const all = raw.classes.map((_, k) => each.map((one) => camState(one, k)));
   // one colour scale: absent classes stay dark
-  return { ...whole, limits: rangeOfAll(raw.classes.map((_, k) => camState(whole, k).map)) };
+  return { ...data, area, photos, each, all, limits: rangeOfAll(all.flat().map((one) => one.map)) };
 };
 
-const state = (data, { class_index, rank }) => {
+const state = (data, { class_index, rank, image }) => {
   const k = data.classes.indexOf(class_index);
-  const shown = camState(data, k);
-  return { ...shown, k, channel: shown.strongest[rank - 1] };
+  const states = data.all[k];
+  const { strongest } = states[0]; // whichever photo is spoken of: the rows stay
+  const b = Math.max(0, data.photo_names.indexOf(image));
+  const own = part(data.weight, k, data.channels);
+  return { ...states[b], k, b, states, strongest, weights: strongest.map((c) => own[c]), channel: strongest[rank - 1] };
 };
 
-// One radio button a channel; beside it a bar from zero to the left or to the right, and the number.
-const channelList = (count) => {
-  const ranks = Array.from({ length: count }, (_, r) => r + 1);
-  const rows = ranks.map(() => ({
-    name: element("span", { class: "dc-channel-name" }),
-    text: element("span", { class: "dc-bar-text" }),
-    bar: signedBar(),
-  }));
-  const control = radioGroup("channel shown", "dc-channels", ranks, (input, r) =>
-    element("label", { class: "dc-channel" }, input, rows[r].name, rows[r].bar.node, rows[r].text),
-  );
-  const draw = (channels, values) => {
-    const longest = largestSize(values);
-    rows.forEach(({ name, bar, text }, r) => {
-      say(name, `channel ${channels[r]}`);
-      say(text, signed(values[r]));
-      bar.draw(values[r], longest);
-    });
-  };
-  return { ...control, draw };
-};
-
-const controls = ({ classes, names, logits, channels }) => ({
-  class_index: choice({
-    label: "class (logit)",
-    options: classes.map((index, k) => [index, `${names[k]} (${fixed(logits[k], 2)})`]),
-  }),
+const controls = ({ classes, names, channels, photo_names }) => ({
+  class_index: choice({ label: "class", options: classes.map((index, k) => [index, names[k]]) }),
+  image: { ...choice({ label: "photo", options: photo_names }), fixed: () => photo_names.length < 2 },
   opacity: shareSlider("opacity of the map"),
-  rank: channelList(Math.min(MOST, channels)),
+  rank: channelRadios(Math.min(MOST, channels)),
 });
 
-// The map of a class over the photo.
-const overlayOf = ({ photo_shape: size, shape, limits }, photo) => {
-  const { node } = photograph(size, "the class activation map over the photo");
-  const coloured = picture(...size, "the map alone"); // never on the page: what is laid over the photo
+// The map of a class over a photo.
+const overlayOf = ({ photo_shape: size, shape, limits }, bytes) => {
+  const photo = photograph(size, "the photo"); // this and the next are never on the page: what is laid over one another
+  const coloured = picture(...size, "the map alone");
+  const { node } = photograph(size, "");
   const context = node.getContext("2d");
+  photo.draw(bytes, 0, 255);
   let covered; // the class whose map is in `coloured`: the opacity alone does not change it
   const draw = (k, map, opacity) => {
     if (k !== covered) coloured.draw(enlarge(map, shape, size), "viridis", ...limits);
     covered = k;
     context.globalAlpha = 1;
-    context.drawImage(photo, 0, 0);
+    context.drawImage(photo.node, 0, 0);
     context.globalAlpha = opacity;
     context.drawImage(coloured.node, 0, 0);
   };
   return { node, draw };
 };
 
-// The map of one channel.
-const channelOf = ({ features, shape, area }) => {
-  const single = picture(...shape, "map of the chosen channel");
-  const name = element("span");
-  const draw = (channel) => {
-    const map = part(features, channel, area);
-    single.draw(map, "viridis", ...range(map));
-    say(name, `channel ${channel}`);
+const view = (data, { class_index, image, opacity, rank }) => {
+  const overlays = data.photos.map((bytes) => overlayOf(data, bytes));
+  const figure = sharedWeights({
+    label: "one class's weights, the same for all photos, and the map that they make of each",
+    source: "the classifier's row",
+    names: data.photo_names,
+    count: Math.min(MOST, data.channels),
+    reach: largestSize(data.weight),
+    imageSize: data.photo_shape,
+    mapSize: data.shape,
+    full: largestSize(data.features),
+    results: (_, b) => [{ piece: `sum of ${b}`, element: overlays[b].node, title: "map", note: " " }],
+  });
+  const photos = data.photos.map((bytes) => Float32Array.from(bytes, (v) => v / 255));
+  const draw = ({ k, b, states, strongest, weights, contributions }, values) => {
+    const maps = photos.map((_, i) => strongest.map((c) => part(data.each[i].features, c, data.area)));
+    const images = photos.flatMap((photo, i) => [
+      [`image ${i}`, photo],
+      [`maps ${i}`, maps[i]],
+    ]);
+    figure.draw({ w: weights, ...Object.fromEntries(images) }, k);
+    overlays.forEach((one, i) => one.draw(k, states[i].map, values.opacity));
+    states.forEach(({ logit }, i) => {
+      figure.note(`sum of ${i}`, `logit ${fixed(logit, 2)}`);
+      figure.nouns[`image ${i}`].node.classList.toggle("dc-chosen", i === b && states.length > 1);
+    });
+    rank.draw(
+      strongest,
+      strongest.map((c) => signed(contributions[c])),
+    );
+    figure.pick(values.rank - 1);
   };
-  return { node: captioned(single.node, name), draw };
-};
-
-const view = (data, { class_index, opacity, rank }) => {
-  const photo = photograph(data.photo_shape, "the photo");
-  photo.draw(data.photo);
-  const overlay = overlayOf(data, photo.node);
-  const single = channelOf(data);
-  const pictures = row(
-    "dc-top",
-    captioned(photo.node, "photo"),
-    captioned(overlay.node, "map of the class over it"),
-    captioned(rank.node, "the strongest contributions to the logit"),
-    single.node,
-  );
-  return {
-    body: [element("div", { class: "dc-controls" }, class_index.node, opacity.node), pictures],
-    draw: ({ k, map, strongest, contributions, channel }, { opacity: share }) => {
-      overlay.draw(k, map, share);
-      const values = strongest.map((c) => contributions[c]);
-      rank.draw(strongest, values);
-      single.draw(channel);
-    },
-  };
+  const shown = [class_index, ...(data.photos.length > 1 ? [image] : []), opacity];
+  const sliders = element("div", { class: "dc-controls" }, ...shown.map((one) => one.node));
+  return { body: [sliders, rank.node, figure.node], draw, remove: figure.remove };
 };
 
 const halfInWords = (channels, half, bias) =>
@@ -179,13 +164,16 @@ const halfInWords = (channels, half, bias) =>
     ? `${half} of ${channels} channels are enough for half of it`
     : `All channels of its sign together do not make half of it, the bias (${signed(bias)}) makes more`;
 
-const words = ({ names, logits, bias, channels, limits }, shown, { opacity }) => {
-  const { k, mean, logit, half, channel, contributions } = shown;
+const words = ({ names, photo_names, logits, bias, channels, limits }, shown, { opacity }) => {
+  const { k, b, mean, logit, half, channel, contributions } = shown;
   const [low, high] = limits.map((v) => fixed(v, 1));
+  const known = logits[b * names.length + k];
+  const which = photo_names.length > 1 ? ` on ${photo_names[b]}` : "";
+  const same = photo_names.length > 1 ? ` The weights are the same for all ${photo_names.length} photos.` : "";
   return (
-    `${names[k]}: the mean of the map, ${fixed(mean, 3)}, plus the bias, ${fixed(bias[k], 3)}, is ${fixed(logit, 3)}; `
-    + `the classifier's logit is ${fixed(logits[k], 3)}, a difference of ${Math.abs(logit - logits[k]).toExponential(0)}. `
-    + `${halfInWords(channels, half, bias[k])}. Channel ${channel} adds ${signed(contributions[channel])}. `
+    `${names[k]}${which}: the mean of the map, ${fixed(mean, 3)}, plus the bias, ${fixed(bias[k], 3)}, is ${fixed(logit, 3)}; `
+    + `the classifier's logit is ${fixed(known, 3)}, a difference of ${Math.abs(logit - known).toExponential(0)}. `
+    + `${halfInWords(channels, half, bias[k])}. Channel ${channel} adds ${signed(contributions[channel])}.${same} `
     + `The map covers the photo by ${percent(opacity)}; its colours go from ${low} to ${high} for every class.`
   );
 };

@@ -16,11 +16,13 @@
 //   figure.draw({ image, squeeze, z, pi, kernel: [..K arrays], mixed, out }, key);
 //   figure.wire("image-squeeze", "cut");   figure.note("out", "error 0.12");   figure.title("out", "restored");   figure.remove();
 //
-// Nouns: picture, vector, bars, shares, tiles, op, box; see nouns.js for what each takes. Grey pictures take 0 … 1; the kernels and
+// Nouns: picture, vector, bars, shares, tiles, op, box, piece; see nouns.js for what each takes. Grey pictures take 0 … 1; the kernels and
 // their mix share one signed scale, which ends where only one tap in twenty is stronger.
 // Wires are live (computed from the image: blue, and its dashes run while the figure is in use), grey (parameters: unplugged, or
-// `joined` without the gap), cut, data (the image that is convolved) or none; {name, title, around, across, joined, handle}, `handle`
-// an element that stands on the wire. A wire to a column goes to each of its rows.
+// `joined` without the gap), cut, data (the image that is convolved) or none; {name, title, around, crossing, joined, far, handle},
+// `handle` an element that stands on the wire. A wire to a column goes to each of its rows, `far` parts late; one from a column to a
+// column goes row by row; one that is `crossing` goes downwards where the others go sideways.
+// A ribbon with `band`, the width of its largest share, runs straight from row to row, behind all that stands between.
 // `draw` eases to the new values when `key`, what was chosen, is another one; what a hand drags follows at once.
 // Hover or focus on anything of kernel k dims all others. The figure measures its own box (diagram.css): from 1000 px on the
 // results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards.
@@ -29,7 +31,7 @@ import { easing } from "./easing.js";
 import { element, setAttributes, svg } from "./elements.js";
 import { build } from "./nouns.js";
 import { NIGHT, scheme } from "./scheme.js";
-import { drawRibbons, drawWire, placeOf, ribbonPaths } from "./wires.js";
+import { drawBands, drawRibbons, drawWire, placeOf, ribbonPaths } from "./wires.js";
 
 // Whatever is of the kernel under the mouse, or in focus, stays; all else of kernels is dimmed.
 const linkKernels = (node) => {
@@ -55,6 +57,7 @@ const measured = (node, main, results, nouns) => {
   };
   const placed = {
     ports: (name) => nouns[name].ports.map((port) => placeOf(port, base)),
+    leaves: (name) => (nouns[name].leaves ?? nouns[name].ports).map((port) => placeOf(port, base)),
     whole: (name) => placeOf(nouns[name].node, base),
     isResult: (name) => results.contains(nouns[name].node),
   };
@@ -97,11 +100,16 @@ const tangle = (spec, nouns) => {
   const route = ({ form, placed, size }) => {
     setAttributes(node, { viewBox: size });
     wires.forEach((wire) => drawWire(wire, wire.group, placed, form));
-    ribbons.forEach((one) => Object.assign(one, { tiles: placed.ports(one.from), end: placed.ports(one.to)[0], form }));
+    ribbons.forEach((one) => {
+      const tiles = one.band ? placed.leaves(one.from) : placed.ports(one.from);
+      Object.assign(one, { tiles, ends: placed.ports(one.to), form });
+    });
   };
   const share = (values) =>
-    ribbons.forEach(({ paths: some, share: name, tiles, end, form }) => {
-      if (values[name] && tiles) drawRibbons(some, values[name], tiles, end, form.column);
+    ribbons.forEach(({ paths: some, share: name, tiles, ends, form, band }) => {
+      if (!values[name] || !tiles) return;
+      if (band) drawBands(some, values[name], tiles, ends, band, form.column);
+      else drawRibbons(some, values[name], tiles, ends[0], form.column);
     });
   const handles = wires.flatMap((wire) => wire.handle ?? []);
   handles.forEach((handle) => handle.classList.add("dc-handle"));

@@ -1,24 +1,20 @@
 // U-GAT-IT's attention: the same channel weights for every image, its heatmap and logits, and AdaLIN of one channel.
 
+import { channelRadios, sharedWeights } from "./shared_weights.js";
 import {
-  captioned,
   choice,
   decoded,
   element,
   instrument,
+  largestSize,
   mix,
   number,
   part,
   percent,
-  photograph,
-  picture,
-  radioGroup,
   range,
   rangeOfAll,
-  row,
   shareSlider,
   signed,
-  signedBar,
 } from "./toolkit.js";
 
 // pure: mean and variance of values[from … to), the variance with the divisor n - 1 as U-GAT-IT has it
@@ -79,113 +75,74 @@ export const featureAttentionState = (data, { blend, channel, rho }) =>
 const read = (raw) => {
   const data = decoded(raw, "features", "average", "maximum", "gamma", "beta", "images");
   const branches = branchesOf(data);
-  return { ...data, branches, heatRange: rangeOfAll(branches.map((b) => b.maps)) }; // a blend lies between its ends
+  const photos = data.names.map((_, b) => part(data.images, b, 3 * raw.image_shape[0] * raw.image_shape[1]));
+  // a blend lies between its ends: what bounds these bounds all
+  const heat = largestSize(rangeOfAll(branches.map((b) => b.maps)));
+  const reach = Math.max(...data.strongest.flatMap((c) => [Math.abs(data.average[c]), Math.abs(data.maximum[c])]));
+  return { ...data, branches, photos, heat, reach };
 };
 
 const state = (data, values) => {
   const channel = data.strongest[values.rank - 1];
   const images = featureAttentionState(data, { ...values, channel });
-  return { channel, images, chosen: data.names.indexOf(values.image) };
-};
-
-// A weight as a bar and a number: weights do not change, so it is drawn once.
-const weightBar = (value, longest, branch) => {
-  const bar = signedBar(`dc-${branch}`);
-  bar.draw(value, longest);
-  return element("span", { class: "dc-bar" }, bar.node, element("span", { class: "dc-bar-text" }, signed(value)));
-};
-
-// One radio button a channel, with its weights in both branches.
-const channelList = ({ average, maximum, strongest }) => {
-  const longest = Math.max(...strongest.flatMap((c) => [Math.abs(average[c]), Math.abs(maximum[c])]));
-  const weights = (c) => [weightBar(average[c], longest, "average"), weightBar(maximum[c], longest, "maximum")];
-  const name = (c) => element("span", { class: "dc-channel-name" }, `channel ${c}`);
-  const pair = (c) => element("span", { class: "dc-pair" }, ...weights(c));
-  const ranks = strongest.map((_, r) => r + 1);
-  return radioGroup("channel shown", "dc-channels", ranks, (input, r) =>
-    element("label", { class: "dc-channel" }, input, name(strongest[r]), pair(strongest[r])),
-  );
+  const weightOf = (c) => (1 - values.blend) * data.average[c] + values.blend * data.maximum[c];
+  return { channel, images, weights: data.strongest.map(weightOf), chosen: data.names.indexOf(values.image) };
 };
 
 const controls = (data) => ({
   blend: shareSlider("average ↔ max branch"),
   rho: shareSlider("rho (layer ↔ instance norm)", (v) => v.toFixed(2)),
-  image: choice({ label: "image", options: data.names }),
-  rank: channelList(data),
+  image: { ...choice({ label: "image", options: data.names }), fixed: () => data.names.length < 2 },
+  rank: channelRadios(data.strongest.length),
 });
 
-const logitsNode = ([average, maximum]) => {
-  const lines = ["logits", `average ${signed(average)}`, `max ${signed(maximum)}`];
-  return element("div", { class: "dc-logits" }, ...lines.map((text) => element("div", {}, text)));
-};
-
-const photoOf = ({ names, images, image_shape: [h, w] }, b) => {
-  const photo = photograph([h, w], `image ${names[b]}`);
-  photo.draw(part(images, b, 3 * h * w));
-  return captioned(photo.node, element("strong", {}, names[b]));
-};
-
-const imageRow = (data, name, b) => {
-  const [h, w] = data.shape.slice(2);
-  const heatmap = picture(h, w, `heatmap of ${name}`);
-  const single = picture(h, w, `the channel of ${name}`);
-  const normalized = picture(h, w, `the channel of ${name} after AdaLIN`);
-  const node = row(
-    "dc-image-row",
-    photoOf(data, b),
-    captioned(heatmap.node, "heatmap"),
-    captioned(single.node, "channel"),
-    captioned(normalized.node, "after AdaLIN"),
-    logitsNode(data.branches[b].logits),
-  );
-  return { node, heatmap, single, normalized };
-};
-
-const legend = () => {
-  const mark = (branch) => element("span", { class: `dc-mark dc-${branch}` });
-  const [average, maximum] = [mark("average"), mark("maximum")];
-  return element("div", {}, average, " average branch, ", maximum, " max branch: the same weights for all images");
-};
-
 // one scale for all images and every rho
-const normalizedRange = (data, channel) => {
+const normalizedReach = (data, channel) => {
   const ends = ({ layer }, b) => [0, 1].map((rho) => adalin(data, b, channel, rho, layer));
-  return rangeOfAll(data.branches.flatMap(ends));
+  return largestSize(rangeOfAll(data.branches.flatMap(ends)));
 };
 
-// The images' rows: the channel's own maps are drawn when another is chosen, the rest each time.
-const imageRows = (data) => {
-  const rows = data.names.map((name, b) => imageRow(data, name, b));
-  let drawn;
-  let limits;
-  const drawChannel = (channel) => {
-    if (channel === drawn) return;
-    drawn = channel;
-    limits = normalizedRange(data, channel);
-    const singles = rows.map((_, b) => mapOf(data, b, channel));
-    const singleRange = rangeOfAll(singles);
-    rows.forEach((one, b) => one.single.draw(singles[b], "viridis", ...singleRange));
-  };
-  const draw = ({ channel, images, chosen }) => {
-    drawChannel(channel);
-    rows.forEach((one, b) => {
-      one.node.classList.toggle("dc-picked", b === chosen);
-      one.heatmap.draw(images[b].heatmap, "viridis", ...data.heatRange);
-      one.normalized.draw(images[b].normalized, "viridis", ...limits);
-    });
-  };
-  return { node: element("div", {}, ...rows.map((one) => one.node)), draw };
-};
+const figureOf = (data) =>
+  sharedWeights({
+    label: "weights of two classifiers, the same for all images, and the heatmap that they make of each",
+    source: "two classifiers",
+    names: data.names,
+    count: data.strongest.length,
+    reach: data.reach,
+    imageSize: data.image_shape,
+    mapSize: data.shape.slice(2),
+    full: largestSize(data.features),
+    results: (_, b) => {
+      const map = { size: data.shape.slice(2), signed: true };
+      const heatmap = { picture: `sum of ${b}`, ...map, full: data.heat, title: "map", note: " " };
+      return [heatmap, { picture: `normal ${b}`, ...map, full: 1, title: "AdaLIN", note: " " }];
+    },
+  });
 
 const view = (data, { blend, rho, image, rank }) => {
-  const rows = imageRows(data);
-  return {
-    body: [
-      element("div", { class: "dc-controls" }, blend.node, rho.node, image.node),
-      element("div", { class: "dc-columns" }, captioned(rank.node, legend()), rows.node),
-    ],
-    draw: rows.draw,
+  const figure = figureOf(data);
+  const maps = data.names.map((_, b) => data.strongest.map((c) => mapOf(data, b, c)));
+  const reaches = data.strongest.map((channel) => normalizedReach(data, channel));
+  const draw = ({ channel, images, weights, chosen }, values) => {
+    const reach = reaches[values.rank - 1] || 1;
+    const shown = images.flatMap(({ heatmap, normalized }, b) => [
+      [`image ${b}`, data.photos[b]],
+      [`maps ${b}`, maps[b]],
+      [`sum of ${b}`, heatmap],
+      [`normal ${b}`, normalized.map((v) => v / reach)],
+    ]);
+    figure.draw({ w: weights, ...Object.fromEntries(shown) }, `${values.rank} ${values.image}`);
+    images.forEach(({ logits }, b) => {
+      figure.note(`sum of ${b}`, `logits ${logits.map(signed).join(", ")}`);
+      figure.note(`normal ${b}`, `channel ${channel}`);
+      figure.nouns[`image ${b}`].node.classList.toggle("dc-chosen", b === chosen);
+    });
+    rank.draw(data.strongest, weights.map((v) => signed(v))); // prettier-ignore
+    figure.pick(values.rank - 1);
   };
+  const shown = [blend, rho, ...(data.names.length > 1 ? [image] : [])];
+  const sliders = element("div", { class: "dc-controls" }, ...shown.map((one) => one.node));
+  return { body: [sliders, rank.node, figure.node], draw, remove: figure.remove };
 };
 
 const words = (data, { channel, images, chosen }, { blend, rho }) => {

@@ -1,10 +1,10 @@
-// Spatial gates: where each block computes for an image, what that needs around it, and what it saves.
+// Spatial gates: a live wire that ends in a mask. Where each block computes for an image, what that needs around it, what it saves.
 
+import { diagram } from "./diagram.js";
+import { thumbnails } from "./thumbnails.js";
 import {
   amount,
-  captioned,
   checkbox,
-  choice,
   decode,
   decoded,
   element,
@@ -13,8 +13,6 @@ import {
   part,
   percent,
   photograph,
-  picture,
-  row,
   say,
   shareSlider,
   showPart,
@@ -92,11 +90,12 @@ const budgetControl = (openAsTrained) => {
   return { nodes: [share.node, node], get: () => (box.checked ? null : share.get()), set, valid };
 };
 
-const controls = ({ names, openAsTrained }) => ({
-  budget: budgetControl(openAsTrained),
-  temperature: temperatureSlider(),
-  image: choice({ label: "image", options: names }),
-});
+const controls = ({ names, openAsTrained, images, area, image_shape: size }) => {
+  const spent = names.map(() => element("span", { class: "dc-spent-text" }));
+  const image = { ...thumbnails("image"), spent };
+  image.offer(names.map((name, b) => ({ name, size, array: part(images, b, area), below: spent[b] })));
+  return { budget: budgetControl(openAsTrained), temperature: temperatureSlider(), image };
+};
 
 // The image with its closed positions dark.
 const overlayOf = ([height, width], label) => {
@@ -128,49 +127,62 @@ const costBar = (title) => {
   return { node, draw };
 };
 
-const blockRow = ({ name, shape: [, h, w] }, size) => {
-  const overlay = overlayOf(size, `image, closed positions of ${name} dark`);
-  const soft = picture(h, w, `soft gate of ${name}`);
-  const hard = picture(h, w, `hard gate of ${name}`);
-  const needed = picture(h, w, `positions the first convolution computes of ${name}`);
-  const cost = costBar(name);
-  const pictures = row(
-    "dc-image-row",
-    captioned(overlay.node, "open positions"),
-    captioned(soft.node, "soft gate"),
-    captioned(hard.node, "hard gate"),
-    captioned(needed.node, "needed: dilated"),
-  );
-  const draw = (block, photo, b) => {
-    const gate = part(block.gate, b, h * w);
-    overlay.draw(photo, gate, h, w);
-    soft.draw(part(block.soft, b, h * w), "viridis", 0, 1);
-    hard.draw(gate, "viridis", 0, 1);
-    const around = part(block.needed, b, h * w).map((v, i) => (v + gate[i]) / 2);
-    needed.draw(around, "viridis", 0, 1);
-    cost.draw(block.used[b], block.total);
+// One row a block: the image scores every position, a threshold makes a mask of it, and the block computes where the mask is open.
+const figureOf = ({ blocks, image_shape }, overlays) => {
+  const column = (name, title, note) => {
+    // a block's maps may have a size of their own: each canvas is as large as its own
+    const size = blocks.map(({ shape }) => shape.slice(1));
+    return { tiles: name, size, full: 1, title, note, what: (k) => `${title} of ${blocks[k].name}` };
   };
-  return { node: element("div", { class: "dc-block" }, cost.node, pictures), draw };
+  const figure = diagram({
+    label: "spatial gates: the image decides where each block computes",
+    stages: [
+      { picture: "image", size: image_shape, title: "image", note: " " },
+      {
+        rows: blocks.length,
+        columns: [
+          column("soft", "soft gate", "the score ÷ T"),
+          column("gate", "hard gate", "score ≥ threshold"),
+          column("needed", "needed", "the gate, dilated"),
+        ],
+        beside: blocks.map(({ name }, k) => ({ piece: `open ${k}`, element: overlays[k].node, title: name })),
+      },
+    ],
+    wires: [
+      { from: "image", to: "soft", kind: "live" },
+      { from: "soft", to: "gate", kind: "live" },
+      { from: "gate", to: "needed", kind: "data" },
+    ],
+  });
+  blocks.forEach((_, k) => figure.nouns[`open ${k}`].node.style.setProperty("--k", k));
+  return figure;
 };
 
-const COLOURS = "needed: yellow is open, green is computed for an open neighbour, purple is skipped";
+const LEGEND = "needed: dark is open, pale is computed for an open neighbour, the rest is skipped";
 
 const view = (data, { budget, temperature, image }) => {
-  const rows = data.blocks.map((block) => blockRow(block, data.image_shape));
-  const total = costBar("all blocks");
-  return {
-    body: [
-      element("div", { class: "dc-controls" }, ...budget.nodes, temperature.node, image.node),
-      element("p", { class: "dc-legend" }, COLOURS),
-      element("div", { class: "dc-blocks" }, ...rows.map((one) => one.node)),
-      total.node,
-    ],
-    draw: (now) => {
-      const photo = part(data.images, now.image, data.area);
-      rows.forEach((one, k) => one.draw(now.blocks[k], photo, now.image));
-      total.draw(now.used[now.image], now.total);
-    },
+  const overlays = data.blocks.map(({ name }) =>
+    overlayOf(data.image_shape, `image, closed positions of ${name} dark`),
+  );
+  const figure = figureOf(data, overlays);
+  const costs = [...data.blocks.map(({ name }) => costBar(name)), costBar("all blocks")];
+  const areaOf = ({ shape: [, h, w] }) => h * w;
+  const draw = ({ blocks, used, total, image: b }) => {
+    const photo = part(data.images, b, data.area);
+    const of = (name) => blocks.map((block, k) => part(block[name], b, areaOf(data.blocks[k])));
+    const gate = of("gate");
+    const needed = of("needed").map((map, k) => map.map((v, i) => (v + gate[k][i]) / 2));
+    figure.draw({ image: photo, soft: of("soft"), gate, needed }, b);
+    figure.note("image", data.names[b]);
+    overlays.forEach((one, k) => one.draw(photo, gate[k], ...data.blocks[k].shape.slice(1)));
+    blocks.forEach((block, k) => costs[k].draw(block.used[b], block.total));
+    costs.at(-1).draw(used[b], total);
+    used.forEach((v, i) => say(image.spent[i], percent(v / total)));
   };
+  const sliders = element("div", { class: "dc-controls" }, ...budget.nodes, temperature.node);
+  const legend = element("p", { class: "dc-legend" }, LEGEND);
+  const table = element("div", { class: "dc-costs" }, ...costs.map((one) => one.node));
+  return { body: [image.node, sliders, figure.node, legend, table], draw, remove: figure.remove };
 };
 
 const words = ({ names, positions }, { blocks, used, total, image }, { budget, temperature }) => {

@@ -1,22 +1,25 @@
-// Interventions: other weights in the place of the model's own, and what becomes of its output.
+// Interventions: scissors on the wire that feeds the weights, others in the place of the model's own, and what becomes of its
+// output.
 
+import { diagram, scaleOf } from "./diagram.js";
+import { thumbnails } from "./thumbnails.js";
 import {
-  bars,
-  captioned,
   choice,
   decoded,
   element,
+  emit,
   fixed,
   indexOfMax,
   instrument,
+  largestSize,
+  mix,
   part,
   percent,
-  photograph,
-  picture,
   radios,
   range,
   row,
   say,
+  scaled,
   shareSlider,
   showPart,
   signedBar,
@@ -40,7 +43,8 @@ export const summaryOf = (data, at) => {
   const changes = names.map((_, b) => s * Math.sqrt(own(differences, b) / norms[b]));
   const change = s * Math.sqrt(sum(names.map((_, b) => own(differences, b))) / sum(norms));
   const lossOf = (_, b) => (1 - s) ** 2 * losses[b] + 2 * s * (1 - s) * own(crossed, b) + s ** 2 * own(losses, b);
-  return { runs, changes, change, loss: losses ? sum(names.map(lossOf)) / names.length : null };
+  const each = losses ? names.map(lossOf) : null;
+  return { runs, changes, change, losses: each, loss: each && sum(each) / names.length };
 };
 
 // pure: one array of one image, between the run as trained and another
@@ -60,29 +64,53 @@ const product = (shape) => shape.reduce((a, b) => a * b, 1);
 const prepareLayer = (raw, count) => {
   const layer = decoded(raw, "attention");
   const size = product(layer.shape);
-  const [low, high] = range(layer.attention);
-  const limits = range(part(layer.attention, 0, size * count));
-  return { ...layer, size, limits, shares: low >= 0 && high < 1.001 };
+  return { ...layer, size, most: largestSize(part(layer.attention, 0, size * count)) || 1 };
 };
+
+const ARRAYS = ["outputs", "images", "differences", "norms", "losses", "crossed", "kernels", "logits", "wanted"];
 
 // pure: the arrays of what Python sent
 export const prepare = (raw) => {
-  const data = decoded(raw, "outputs", "images", "differences", "norms", "losses", "crossed");
-  const count = raw.names.length;
+  const data = decoded(raw, ...ARRAYS);
   const size = product(raw.output_shape);
-  const layers = raw.layers.map((layer) => prepareLayer(layer, count));
-  return { ...data, layers, size, limits: range(part(data.outputs, 0, size * count)) };
+  const layers = raw.layers.map((layer) => prepareLayer(layer, raw.names.length));
+  const area = product(raw.kernel_shape ?? []);
+  const tiles = data.kernels && Array.from({ length: layers[0].size }, (_, k) => part(data.kernels, k, area));
+  // one scale for all images, that of the outputs as trained: what did not change looks as it did, what is wilder is cut off
+  const trained = part(data.outputs, 0, size * raw.names.length);
+  const strongest = raw.classes ? largestSize(trained) : scaleOf([trained, data.wanted ?? []]).full;
+  return { ...data, layers, size, area, tiles, strongest };
 };
 
-// pure: all modes side by side, and more of the one that is chosen
+// pure: the image whose weights image b has instead of its own; itself where there is no such image
+const donorOf = ({ donors }, { mode, pair: [i, j] }, b) => {
+  if (mode === "swap") return { [i]: j, [j]: i }[b] ?? b;
+  return mode === "shuffled" ? donors[b] : b;
+};
+
+// pure: what feeds the weights of image b: its own wire, cut or not, and "donor", another image, or "box", what is from none
+export const sourceOf = (data, at, b) => {
+  const donor = donorOf(data, at, b);
+  const box = ["uniform", "frozen"].includes(at.mode) ? "box" : "none";
+  const other = donor === b ? box : "donor";
+  const isCut = other !== "none" && at.strength === 1;
+  return { own: isCut ? "cut" : "live", other: at.strength > 0 ? other : "none", donor };
+};
+
+// pure: all modes side by side, and more of the one that is chosen, for the image that is shown
 const state = (data, values) => {
   const pair = [values.first, values.second].map((name) => data.names.indexOf(name));
+  const at = { mode: values.mode, pair, strength: values.strength };
   const summaries = data.modes.map((mode) => {
-    const summary = summaryOf(data, { mode, pair, strength: values.strength });
+    const summary = summaryOf(data, { ...at, mode });
     return { ...summary, correct: correctOf(data, summary.runs) };
   });
+  const own = summaries[data.modes.indexOf(values.mode)];
+  const [b] = pair;
   const layer = data.layers.findIndex((one) => one.name === values.layer);
-  return { summaries, pair, layer, own: summaries[data.modes.indexOf(values.mode)] };
+  const of = (array, size) => Array.from(blend(array, size, data.names.length, own.runs[b], b, values.strength));
+  const weights = of(data.layers[layer].attention, data.layers[layer].size);
+  return { summaries, own, b, at, layer, weights, output: of(data.outputs, data.size), source: sourceOf(data, at, b) };
 };
 
 // what a mode does, and what it makes of an image's weights
@@ -96,7 +124,7 @@ const EXPLAINED = {
 
 const lossText = (v) => v.toFixed(v < 10 ? 3 : 1);
 
-const cell = (text) => element("span", { class: "dc-cell" }, text);
+const cell = (text) => element("span", { class: "dc-number" }, text);
 
 const modeName = (text) => element("span", { class: "dc-mode-name" }, text);
 
@@ -132,84 +160,6 @@ const modeTable = ({ modes, losses, targets }) => {
   return { ...control, node, draw };
 };
 
-const controls = (data) => {
-  const { names, layers } = data;
-  const mode = modeTable(data);
-  const first = choice({ label: "swap", options: names });
-  const second = choice({ label: "with", options: names });
-  // who picks a pair wants to see it
-  for (const { node } of [first, second]) node.addEventListener("input", () => mode.set("swap"));
-  const layer = choice({ label: "show the weights of", options: layers.map((one) => one.name) });
-  return { mode, first, second, layer, strength: shareSlider("strength") };
-};
-
-// One layer's weights of one image: bars for a few kernels, a picture for many channels or for positions.
-const weightsView = ({ name, over, shape, limits: [low, high], shares, size }, label) => {
-  if (over === "kernels" && size <= 8 && shares) {
-    const { node, draw } = bars(size, `${label}, ${name}`);
-    return { node, draw: (weights) => draw(Array.from(weights)) };
-  }
-  const [h, w] = shape.length > 1 ? shape.slice(-2) : [1, size];
-  const said = `${label}, ${name}: one colour for each of ${size} ${over}`;
-  const { node, draw } = picture(h, w, said, h === 1 ? "dc-strip" : "");
-  return { node, draw: (weights) => draw(weights, "viridis", Math.min(0, low), high) };
-};
-
-// One class: its name, which stands out if it is the target, and its logit as a bar and a number.
-const classRow = (name, isTarget) => {
-  const bar = signedBar();
-  const value = element("span", { class: "dc-logit" });
-  const title = element("span", { class: `dc-class${isTarget ? " dc-target" : ""}` }, isTarget ? `▸ ${name}` : name);
-  const node = element("div", { class: "dc-class-row" }, title, bar.node, value);
-  const draw = (logit, strongest, isBest) => {
-    bar.draw(logit, strongest);
-    say(value, fixed(logit, 1));
-    node.classList.toggle("dc-best", isBest);
-  };
-  return { node, draw };
-};
-
-// One bar a class, to the left or to the right of zero.
-const logitBars = (classes, target, strongest, label) => {
-  const rows = classes.map((name, k) => classRow(name, k === target));
-  const attributes = { class: "dc-classes", role: "img", "aria-label": label };
-  const node = element("div", attributes, ...rows.map((one) => one.node));
-  const draw = (logits) => {
-    const best = indexOfMax(logits);
-    rows.forEach((one, k) => one.draw(logits[k], strongest, k === best));
-    node.setAttribute("aria-label", `${label}: largest is ${classes[best]}`);
-  };
-  return { node, draw };
-};
-
-// One scale for all images, that of the outputs as trained: what did not change looks as it did, what is wilder is cut off.
-const outputView = ({ output_shape: [h, w], classes, targets, limits: [low, high] }, b, label) => {
-  if (classes) return logitBars(classes, targets?.[b], Math.max(-low, high), `logits of ${label}`);
-  const { node, draw } = picture(h, w, `output map of ${label}`);
-  return { node, draw: (map) => draw(map, "viridis", low, high) };
-};
-
-const imageFigure = ({ images, image_shape, names }, b) => {
-  const photo = photograph(image_shape, `image ${names[b]}`);
-  photo.draw(images[b], ...range(images[b]));
-  return captioned(photo.node, names[b]);
-};
-
-// What an image is weighed with: one view a layer, all in one place.
-const layersView = (data, b) => {
-  const { layers, names } = data;
-  const views = layers.map((layer) => weightsView(layer, `weights of ${names[b]}`));
-  const weights = (l, run, strength) => blend(layers[l].attention, layers[l].size, names.length, run, b, strength);
-  views.forEach((one, l) => one.draw(weights(l, 0, 1))); // so that each has its height before it is seen
-  const draw = (layer, run, strength) => {
-    views.forEach((one, l) => {
-      one.node.style.visibility = l === layer ? "" : "hidden";
-    });
-    views[layer].draw(weights(layer, run, strength));
-  };
-  return { node: element("div", { class: "dc-layers" }, ...views.map((one) => one.node)), draw };
-};
-
 const wordsOfOthers = (names, { mode, pair: [i, j] }, b) => {
   if (EXPLAINED[mode]) return EXPLAINED[mode][1];
   return b !== i && b !== j ? "its own weights" : `those of ${names[b === i ? j : i]}`;
@@ -223,38 +173,198 @@ export const wordsOfWeights = (names, at, b) => {
   return `${percent(at.strength)} ${other}, ${percent(1 - at.strength)} its own`;
 };
 
-// One image: itself, what it is weighed with, and what comes out.
-const imageRow = (data, name, b) => {
-  const weights = layersView(data, b);
-  const output = outputView(data, b, name);
-  const what = element("figcaption");
-  const text = element("figcaption");
-  const node = row(
-    "dc-image-row",
-    imageFigure(data, b),
-    element("figure", { class: "dc-figure" }, weights.node, what),
-    element("figure", { class: "dc-figure dc-result" }, output.node, text),
+const controls = (data) => {
+  const { names, layers, image_shape: size } = data;
+  const mode = modeTable(data);
+  const changed = names.map(() => element("span", { class: "dc-changed" }));
+  const first = { ...thumbnails("image"), changed };
+  first.offer(
+    names.map((name, b) => {
+      return { name, size, array: scaled(data.images[b], range(data.images[b])), below: changed[b] };
+    }),
   );
-  const draw = ({ own, layer, pair }, { mode, strength }) => {
-    weights.draw(layer, own.runs[b], strength);
-    output.draw(blend(data.outputs, data.size, data.names.length, own.runs[b], b, strength));
-    say(what, wordsOfWeights(data.names, { mode, pair, strength }, b));
-    say(text, `changed by ${percent(own.changes[b])}`);
+  const second = choice({ label: "swap with", options: names });
+  second.node.addEventListener("input", () => mode.set("swap")); // who picks another one wants to see it
+  const layer = choice({ label: "show the weights of", options: layers.map((one) => one.name) });
+  return { mode, first, second, layer, strength: shareSlider("strength") };
+};
+
+// One class: its name, which is underlined if it is the target, and its logit as a bar and a number.
+const classRow = (name) => {
+  const bar = signedBar();
+  const value = element("span", { class: "dc-logit" });
+  const title = element("span", { class: "dc-class" });
+  const node = element("div", { class: "dc-class-row" }, title, bar.node, value);
+  const draw = (logit, strongest, isBest, isTarget) => {
+    bar.draw(logit, strongest);
+    say(value, fixed(logit, 1));
+    say(title, isTarget ? `▸ ${name}` : name);
+    title.classList.toggle("dc-target", isTarget);
+    node.classList.toggle("dc-best", isBest);
+  };
+  return { node, draw };
+};
+
+// One bar a class, to the left or to the right of zero.
+const logitBars = ({ classes, strongest }) => {
+  const rows = classes.map(classRow);
+  const node = element("div", { class: "dc-classes", role: "img" }, ...rows.map((one) => one.node));
+  let target;
+  const set = (logits) => rows.forEach((one, k) => one.draw(logits[k], strongest, k === indexOfMax(logits), k === target)); // prettier-ignore
+  const aim = (k) => {
+    target = k;
+  };
+  return { node, set, aim };
+};
+
+// What comes out: a map, or a bar a class.
+const outcomes = (data) => {
+  if (!data.classes) {
+    const map = { size: data.output_shape, note: " ", signed: true, full: data.strongest };
+    const titles = { changed: "changed", trained: "as trained", ...(data.wanted && { wanted: "wanted" }) };
+    return { specs: Object.entries(titles).map(([name, title]) => ({ picture: name, title, ...map })), aim: () => {} };
+  }
+  const bars = [logitBars(data), logitBars(data)];
+  const specs = ["changed", "trained"].map((name, i) => {
+    return { piece: name, element: bars[i].node, set: bars[i].set, title: ["changed", "as trained"][i], note: " " };
+  });
+  return { specs, aim: (k) => bars.forEach((one) => one.aim(k)) };
+};
+
+// What may feed the weights instead: another image, or numbers that come from none.
+const instead = ({ image_shape: size }) => [
+  { picture: "donor", size, title: " ", class: "dc-instead" },
+  { box: "box", text: " ", class: "dc-instead" },
+];
+
+const imageOf = ({ image_shape: size }) => ({ picture: "image", size, title: "image", note: " " });
+
+// A layer whose kernels are few: the wire leads to their shares, and what the shares mix is seen.
+const kernelStages = (data, layer) => [
+  imageOf(data),
+  {
+    rows: layer.size,
+    class: data.logits ? "dc-parted" : "",
+    columns: [
+      ...(data.logits
+        ? [{ bars: "z", reach: Math.max(1, Math.ceil(largestSize(data.logits))), title: "logit z", note: "asked for" }]
+        : []),
+      { shares: "weights", title: "share π", note: "in use" },
+      { tiles: "kernel", size: data.kernel_shape, title: "kernel", note: "one scale" },
+    ],
+    beside: [instead(data)],
+  },
+  { picture: "mixed", size: data.kernel_shape, kernel: true, title: "mixed kernel", note: "Σ π k" },
+  { op: "model", sign: "∗" },
+];
+
+// Any other model: one layer's weights, as bars or, of positions and of many, as a picture.
+const modelStages = (data, { name, over, shape, size, most }) => {
+  const [h, w] = shape.length > 1 ? shape.slice(-2) : [1, size];
+  const words = { title: name, note: `${size} ${over}`, class: "dc-weights" };
+  const weights =
+    h === 1 && w <= 64
+      ? { vector: "weights", count: size, reach: most, ...words }
+      : { picture: "weights", size: [h, w], signed: true, full: most, ...words };
+  return [[imageOf(data), instead(data)], weights, { box: "model", text: "the model" }];
+};
+
+const figureOf = (data, layer, handle) => {
+  const outcome = outcomes(data);
+  const asked = data.logits ? [{ from: "image", to: "z", kind: "live" }] : [];
+  const figure = diagram({
+    label: "other weights in the place of the model's own",
+    stages: data.tiles ? kernelStages(data, layer) : modelStages(data, layer),
+    results: outcome.specs,
+    wires: [
+      ...asked,
+      { from: "donor", to: "weights", kind: "none", name: "donor", far: true },
+      { from: "box", to: "weights", kind: "none", name: "box", joined: true, far: true },
+      { from: data.logits ? "z" : "image", to: "weights", kind: "live", name: "own", handle },
+      { from: data.tiles ? "mixed" : "weights", to: "model", kind: "data" },
+      { from: "image", to: "model", kind: "data", around: true, title: "the image itself" },
+      { from: "model", to: "changed", kind: "data" },
+    ],
+    ribbons: data.tiles ? [{ from: "kernel", to: "mixed", share: "weights" }] : [],
+  });
+  return { figure, aim: outcome.aim };
+};
+
+const BOXES = { uniform: "all equal", frozen: "their mean" };
+
+const notes = (figure, data, { own, b, at, source }) => {
+  const name = data.names[b];
+  const score = (v) => `${data.classes ? "loss" : "error"} ${lossText(v)}`;
+  figure.note("image", name);
+  figure.note("changed", data.losses ? score(own.losses[b]) : `by ${percent(own.changes[b])}`);
+  figure.note("trained", data.losses ? score(data.losses[b]) : name);
+  if (data.wanted) figure.note("wanted", name);
+  figure.title("donor", data.names[source.donor]);
+  say(figure.nouns.box.ports[0], BOXES[at.mode] ?? " ");
+};
+
+// The wires as they are, and at their other end what feeds them.
+const plug = (figure, { own, other }) => {
+  figure.wire("own", own);
+  figure.wire("donor", other === "donor" ? "live" : "none");
+  figure.wire("box", other === "box" ? "grey" : "none");
+  for (const name of ["donor", "box"]) figure.nouns[name].node.style.visibility = other === name ? "" : "hidden";
+  figure.node.classList.toggle("dc-constant", other === "box");
+};
+
+// One layer's weights on their way: its figure, and what it shows of a state.
+const drawing = (data, layer, handle) => {
+  const { figure, aim } = figureOf(data, layer, handle);
+  const grey = data.images.map((image) => scaled(image, range(image)));
+  const one = (array, b) => Array.from(part(array, b, data.size));
+  const draw = (shown) => {
+    const { b, at, weights, output, source } = shown;
+    aim(data.targets?.[b]);
+    const inside = data.tiles && { kernel: data.tiles, mixed: mix(data.kernels, weights, data.area) };
+    const z = data.logits && { z: Array.from(part(data.logits, b, layer.size)) };
+    const wanted = data.wanted && { wanted: one(data.wanted, b) };
+    const results = { changed: output, trained: one(data.outputs, b), ...wanted };
+    figure.draw({ image: grey[b], donor: grey[source.donor], weights, ...z, ...inside, ...results }, `${at.mode} ${at.pair}`); // prettier-ignore
+    notes(figure, data, shown);
+    plug(figure, source);
+  };
+  return { figure, draw };
+};
+
+// The scissors cut and mend: between the weights as trained and what was there before.
+const scissors = (mode) => {
+  let cut = "shuffled";
+  const press = ({ currentTarget }) => {
+    mode.set(mode.get() === "as trained" ? cut : "as trained");
+    emit(currentTarget, "input");
+    emit(currentTarget, "change");
+  };
+  const node = element("button", { type: "button", class: "dc-scissors", title: "cut the wire", onclick: press }, "✂");
+  const draw = (name) => {
+    if (name !== "as trained") cut = name;
+    node.setAttribute("aria-pressed", String(name !== "as trained"));
   };
   return { node, draw };
 };
 
 const view = (data, { mode, first, second, layer, strength }) => {
-  const rows = data.names.map((name, b) => imageRow(data, name, b));
-  const shown = [first, second, ...(data.linear ? [strength] : []), ...(data.layers.length > 1 ? [layer] : [])];
-  const side = element("div", { class: "dc-side" }, ...shown.map((one) => one.node));
-  return {
-    body: [row("dc-top", mode.node, side), element("div", { class: "dc-images" }, ...rows.map((one) => one.node))],
-    draw: (now, values) => {
-      mode.draw(now.summaries);
-      rows.forEach((one) => one.draw(now, values));
-    },
+  const place = element("div");
+  const drawings = data.layers.map((one) => {
+    const cutter = scissors(mode);
+    return { cutter, ...drawing(data, one, cutter.node) };
+  });
+  const shown = [second, ...(data.linear ? [strength] : []), ...(data.layers.length > 1 ? [layer] : [])];
+  const side = element("div", { class: "dc-side" }, first.node, ...shown.map((one) => one.node));
+  const draw = (now, values) => {
+    const { figure, cutter, draw: drawFigure } = drawings[now.layer];
+    if (figure.node.parentNode !== place) place.replaceChildren(figure.node);
+    mode.draw(now.summaries);
+    cutter.draw(values.mode);
+    now.own.changes.forEach((change, b) => say(first.changed[b], percent(change)));
+    drawFigure(now);
   };
+  const remove = () => drawings.forEach(({ figure }) => figure.remove());
+  return { body: [row("dc-top", mode.node, side), place], draw, remove };
 };
 
 const swapInWords = (a, b) =>
@@ -267,12 +377,13 @@ const scoreInWords = ({ names, losses, targets }, own, trained) => {
   return ` The loss is ${lossText(own.loss)}, as trained ${lossText(trained.loss)}${right}.`;
 };
 
-const words = (data, { own, summaries }, { mode, first, second, strength }) => {
-  const each = data.names.map((name, b) => `${name} by ${percent(own.changes[b])}`).join(", ");
-  const way = data.linear ? ` At strength ${percent(strength)} the` : " The";
+const words = (data, { own, summaries, b, at }, { mode, first, second }) => {
+  const each = data.names.map((name, i) => `${name} by ${percent(own.changes[i])}`).join(", ");
   const what = EXPLAINED[mode]?.[0] ?? swapInWords(first, second);
-  const change = `output changes by ${percent(own.change)} of its norm: ${each}.`;
-  return `${what}.${way} ${change}${scoreInWords(data, own, summaries[0])}`;
+  const way = at.strength < 1 && mode !== "as trained" ? `, ${percent(at.strength)} of the way` : "";
+  const change = `The output changes by ${percent(own.change)} of its norm: ${each}.`;
+  const whose = `Weights of ${first}: ${wordsOfWeights(data.names, at, b)}.`;
+  return `${what}${way}. ${change} ${whose}${scoreInWords(data, own, summaries[0])}`;
 };
 
 export default instrument({ className: "dc-interventions", read: prepare, controls, state, view, words });

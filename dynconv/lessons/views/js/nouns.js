@@ -1,5 +1,6 @@
 // The nouns of a diagram: what stands in it. Each is made from its part of the spec and is {node, ports, set}: the element that
-// goes into the page, the elements at which wires and ribbons end, and what shows a value. Heads of columns and pictures have
+// goes into the page, the elements at which wires and ribbons end, and what shows a value. A wire leaves a column behind its
+// numbers, at `leaves`. Heads of columns and pictures have
 // a title and a note, which can be written anew.
 
 import { showPart, signedBar } from "./bars.js";
@@ -79,26 +80,31 @@ const vector = (spec) => {
   return standing(spec, svg("svg", view, line, path), set);
 };
 
-// {op: name, sign} and {box: name, text}
+// {op: name, sign} and {box: name, text}; {piece: name, element, set}: an element of the figure's own
 const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
 const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
+const piece = (spec) => standing(spec, spec.element, spec.set ?? (() => {}));
 
 const cell = (className, k, ...children) =>
   element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
-// {bars: name, reach, names, controls}: one signed bar a kernel; with the kernels' sliders in `controls` each is dragged itself
-const bars = ({ reach = 5, names, controls }, k) => {
-  const bar = signedBar(`dc-k${k % 8}`);
+const oneDecimal = (v) => fixed(v, 1);
+
+// {bars: name, reach, show, names, controls, what}: one signed bar a kernel; with the kernels' sliders in `controls` each is
+// dragged itself. `reach` is where a bar is full, or says so of all values; `show` writes a number. Rows that are no kernels say in
+// `what`, k → name, what they are, and leave the kernels' colours alone.
+const bars = ({ reach = 5, show = oneDecimal, names, controls, what }, k) => {
+  const bar = signedBar(what ? undefined : `dc-k${k % 8}`);
   const text = element("b");
   const slider = controls?.[k];
   const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? `${k + 1} ${names[k]}` : "");
   const node = cell(slider ? "dc-bar-cell dc-drag" : "dc-bar-cell", k, which, bar.node, slider?.node ?? text);
-  const set = (v) => {
-    bar.draw(v, reach);
-    say(text, fixed(v, 1));
+  const set = (v, _, all) => {
+    bar.draw(v, typeof reach === "function" ? reach(all) : reach);
+    say(text, show(v));
   };
   const clear = () => {
-    bar.draw(0, reach);
+    bar.draw(0, 1);
     say(text, "");
   };
   return { node, port: bar.node, set, clear };
@@ -120,14 +126,15 @@ const shares = (_, k) => {
   return { node: cell("dc-bar-cell dc-share", k, track, text), port: track, set, clear };
 };
 
-// {tiles: name, size, names, full}: one signed picture a kernel, in a frame of the kernel's colour and hatch
-const tiles = ({ size, names, full }, k) => {
-  const { node: canvas, set } = signedPicture(size, "dc-tile", full);
-  const label = `kernel ${k + 1}${names ? `, ${names[k]}` : ""}`;
+// {tiles: name, size, names, full, what}: one signed picture a kernel, in a frame of the kernel's colour and hatch; `size` is one for
+// all or one for each
+const tiles = ({ size, names, full, what }, k) => {
+  const { node: canvas, set } = signedPicture(size[k]?.length ? size[k] : size, "dc-tile", full);
+  const label = what?.(k) ?? `kernel ${k + 1}${names ? `, ${names[k]}` : ""}`;
   canvas.setAttribute("aria-hidden", "true");
   canvas.removeAttribute("role");
-  const name = { role: "img", "aria-label": label, title: label, tabindex: 0 };
-  const frame = element("div", { class: `dc-frame dc-k${k % 8}`, ...name }, canvas);
+  const name = { role: "img", "aria-label": label, title: label, tabindex: what ? undefined : 0 };
+  const frame = element("div", { class: `dc-frame ${what ? "" : `dc-k${k % 8}`}`.trim(), ...name }, canvas);
   return { node: cell("", k, frame), port: frame, set };
 };
 
@@ -145,26 +152,29 @@ const column = (spec, c, count, grid) => {
   const set = (values, scale) =>
     cells.forEach((one, k) => {
       one.node.classList.toggle("dc-off", k >= values.length); // dimmed, not removed: nothing on the page may jump
-      if (k < values.length) one.set(values[k], scale);
+      if (k < values.length) one.set(values[k], scale, values);
       else one.clear?.();
     });
   const isScaled = kind === "tiles" && !spec.full;
-  return [spec[kind], { node: grid, ports: cells.map((one) => one.port), set, write: head.write, isScaled }];
+  const [ports, leaves] = [cells.map((one) => one.port), cells.map((one) => one.node)];
+  return [spec[kind], { node: grid, ports, leaves, set, write: head.write, isScaled }];
 };
 
-// {rows: K, columns: […]}: a row a kernel, from the logit to the tile
-const rows = ({ rows: count, columns, class: className = "" }) => {
+// {rows: K, columns: […], beside: […]}: a row a kernel, from the logit to the tile; `beside` are nouns that the figure's own
+// style sheet puts somewhere between the columns
+const rows = ({ rows: count, columns, class: className = "" }, beside) => {
   const grid = element("div", { class: `dc-rows ${className} ${count > 4 ? "dc-eight" : ""}`, style: `--K: ${count}` });
   const named = columns.map((spec, c) => column(spec, c, count, grid));
-  return { node: grid, named };
+  grid.append(...beside.map((one) => one.node));
+  return { node: grid, named: [...named, ...beside.flatMap((one) => one.named)] };
 };
 
-const NOUNS = { picture, vector, op, box };
+const NOUNS = { picture, vector, op, box, piece };
 
 // What one stage of the spec stands for: an element, and its nouns by name. A list is a stack; an element stays itself.
 export const build = (spec) => {
   if (spec instanceof Node) return { node: spec, named: [] };
-  if (spec.rows) return rows(spec);
+  if (spec.rows) return rows(spec, (spec.beside ?? []).map(build));
   if (Array.isArray(spec)) {
     const parts = spec.map(build);
     const node = element("div", { class: "dc-pile" }, ...parts.map((part) => part.node));

@@ -1,7 +1,7 @@
 // Temperature bench: the stages of a softmax, the gradients that come back through it, and both over all T.
 
+import { diagram } from "./diagram.js";
 import {
-  bars,
   between,
   captioned,
   chart,
@@ -21,7 +21,6 @@ import {
   row,
   say,
   setAttributes,
-  signedBars,
   softmax,
   sum,
   svg,
@@ -105,32 +104,33 @@ const legend = (names) => {
   return element("ul", { class: "dc-legend" }, ...samples);
 };
 
-// The columns, from logit to gradient.
-const stages = (logits) => {
-  const count = logits.length;
-  const divided = signedBars(count, "s z / T", shown);
-  const gradient = signedBars(count, "gradient of the logits", shown);
-  const powers = bars(count, "exp, largest = 1");
-  const weights = bars(count, "weights");
-  const column = (title, ...nodes) => element("div", {}, element("div", { class: "dc-column-title" }, title), ...nodes);
-  const sliders = logits.map((one, k) => element("div", { class: "dc-logit" }, kernelMark(k), one.node));
-  const node = element(
-    "div",
-    { class: "dc-bench" },
-    column("logit z", ...sliders),
-    column("s z / T", divided.node),
-    column("exp, largest = 1", powers.node),
-    column("weight", weights.node),
-    column("gradient of the logit", gradient.node),
-  );
-  const draw = (now) => {
-    divided.draw(now.divided, Math.max(5, largestSize(now.divided)));
-    gradient.draw(now.gradient, Math.max(0.5, largestSize(now.gradient)));
-    powers.draw(now.powers);
-    weights.draw(now.weights);
-  };
-  return { node, draw };
-};
+const atLeast = (least) => (values) => Math.max(least, largestSize(values));
+
+// The stages, from logit to gradient, row by row. No image feeds the logits: their wire is unplugged.
+const stages = (names, logits) =>
+  diagram({
+    label: "a softmax taken apart: logits, divided by the temperature, exponentials, weights, and what comes back",
+    stages: [
+      { box: "image", text: "no image" },
+      {
+        rows: names.length,
+        columns: [
+          { bars: "z", names, controls: logits, title: "logit z", note: "learned: drag" },
+          { bars: "divided", reach: atLeast(5), show: shown, title: "s z ÷ T", note: "flatter or steeper" },
+          { shares: "powers", title: "exp", note: "largest = 1" },
+          { shares: "weights", title: "weight π", note: "shares of their sum" },
+          { bars: "gradient", reach: atLeast(0.5), show: shown, title: "gradient", note: "back to the logit" },
+        ],
+      },
+    ],
+    wires: [
+      { from: "image", to: "z", kind: "grey" },
+      ...["z-divided", "divided-powers", "powers-weights"].map((pair) => {
+        const [from, to] = pair.split("-");
+        return { from, to, kind: "grey", joined: true };
+      }),
+    ],
+  });
 
 // Weights and gradients over T.
 const curvesView = (names) => {
@@ -161,15 +161,15 @@ const curvesView = (names) => {
 };
 
 const view = ({ names }, { temperature, scale, logits }) => {
-  const columns = stages(logits.parts);
+  const figure = stages(names, logits.parts);
   const curves = curvesView(names);
-  return {
-    body: [element("div", { class: "dc-controls" }, temperature.node, scale.node), columns.node, curves.node],
-    draw: (now, values) => {
-      columns.draw(now);
-      curves.draw(now, values.temperature);
-    },
+  const draw = (now, values) => {
+    const { divided, powers, weights, gradient } = now;
+    figure.draw({ z: values.logits, divided, powers, weights, gradient });
+    curves.draw(now, values.temperature);
   };
+  const sliders = element("div", { class: "dc-controls" }, temperature.node, scale.node);
+  return { body: [sliders, figure.node, curves.node], draw, remove: figure.remove };
 };
 
 const words = ({ names }, { weights, gradient, entropy, effective, all }, { temperature, scale }) => {

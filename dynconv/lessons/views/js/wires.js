@@ -75,7 +75,8 @@ const course = (wire, a, ends) => {
   const [leave, arrive] = way > 0 ? ["to", "from"] : ["from", "to"];
   const start = [a[leave], a.mid];
   const stops = ends.map((end) => [end[arrive], end.mid]);
-  const room = ends.length > 1 ? Math.abs(stops[0][0] - start[0]) * (wire.handle ? 0.66 : 0.4) : 0;
+  const share = wire.far ? 0.8 : 0.4;
+  const room = ends.length > 1 ? Math.abs(stops[0][0] - start[0]) * (wire.handle ? 0.66 : share) : 0;
   const isOpen = wire.kind === "grey" && !wire.joined;
   const center = sum(ends.map((end) => end.mid)) / ends.length;
   const joint = [start[0] + way * Math.max(isOpen ? GAP : 0, room), ends.length > 1 ? center : start[1]];
@@ -88,15 +89,34 @@ const straight = (wire, source, targets, down) => {
   const turned = down ? downwards : sideways;
   const { way, start, joint, stops, isOpen } = course(wire, turned(source), targets.map(turned));
   const end = socket(at, start[0] + 6 * way, start[1]);
-  if (wire.kind === "cut") return { paths: [end], middle: at(start[0] + 28 * way, start[1]) };
   const many = stops.length > 1;
+  const [m, c] = many ? joint : stops[0];
+  const middle = [(start[0] + m) / 2, (start[1] + c) / 2];
+  if (wire.kind === "cut") return { paths: [end], middle: at(...middle) };
   const paths = stops.map((stop) =>
     line(at, isOpen ? [joint[0] + 10 * way, joint[1]] : joint, stop, many ? "dc-thin" : ""),
   );
   if (many) paths.forEach((path, k) => setAttributes(path, { "data-k": k }));
   if (isOpen) paths.push(end, plug(at, ...joint, (down ? 90 : 0) + (way > 0 ? 0 : 180)));
   else if (many) paths.push(line(at, start, joint));
-  return { paths, middle: at((start[0] + joint[0]) / 2, start[1]) };
+  return { paths, middle: at(...middle) };
+};
+
+// From each row of a column to that row of another.
+const rowByRow = (wire, sources, targets, down) => {
+  const all = sources.map((source, k) => straight(wire, source, [targets[k]], down));
+  const paths = all.flatMap((one, k) => {
+    one.paths.forEach((path) => setAttributes(path, { "data-k": k }));
+    return one.paths;
+  });
+  paths.filter((path) => path.tagName === "path").forEach((path) => path.classList.add("dc-thin"));
+  const middles = all.map((one) => one.middle.split(" ").map(Number));
+  return { paths, middle: [0, 1].map((i) => sum(middles.map((one) => one[i])) / all.length).join(" ") };
+};
+
+const through = (wire, sources, targets, whole, down) => {
+  if (sources.length > 1) return rowByRow(wire, sources, targets, down);
+  return straight(wire, sources[0], down && targets.length === 1 ? [whole] : targets, down);
 };
 
 const moveHandle = (handle, middle) => {
@@ -105,20 +125,20 @@ const moveHandle = (handle, middle) => {
   handle.style.top = `${y}px`;
 };
 
-// One wire: {from, to, kind, name, joined, around, title, handle}.
+// One wire: {from, to, kind, name, joined, around, crossing, far, title, handle}.
 export const drawWire = (wire, group, placed, form) => {
   group.replaceChildren();
   group.setAttribute("class", `dc-wire dc-${wire.kind}`);
   if (wire.kind === "none") return;
-  const source = placed.ports(wire.from)[0];
+  const sources = placed.leaves(wire.from);
+  const [source] = sources;
   const targets = placed.ports(wire.to);
   const isBeneath = form.beneath && placed.isResult(wire.to);
   if (wire.around) group.append(...around(wire, source, targets[0], form));
   else if (isBeneath && !form.column) group.append(...elbow(source, placed.whole(wire.to), form));
   else {
-    const down = form.column && !wire.across;
-    const ends = down && targets.length === 1 ? [placed.whole(wire.to)] : targets;
-    const { paths, middle } = straight(wire, source, ends, down);
+    const down = wire.crossing ? !form.column : form.column;
+    const { paths, middle } = through(wire, sources, targets, placed.whole(wire.to), down);
     group.append(...paths);
     if (wire.handle) moveHandle(wire.handle, middle);
   }
@@ -167,5 +187,21 @@ export const drawRibbons = (paths, shares, tiles, target, down) => {
     const there = (side) => [m2, mid + (side * width) / 2];
     const back = `L${at(...there(1))}${curve(at, there(1), edge(1))}Z`;
     path.setAttribute("d", `M${at(...edge(-1))}${curve(at, edge(-1), there(-1))}${back}`);
+  });
+};
+
+// A band that runs from each row of a column to that of another, behind all that stands between: what many share.
+export const drawBands = (paths, weights, starts, ends, width, down) => {
+  const at = pen(down);
+  const turned = down ? downwards : sideways;
+  const full = Math.max(...weights.map(Math.abs)) || 1;
+  paths.forEach((path, k) => {
+    path.classList.toggle("dc-none", k >= weights.length);
+    path.classList.toggle("dc-minus", weights[k] < 0);
+    if (k >= weights.length) return;
+    const [{ to, mid }, half] = [turned(starts[k]), Math.max(0.35, (0.5 * width * Math.abs(weights[k])) / full)];
+    const there = turned(ends[k]).from;
+    const corners = [[to, mid - half], [there, mid - half], [there, mid + half], [to, mid + half]]; // prettier-ignore
+    path.setAttribute("d", `M${corners.map((corner) => at(...corner)).join("L")}Z`);
   });
 };
