@@ -7,6 +7,7 @@ import html
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import traitlets
 
@@ -62,10 +63,15 @@ class Bet(Instrument):
         self.alt = _plain(f"{self.question.asks} {' · '.join(self.options)}")
         self.observe(self._keep, "bet")
 
-    def _data(self) -> dict:
+    def _data(self) -> dict[str, Any]:
         answers = {"answers": self.question.options, "right": self.question.right}
         hidden = base64.b64encode(json.dumps(answers, ensure_ascii=False).encode()).decode()
-        data = {"name": self.name, "asks": self.question.asks, "options": self.options, "answers": hidden}
+        data: dict[str, Any] = {
+            "name": self.name,
+            "asks": self.question.asks,
+            "options": self.options,
+            "answers": hidden,
+        }
         if earlier := self.question.earlier:
             where, options = f"In lesson {earlier[:2]}", list(question(earlier).options)
             data["earlier"] = {"name": earlier, "options": options, "where": where}

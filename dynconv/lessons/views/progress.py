@@ -79,4 +79,5 @@ class Progress(Instrument):
 
 def _lessons() -> list[tuple[str, set[str], set[str]]]:
     numbers = sorted({name[:2] for name in (*QUESTIONS, *EXERCISES)})
-    return [(n, *({name for name in all_ if name[:2] == n} for all_ in (QUESTIONS, EXERCISES))) for n in numbers]
+    own = [{name for name in everything if name[:2] == n} for n in numbers for everything in (QUESTIONS, EXERCISES)]
+    return list(zip(numbers, own[::2], own[1::2], strict=True))
