@@ -6,12 +6,14 @@ import re
 import nbformat
 import pytest
 
-from dynconv.lessons.bets import QUESTIONS
+from dynconv.lessons.bets import FILE, QUESTIONS
+from dynconv.lessons.site.bets import REVEAL
 from dynconv.lessons.site.build import index_page, lesson_page
 from dynconv.lessons.site.execute import NOTEBOOKS
 from dynconv.lessons.views import Bet, Progress
 from dynconv.lessons.views.pages import fragment
 from tests.browser.instruments import in_page, opened
+from tests.browser.lab import Lesson
 
 pytestmark = pytest.mark.browser
 KEPT = "JSON.parse(localStorage.getItem('dynconv progress') || '{}')"
@@ -153,3 +155,31 @@ def test_progress_adds_what_the_file_and_the_browser_remember_and_forgets_both(c
         button.press("Enter")
         assert said.inner_text().startswith("You made 0 of")
         assert tab.evaluate("localStorage.getItem('dynconv progress')") is None
+
+
+def test_in_jupyterlab_a_bet_is_kept_beside_the_notebook_and_its_answer_hidden_until_its_cell_runs(chromium, lab):
+    answer = nbformat.v4.new_code_cell("print('the answer')")
+    answer.outputs = [nbformat.v4.new_output("stream", text="the answer\n")]
+    answer.metadata.update(tags=[REVEAL], jupyter={"outputs_hidden": True})
+    bet = nbformat.v4.new_code_cell('from dynconv.lessons.views import Bet\n\nBet("02.how-many")')
+    notebook = nbformat.v4.new_notebook(cells=[bet, answer])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    folder = lab.served / "notebooks"
+    nbformat.write(notebook, folder / "a_bet.ipynb")
+    lesson = Lesson(chromium, lab, "a_bet.ipynb")
+    output = lesson.page.locator(".jp-OutputArea-output").get_by_text("the answer", exact=True)
+    assert output.count() == 0 or not output.is_visible()
+    lesson.run_all()
+    assert output.is_visible()  # whoever runs it sees it
+    card = lesson.page.locator(".dynconv")
+    card.get_by_label("One", exact=True).focus()
+    lesson.page.keyboard.press("Space")
+    lesson.page.keyboard.press("Tab")
+    lesson.page.keyboard.press("Enter")
+    card.get_by_text("You bet: One. Right:").wait_for()
+    lesson.page.wait_for_timeout(1000)  # until the kernel has written
+    assert json.loads((folder / FILE).read_text(encoding="utf-8"))["bets"] == {"02.how-many": "One"}
+    assert lesson.kernel("from dynconv.lessons.views import Bet; print(Bet('02.how-many').bet)") == "One\n"
+    assert not lesson.errors
+    lesson.close()
+    (folder / FILE).unlink()

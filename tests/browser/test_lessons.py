@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from dynconv.lessons.site.build import lesson_page
 from dynconv.lessons.site.execute import NOTEBOOKS
 from tests.browser.instruments import SEEN
-from tests.browser.lab import Lesson
+from tests.browser.lab import MOVING, Lesson
 
 pytestmark = pytest.mark.browser
 LESSONS = sorted(p.name for p in NOTEBOOKS.glob("*.ipynb"))
@@ -271,7 +271,7 @@ def test_the_page_without_a_kernel_shows_the_same(lesson, page, chromium, artifa
     tab.on("pageerror", lambda e: errors.append(str(e)))
     tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
     tab.goto(page.as_uri())
-    for same, instrument in zip(tab.locator(".dynconv").all(), lesson.instruments(), strict=True):
+    for same, instrument in zip(tab.locator(MOVING).all(), lesson.instruments(), strict=True):
         reset(instrument)
         assert same.evaluate(WALK) == instrument.evaluate(WALK)
     assert not serious_violations(tab)
