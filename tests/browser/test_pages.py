@@ -116,7 +116,7 @@ def test_the_index_shows_something_alive_first_and_remembers_what_was_read(site)
     assert not tab.locator("#progress").is_visible()
     go(f"{LESSON.stem}.html")
     tab.evaluate("scrollTo(0, document.body.scrollHeight)")
-    tab.wait_for_function("Object.keys(JSON.parse(localStorage.getItem('dynconv lessons read') ?? '{}')).length > 0")
+    tab.wait_for_function("Object.keys(JSON.parse(localStorage.getItem('dynconv progress'))?.read ?? {}).length > 0")
     go("index.html")
     assert tab.locator(".cards .read").count() == 1
     assert "1 of " in tab.locator("#progress").inner_text()
