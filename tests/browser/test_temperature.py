@@ -85,6 +85,8 @@ def test_the_stages_row_by_row_and_no_wire_from_an_image(chromium, tmp_path):
     with opened(chromium, tmp_path, TemperatureBench(logits.tolist(), names=names, temperature=0.5)) as (_, root):
         kinds = root.locator(".dc-wire").evaluate_all("all => all.map((e) => e.getAttribute('class'))")
         assert kinds == 4 * ["dc-wire dc-grey"]
+        between = [root.locator(".dc-wire").nth(i).locator("path").count() for i in (1, 2, 3)]
+        assert between == [3, 3, 3]  # one a row, and no stem
         assert root.locator(".dc-plug").count() == 1  # only what would come from an image is unplugged
         rows = [root.locator(f".dc-cell[data-k='{k}'] b").all_inner_texts() for k in range(3)]
         now = temperature_state(logits, 0.5, 1.0, torch.linspace(1, -1, 3))
