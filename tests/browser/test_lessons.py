@@ -79,7 +79,20 @@ def try_choices(lesson, instrument):
         lists.nth(i).select_option(index=lists.nth(i).locator("option").count() - 1)
         assert lesson.fingerprint(instrument) != low, f"{lesson.name}: list {i + 1} changed nothing"
         reset(instrument)
-    return lists.count()
+    return lists.count() + thumbnails_that_tell(lesson, instrument)
+
+
+def thumbnails_that_tell(lesson, instrument):
+    """How many rows of pictures to choose from show something else for their last than for their first."""
+    moved = 0
+    for row in instrument.locator(".dc-thumbs:visible").all():
+        seen = []
+        for chosen in (row.get_by_role("radio").first, row.get_by_role("radio").last):
+            chosen.check()
+            seen.append(lesson.fingerprint(instrument))
+        moved += seen[0] != seen[1]
+        reset(instrument)
+    return moved
 
 
 def test_every_control_moves_the_picture(lesson):
