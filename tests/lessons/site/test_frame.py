@@ -68,7 +68,7 @@ def test_a_page_without_an_address_shows_none(pages):
 def test_before_and_after_are_in_the_header(pages):
     files = [lesson.file for lesson in LESSONS]
     for i, file in enumerate(files):
-        header = re.findall(r"<header>.*?</header>", pages["", file], re.DOTALL)[0]
+        header = re.findall(r"<header>.*?</header>", pages[ADDRESS, file], re.DOTALL)[0]
         assert re.findall(r'rel="prev" href="([^"]+)"', header) == files[max(0, i - 1) : i]
         assert re.findall(r'rel="next" href="([^"]+)"', header) == files[i + 1 : i + 2]
 

@@ -10,6 +10,7 @@ export const thumbnails = (label) => {
   const node = element("div", { class: "dc-thumbs", role: "radiogroup", "aria-label": label });
   let control;
   let names = [];
+  let awaited; // chosen by the kernel before its picture is here: the one may come before the other
   const thumb = ({ name, size, array, below }, input) => {
     const { node: canvas, draw } = photograph(size, "");
     canvas.setAttribute("aria-hidden", "true");
@@ -18,9 +19,13 @@ export const thumbnails = (label) => {
   };
   const fixed = () => names.length < 2;
   const get = () => control?.get();
-  const set = (name) => control?.set(names.includes(name) ? name : names[0]);
+  const set = (name) => {
+    const here = names.includes(name);
+    awaited = here ? undefined : name;
+    control?.set(here ? name : names[0]);
+  };
   const offer = (images) => {
-    const chosen = get();
+    const chosen = awaited ?? get();
     names = images.map((image) => image.name);
     control = radios(names);
     node.replaceChildren(...images.map((image, i) => thumb(image, control.inputs[i])));
