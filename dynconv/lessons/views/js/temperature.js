@@ -104,7 +104,7 @@ const legend = (names) => {
   return element("ul", { class: "dc-legend" }, ...samples);
 };
 
-const lowest = (least) => (values) => Math.max(least, largestSize(values));
+const reachOf = (least) => (values) => Math.max(least, largestSize(values));
 
 // The stages, from logit to gradient, row by row. No image feeds the logits: their wire is unplugged.
 const stages = (names, logits) =>
@@ -116,10 +116,10 @@ const stages = (names, logits) =>
         rows: names.length,
         columns: [
           { bars: "z", names, controls: logits, title: "logit z", note: "learned: drag" },
-          { bars: "divided", reach: lowest(5), show: shown, title: "s z ÷ T", note: "flatter or steeper" },
+          { bars: "divided", reach: reachOf(5), show: shown, title: "s z ÷ T", note: "flatter or steeper" },
           { shares: "powers", title: "exp", note: "largest = 1" },
           { shares: "weights", title: "weight π", note: "shares of their sum" },
-          { bars: "gradient", reach: lowest(0.5), show: shown, title: "gradient", note: "back to the logit" },
+          { bars: "gradient", reach: reachOf(0.5), show: shown, title: "gradient", note: "back to the logit" },
         ],
       },
     ],
