@@ -248,7 +248,7 @@ def page(lesson, tmp_path_factory):
         cell.pop("attachments", None)  # JupyterLab says null
     path = tmp_path_factory.mktemp("site") / lesson.name.replace(".ipynb", ".html")
     path.write_text(lesson_page(notebook, lesson.fragments, NOTEBOOKS), encoding="utf-8")
-    assert path.stat().st_size <= 6e6
+    assert path.stat().st_size <= 5e6
     return path
 
 

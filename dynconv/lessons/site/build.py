@@ -7,6 +7,7 @@ import copy
 import html
 import mimetypes
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,6 +29,7 @@ PROGRESS = (
     f'<p id="progress" data-bets="{len(QUESTIONS)}" hidden><span></span><button type="button">Forget it</button></p>'
 )
 SETUP = re.compile(r'<div class="jp-Cell jp-CodeCell|<div class="cell border-box-sizing code_cell')
+STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
 BADGE = re.compile(r'<p><a href="https://colab\.[^>]*><img [^>]*></a></p>')
 PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
 GAP = re.compile(r"\S {2,}(?=\S)")  # between the columns of a printed table
@@ -68,6 +70,7 @@ def lesson_page(
     main = contents(body) + body
     for place, fragment in fragments.items():
         main = main.replace(f'<div data-instrument="{place}"></div>', fragment)
+    main = _with_styles_once(main)
     words = next((lesson.goals[0] for lesson in lessons if lesson.file == file and lesson.goals), CLAIM)
     return document(title_of(notebook), main, address=address, words=words, header=header(lessons, file), file=file)
 
@@ -139,6 +142,17 @@ by side, in this browser; temperature, K and learning rate are yours to move whi
 REFERENCE = """<h2>The package</h2>
 <p><code>dynconv</code>, the layers and tools behind the lessons, is made to be used: the <a href="reference/index.html">reference</a>
 has every public name with its formula, its paper and an example.</p>"""
+
+
+def _with_styles_once(body: str) -> str:
+    """Of style sheets that are the same only the last, which is the one that counts."""
+    left = Counter(STYLE.findall(body))
+
+    def last(found: re.Match) -> str:
+        left[found[0]] -= 1
+        return "" if left[found[0]] else found[0]
+
+    return STYLE.sub(last, body)
 
 
 def _with_folded_setup(body: str) -> str:

@@ -59,7 +59,7 @@ def fragment(instrument: Instrument, place: str) -> str:
         place: id of the element it fills; one in the page.
     """
     own = set(instrument.traits(sync=True)) - set(Instrument.__mro__[1].class_traits(sync=True))
-    state = {name: getattr(instrument, name) for name in sorted(own)}
+    state = {name: getattr(instrument, name) for name in sorted(own) if not name.startswith("_")}  # no second module
     still = instrument.still()
     state |= {"begun": "", "alt": still.alt if still else instrument.alt}
     state |= {name: instrument.traits()[name].default() for name in instrument.personal}

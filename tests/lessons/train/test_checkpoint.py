@@ -22,7 +22,7 @@ TRAINING = textwrap.dedent("""
     torch.manual_seed(0)
     first = [DynamicConv2d(1, width, 3)] if width < 16 else [nn.Conv2d(1, 16, 1), DynamicConv2d(16, width, 3)]
     net = nn.Sequential(*first, nn.BatchNorm2d(width), nn.ReLU(), nn.Dropout(0.1), nn.Conv2d(width, 1, 1))
-    x = torch.randn(100, 1, 12, 12)
+    x = torch.randn(200, 1, 12, 12)
     y = x[..., 1:-1, 1:-1].abs()
     folder = sys.argv[1]
     for record in fit(net, x, y, epochs=16, batch_size=8, anneal=(30, 1, 0.5), folder=folder, progress=False):

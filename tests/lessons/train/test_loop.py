@@ -252,12 +252,11 @@ def test_what_is_well_formed_but_no_run_is_refused_and_nothing_is_loaded(tmp_pat
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_changed_checkpoint_is_refused_whole_or_gone_on_from(tmp_path, optimizer):
-    """Every entry replaced, one by one, by kinds of values; what torch keeps in its optimiser's memory is its own."""
+    """Every entry replaced by every kind of value, one by one; what torch keeps in its optimiser's memory is its own."""
     state, go_on = a_stopped_run(tmp_path, optimizer=optimizer)
     fresh, outcomes = a_net().state_dict(), {"refused": 0, "read": 0}
-    kinds = ("nothing", "x", 2.5, {}, None, -1, [], torch.zeros(7))
-    for i, path in enumerate(places(state)):
-        for new in kinds[i % 2 :: 2]:
+    for path in places(state):
+        for new in ("nothing", None, "x", -1, 2.5, [], {}, torch.zeros(7)):
             save_checkpoint(tmp_path / "last.pt", changed(state, path, new))
             net, said = a_net(), None
             try:
@@ -267,7 +266,7 @@ def test_a_changed_checkpoint_is_refused_whole_or_gone_on_from(tmp_path, optimiz
             outcomes["refused" if said else "read"] += 1
             assert not said or str(tmp_path / "last.pt") in said
             assert not said or all(torch.equal(value, fresh[name]) for name, value in net.state_dict().items()), path
-    assert min(outcomes.values()) > 50, outcomes
+    assert min(outcomes.values()) > 100, outcomes
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_is_not_kept(tmp_path):
