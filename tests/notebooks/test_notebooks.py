@@ -55,8 +55,7 @@ def test_lessons_are_there():
 
 def test_cells_are_short(lesson, is_lesson):
     lengths = [len([line for line in c.source.splitlines() if line.strip()]) for c in code_cells(lesson)]
-    others = [c for c in lesson.cells if not bet_of(c)]  # a bet is one line, and a question more than a cell
-    assert (35 if is_lesson else 15) <= len(others) <= 60
+    assert (35 if is_lesson else 15) <= len(lesson.cells) <= 60
     assert max(lengths) <= 12
     assert statistics.median(lengths) <= 5
 
