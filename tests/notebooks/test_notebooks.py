@@ -103,6 +103,11 @@ def test_stored_outputs_can_be_read_without_a_kernel(path, lesson, is_lesson):
         assert len(picture.metadata["image/png"]["alt"]) > 20
 
 
+def test_voila_inside_of_a_server_can_show_it(lesson):
+    """It fails on any picture in Markdown's own form."""
+    assert not [c.source for c in lesson.cells if c.cell_type == "markdown" and re.search(r"!\[[^\]]*\]\(", c.source)]
+
+
 def test_every_instrument_leaves_a_still(lesson):
     for cell in code_cells(lesson):
         if re.search(

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-import re
-from pathlib import Path
-
+from ..by_lesson import together
 from .asking import Question
 
 __all__ = ["QUESTIONS", "question"]
 
-_MODULES = sorted(
-    m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if re.fullmatch(r"lesson\d\d", m.name)
-)
-QUESTIONS: dict[str, Question] = {}
-for _name in _MODULES:
-    QUESTIONS |= importlib.import_module(f".{_name}", __package__).QUESTIONS
+QUESTIONS: dict[str, Question] = together(__package__, "QUESTIONS")
 
 
 def question(name: str) -> Question:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 from ..bets import here
+from ..by_lesson import together
 from .exercise import Exercise, Result
 
 __all__ = ["EXERCISES", "check"]
 
-_MODULES = sorted(
-    m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if re.fullmatch(r"lesson\d\d", m.name)
-)
-EXERCISES: dict[str, Exercise] = {}
-for _name in _MODULES:
-    EXERCISES |= importlib.import_module(f".{_name}", __package__).EXERCISES
+EXERCISES: dict[str, Exercise] = together(__package__, "EXERCISES")
 
 
 def check(name: str, attempt: Callable) -> Result:

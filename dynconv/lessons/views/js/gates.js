@@ -140,6 +140,7 @@ const figureOf = ({ blocks, image_shape }, overlays) => {
       { picture: "image", size: image_shape, title: "image", note: " " },
       {
         rows: blocks.length,
+        class: "dc-maps",
         columns: [
           column("soft", "soft gate", "the score ÷ T"),
           column("gate", "hard gate", "score ≥ threshold"),

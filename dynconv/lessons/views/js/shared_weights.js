@@ -33,9 +33,10 @@ export const sharedWeights = (given) => {
     label: given.label,
     class: "dc-shared",
     stages: [
-      { box: "source", text: given.source },
+      { box: "source", text: given.source, class: "dc-narrow" },
       {
         rows: count,
+        class: "dc-maps",
         columns: [weights, ...names.map((name, b) => columnOf(b, mapSize, full, name))],
         beside: beside(given, names),
       },

@@ -111,7 +111,7 @@ const stages = (names, logits) =>
   diagram({
     label: "a softmax taken apart: logits, divided by the temperature, exponentials, weights, and what comes back",
     stages: [
-      { box: "image", text: "no image" },
+      { box: "image", text: "no image", class: "dc-narrow" },
       {
         rows: names.length,
         columns: [
