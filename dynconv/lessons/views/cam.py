@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ...functional.cam import class_activation_map, normalize_map
 from .. import figures
-from .instrument import Finite, Instrument, Whole, encode
+from .instrument import Finite, Instrument, Whole, encode, encode_bytes
 from .javascript import bundle, styles
 
 __all__ = ["CAMView", "cam_state"]
@@ -137,7 +136,10 @@ class CAMView(Instrument):
         data: dict[str, Any] = {
             name: encode(array) for name, array in (arrays | {"logits": self.logits[:, kept]}).items()
         }
-        data |= {"photos": [_bytes(photo) for photo in self.photos.values()], "photo_names": list(self.photos)}
+        data |= {
+            "photos": [encode_bytes(255 * photo) for photo in self.photos.values()],
+            "photo_names": list(self.photos),
+        }
         data |= {"classes": self.classes, "names": [self.names[k] for k in self.classes]}
         data |= {"channels": self.features.shape[1], "shape": list(self.features.shape[2:])}
         return data | {"photo_shape": list(next(iter(self.photos.values())).shape[1:])}
@@ -173,11 +175,6 @@ class CAMView(Instrument):
         said = ", ".join(f"{self.names[k]} {state['logit']:.2f}" for k, state in states.items())
         alt = f"A photo, and over it the class activation maps of {said} (class and logit), in viridis on one scale."
         return figures.images(row, alt=alt, size=2.2)
-
-
-def _bytes(photo):
-    """A photo as one byte a number, a quarter of what floats are."""
-    return base64.b64encode((255 * photo).round().byte().contiguous().numpy().tobytes()).decode()
 
 
 def _check(photos, features, weight, bias, class_names):

@@ -27,6 +27,11 @@ def encode(array: Tensor) -> str:
     return base64.b64encode(array.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()).decode()
 
 
+def encode_bytes(pixels: Tensor) -> str:
+    """Base64 of one byte a pixel, a quarter of what floats are; ``pixels`` are 0 … 255."""
+    return base64.b64encode(pixels.round().byte().cpu().contiguous().numpy().tobytes()).decode()
+
+
 def _number(name: str, value, what: str = "a finite number") -> float:
     """Any number but NaN and infinity, and True is none; the error names the trait and the value."""
     with contextlib.suppress(OverflowError):  # a whole number may be larger than any float

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from .. import figures
 from ..data import DEGRADATIONS, SHIFTS, best_filter, photo
-from .instrument import Finite, KernelInstrument, Whole
+from .instrument import Finite, KernelInstrument, Whole, encode_bytes
 from .javascript import bundle, styles
 
 __all__ = ["Playground"]
@@ -90,7 +89,7 @@ class Playground(KernelInstrument):
             raise ValueError(f"each side needs a photo, got {len(trained_on)} to train on and {len(held_out)} held out")
         self.trained_on, self.held_out = list(trained_on), list(held_out)
         photos = {"train": self.trained_on, "held": self.held_out}
-        data = {side: [_encode(square(name)) for name in names] for side, names in photos.items()}
+        data = {side: [encode_bytes(square(name)) for name in names] for side, names in photos.items()}
         super().__init__(
             data=json.dumps({"photos": {**data, "size": SIZE}, "names": self.held_out}),
             experiments=json.dumps(experiments or {}),
@@ -126,8 +125,3 @@ class Playground(KernelInstrument):
             alt=f"Playground, {self.photo} held out: {', '.join(damages)}; restored by the best single filter of least "
             "squares, by the best filter for each, and clean. Three networks train between these two in the page.",
         )
-
-
-def _encode(pixels: Tensor) -> str:
-    """Base64 of one byte a pixel."""
-    return base64.b64encode(pixels.byte().numpy().tobytes()).decode()
