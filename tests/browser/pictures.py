@@ -16,11 +16,11 @@ from playwright.sync_api import sync_playwright
 
 from dynconv.lessons.site.build import lesson_page
 from dynconv.lessons.site.execute import NOTEBOOKS, execute
-from tests.browser.lab import CHROMIUM_FLAGS, find_chromium
+from tests.browser.lab import CHROMIUM_FLAGS, MOVING, find_chromium
 
 OUT = NOTEBOOKS / "images"
-SMALL, WIDE, MOVING = 300, 720, "05"  # pixels wide, of the small and the moving pictures; the lesson that moves
-WHICH = {"05": 2, "02": 0, "07": 1}  # the instrument that shows most; elsewhere the first
+SMALL, WIDE, ANIMATED = 300, 720, "05"  # pixels wide, of the small and the moving pictures; the lesson that moves
+WHICH = {"05": 2}  # the instrument that shows most; elsewhere the first
 FRAMES = 36
 
 
@@ -44,7 +44,9 @@ def main(names: list[str]) -> int:
 
 
 def _take(tab, number: str) -> None:
-    instruments = tab.locator(".dynconv")
+    tab.evaluate("document.querySelectorAll('details.after-bet').forEach((after) => { after.open = true; })")
+    tab.add_style_tag(content="header { display: none }")  # it sticks to the window's top, over whatever is there
+    instruments = tab.locator(MOVING)
     instrument = instruments.nth(min(WHICH.get(number, 0), instruments.count() - 1))
     instrument.scroll_into_view_if_needed()
     still = Image.open(io.BytesIO(instrument.screenshot())).convert("RGB")
@@ -53,7 +55,7 @@ def _take(tab, number: str) -> None:
         (SMALL, SMALL * height // still.width), Image.Resampling.LANCZOS
     )
     _save(still.quantize(128), f"{number}.png", optimize=True)
-    if number == MOVING:
+    if number == ANIMATED:
         _move(instrument)
 
 
