@@ -112,7 +112,7 @@ FINGERPRINT = """root => {
     for (let i = 0; i < d.length; i++) add(d[i]);
   }
   const copy = root.cloneNode(true);
-  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, .dc-share, select').forEach((e) => e.remove());
+  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, .dc-link, select').forEach((e) => e.remove());
   for (const sign of copy.innerHTML.replaceAll(' style=""', '').replaceAll(' class=""', '')) add(sign.codePointAt(0));
   return h;
 }"""

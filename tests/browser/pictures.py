@@ -61,7 +61,7 @@ def _take(tab, number: str) -> None:
 
 def _move(instrument) -> None:
     """The temperature from low to high and back, as one animated picture; what needs a kernel or an address is left out."""
-    instrument.evaluate("e => e.querySelectorAll('.dc-upload, .dc-share').forEach((part) => part.remove())")
+    instrument.evaluate("e => e.querySelectorAll('.dc-upload, .dc-link').forEach((part) => part.remove())")
     slider, frames = instrument.get_by_label("temperature T"), []
     low, high = (float(slider.get_attribute(end)) for end in ("min", "max"))
     for i in range(FRAMES):

@@ -37,7 +37,7 @@ export const copier = (name, state) => {
   };
   // in a frame (Colab) the address is the frame's and leads nowhere
   const buttons = window === window.parent ? [button("Copy link to this state", copy)] : [];
-  return { node: element("div", { class: "dc-share" }, ...buttons, note), say: (text) => say(note, text) };
+  return { node: element("div", { class: "dc-link" }, ...buttons, note), say: (text) => say(note, text) };
 };
 
 // `take` gets what the address holds for the instrument `name`: that of the arrival, where `arrives`, and any that is pasted
