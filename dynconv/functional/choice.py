@@ -9,7 +9,13 @@ On a CPU, in the order in which it is asked:
 - *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
   patches are the kernel's size times the image, so it is left where they are many.
 - *tiled* is unfold where the mixed kernels are more than a cache holds.
-- *grouped* is what is left, and what a GPU does.
+- *grouped* is what is left.
+
+On an NVIDIA GPU, of one group and 16 channels and more:
+
+- *triton* wins nearly everywhere: a convolution in which each image is a group is what cuDNN is slowest at. Not for one image,
+  which is a plain convolution; not for 1 × 1 kernels, unless channels lie last; and not in float32 for few positions, where
+  *outputs*, K plain convolutions, are faster than the gradients of kernels in Triton.
 """
 
 from __future__ import annotations
@@ -20,7 +26,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..native.operation import format_of
 from . import tiled
+from .checks import autocasts
 from .methods import backends
 
 __all__ = ["choose_method", "choose_per_image"]
@@ -30,6 +38,10 @@ NATIVE_POSITIONS = 256  # of the output, at most, for other kernels than 3 × 3
 NATIVE_IMAGES = 4  # at least, for those kernels, if gradients are wanted: the gradient of few images' kernels is dear
 FEW_CHANNELS = 4  # at most this many are unfolded
 MANY_WEIGHTS = 4096  # of a kernel, for each position of the image: then it is unfolded
+TRITON_POSITIONS, TRITON_POSITIONS_INFERENCE = (
+    196,
+    64,
+)  # of the output, in float32: for so few, K convolutions of torch's win
 PATCHES = 8_000_000  # bytes that may be unfolded, but for 1 × 1 kernels, whose patches are the image itself
 
 
@@ -66,6 +78,10 @@ def choose_method(
     can = backends(x, weight) if can is None else can
     if "native" in can and _native_wins(x, weight, stride, dilation):
         return "native"
+    if "triton" in can and _triton_wins(x, weight, stride):
+        return "triton"
+    if "triton" in can and not _pointwise(weight) and x.shape[0] > 1:
+        return "outputs"
     method = choose_per_image(x, weight, stride)
     return "tiled" if method == "unfold" and "tiled" in can and tiled.pays(x, weight) else method
 
@@ -95,9 +111,25 @@ def _native_wins(x: Tensor, weight: Tensor, stride: Sequence[int], dilation: Seq
         return True  # four outputs for 16 products, not 36
     if not _pointwise(weight) and any(channels % NATIVE_CHANNELS for channels in weight.shape[1:3]):
         return True
-    learns = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     positions = x.shape[2:].numel() // math.prod(stride)  # of the output
-    return positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if learns else 1)
+    return positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if _learns(x, weight) else 1)
+
+
+def _triton_wins(x: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
+    if x.shape[0] == 1:  # one image is a plain convolution
+        return False
+    if torch.are_deterministic_algorithms_enabled():
+        return True
+    if _pointwise(weight):  # the patches are the image itself, if its channels lie last
+        return format_of(x) == torch.channels_last
+    if x.dtype != torch.float32 or autocasts(x.device.type):
+        return True
+    positions = x.shape[2:].numel() // math.prod(stride)  # of the output
+    return positions > (TRITON_POSITIONS if _learns(x, weight) else TRITON_POSITIONS_INFERENCE)
+
+
+def _learns(x: Tensor, weight: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
 
 
 def _pointwise(weight: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """The methods: ways to the same numbers, of torch's own operations or of those that are registered with it.
 
 The kernels are mixed first ("grouped", "unfold") or the outputs last ("outputs"). Registered operations mix kernels, too,
-but keep none of them for the backward pass: "tiled" and "native", and, so that compilers see one operation whatever the
-batch, "grouped".
+but keep none of them for the backward pass: "tiled", "native" and "triton", and, so that compilers see one operation
+whatever the batch, "grouped".
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import native
+from ..native import gpu
 from ..native.definition import CONVS, conv_per_image, mix, per_channel
 from ..native.operation import tracing
 from . import tiled
 from .checks import autocasts
 
-__all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
+__all__ = ["ELSEWHERE", "METHODS", "PER_IMAGE", "backends", "dynamic"]
 
 Ints = tuple[int, ...]
 Geometry = tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
-OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION}
+OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION, "triton": gpu.OPERATION}
 
 
 def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:
@@ -40,7 +41,10 @@ def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:
     if not all(type(t) in (Tensor, torch.nn.Parameter) and t.layout == torch.strided for t in given):
         return ()
     found: tuple[str, ...] = ("grouped",) if compiling else ()
-    if autocasts(x.device.type) or x.device.type != "cpu" or any(t.dtype != x.dtype for t in given):
+    casts = autocasts(x.device.type)
+    if gpu.takes(x, weight, torch.get_autocast_dtype(x.device.type) if casts else x.dtype):
+        found += ("triton",)
+    if casts or x.device.type != "cpu" or any(t.dtype != x.dtype for t in given):
         return found
     if x.shape[1] == weight.shape[2] and x.dtype in (torch.float32, torch.float64):
         found += ("tiled", "native") if native.takes(x, weight) else ("tiled",)
@@ -132,4 +136,9 @@ def patches(x: Tensor, kernel_size: Ints, stride: Ints, dilation: Ints) -> Tenso
 
 
 PER_IMAGE = {"grouped": conv_per_image, "unfold": _unfold}
-METHODS = ("outputs", *PER_IMAGE, "tiled", "native")
+ELSEWHERE = {
+    "tiled": "unfold",
+    "native": "unfold",
+    "triton": "grouped",
+}  # what a registered method is where it cannot be
+METHODS = ("outputs", *PER_IMAGE, "tiled", "native", "triton")

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Sequence
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .building import library
 from .definition import Derivatives, output_size
 from .operation import Operation
+from .phases import grad_input
 
 __all__ = ["OPERATION", "available", "release", "takes"]
 
@@ -76,7 +74,7 @@ def _backward(
     *steps, _, needed = rest
     x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
     bias = None if bias is None else bias.contiguous()
-    grad_x = _grad_input(x, weight, attention, grad, steps) if needed[0] else None
+    grad_x = grad_input(_turned, x, weight, attention, grad, steps) if needed[0] else None
     given = zip((weight, attention, bias), needed[1:], strict=True)
     others = [None if t is None or not want else torch.empty_like(t) for t, want in given]
     if any(needed[1:]):
@@ -85,50 +83,6 @@ def _backward(
         call.grad_kernels, call.grad_attention, call.grad_bias = map(_pointer, others)
         _run("dynconv_backward", call)
     return grad_x, *others
-
-
-def _grad_input(x: Tensor, weight: Tensor, attention: Tensor, grad: Tensor, steps: Steps) -> Tensor:
-    stride, padding, dilation = steps
-    kernel = weight.shape[3:]
-    turned = [gap * (size - 1) - p for size, p, gap in zip(kernel, padding, dilation, strict=True)]
-    if all(step == 1 for step in stride) and min(turned) >= 0:
-        return _turned(grad, weight, attention, (turned, dilation), x.shape[2:])
-    # At a stride the pixels of one phase (the even ones, the odd ones) see some of the taps, without a stride.
-    axes = zip(x.shape[2:], grad.shape[2:], kernel, *steps, strict=True)
-    down, across = (_phases(*axis) for axis in axes)
-    grad_x = torch.zeros_like(x)
-    for one, two in product(down, across):
-        seen = F.pad(grad, (*two.pads, *one.pads))  # a negative number cuts off
-        some = weight[..., one.taps, two.taps].contiguous()
-        part = _turned(seen, some, attention, ((0, 0), (one.gap, two.gap)), (one.number, two.number))
-        grad_x[:, :, one.pixels, two.pixels] = part
-    return grad_x
-
-
-class Phase(NamedTuple):
-    """Along one axis: every so many pixels, the taps that see them, and what is to be put around the outputs' gradient."""
-
-    pixels: slice
-    number: int
-    taps: slice
-    gap: int
-    pads: tuple[int, int]
-
-
-def _phases(size: int, out: int, kernel: int, stride: int, padding: int, dilation: int) -> list[Phase]:
-    """Those that are seen. Pixel q is seen by tap k of output (q + padding − k · dilation) / stride, where that is whole."""
-    common, phases = math.gcd(stride, dilation), []
-    for k0 in range(min(kernel, stride // common)):  # the first tap of a phase; the others are stride / common apart
-        first = (k0 * dilation - padding) % stride  # the first pixel
-        taps, gap = len(range(k0, kernel, stride // common)), dilation // common
-        start = (first + padding - k0 * dilation) // stride  # the output that sees it by the first tap
-        count, left = len(range(first, size, stride)), (taps - 1) * gap - start
-        right = count + (taps - 1) * gap - out - left
-        if count and max(-left, -right) < out:  # else every output is too far away
-            phases.append(
-                Phase(slice(first, None, stride), count, slice(k0, None, stride // common), gap, (left, right))
-            )
-    return phases
 
 
 def _turned(grad: Tensor, weight: Tensor, attention: Tensor, steps: tuple[Ints, Ints], size: Ints) -> Tensor:

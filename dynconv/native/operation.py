@@ -28,7 +28,7 @@ from torch.utils.flop_counter import register_flop_formula
 from . import definition
 from .definition import Derivatives
 
-__all__ = ["Operation", "tracing", "unwatched"]
+__all__ = ["Operation", "format_of", "tracing", "unwatched"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
 INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
@@ -58,6 +58,7 @@ class Operation:
             what is not needed.
         key: whose tensors they take, as torch.library names it: "CPU", or "CompositeExplicitAutograd" for any device.
         check: raises unless ``forward`` takes its first five arguments and groups; the registered operations ask it.
+        keeps_format: whether outputs, and the gradient of x, lie channels last where x does; else they are contiguous.
     """
 
     def __init__(
@@ -67,22 +68,35 @@ class Operation:
         backward: Callable[..., Derivatives],
         key: str,
         check: Callable[..., None] = lambda *given: None,
+        keeps_format: bool = False,
     ) -> None:
+        layout = format_of if keeps_format else _contiguous
+
+        def fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
+            spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
+            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=layout(x))
+
+        def fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
+            given = zip((x, weight, attention, bias), rest[-1], strict=True)
+            return _filled(
+                x, tuple(t.new_empty(t.shape) if want and t is not None else None for t, want in given), layout(x)
+            )
+
         def checked(*given: Any) -> Tensor:
             check(*given)
             return forward(*given)
 
         def all_four(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             check(x, weight, attention, bias, *rest[1:-1])
-            return _filled(x, backward(x, weight, attention, bias, *rest))
+            return _filled(x, backward(x, weight, attention, bias, *rest), layout(x))
 
         self.forward, self.backward = forward, backward
-        self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, _fake_forward)
+        self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, fake_forward)
         self.inner_backward = _define(
             f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
             all_four,
             key,
-            _fake_backward,
+            fake_backward,
         )
         self.outer = _define(f"{name}.{REVISION}({INPUTS}, {GEOMETRY}) -> Tensor", self._with_derivatives, COMPOSITE)
         self.outer_backward = _define(
@@ -189,10 +203,21 @@ def _keep(ctx: Any, operation: Operation, tensors: Sequence[Tensor]) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _filled(x: Tensor, gradients: Derivatives) -> Gradients:
-    """An operation cannot return None."""
-    one, two, three, four = (x.new_empty(0) if g is None else g.contiguous() for g in gradients)
-    return one, two, three, four
+def format_of(x: Tensor) -> torch.memory_format:
+    """Channels last, if the images lie so and not otherwise."""
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _contiguous(x: Tensor) -> torch.memory_format:
+    return torch.contiguous_format
+
+
+def _filled(x: Tensor, gradients: Derivatives, layout: torch.memory_format = torch.contiguous_format) -> Gradients:
+    """An operation cannot return None, nor two formats of one thing: the gradient of the images lies as ``layout`` says."""
+    of_x, *others = gradients
+    two, three, four = (x.new_empty(0) if g is None else g.contiguous() for g in others)
+    return x.new_empty(0) if of_x is None else of_x.contiguous(memory_format=layout), two, three, four
 
 
 def _all_changes(
@@ -247,16 +272,6 @@ def _define(
         torch.library.register_fake(f"dynconv::{name}", fake, lib=LIBRARY)
     operation: Callable[..., Any] = getattr(getattr(torch.ops.dynconv, packet), overload or "default")
     return operation
-
-
-def _fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
-    spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
-    return x.new_empty(x.shape[0], weight.shape[1], *spatial)
-
-
-def _fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
-    given = zip((x, weight, attention, bias), rest[-1], strict=True)
-    return _filled(x, tuple(t.new_empty(t.shape) if want and t is not None else None for t, want in given))
 
 
 def _transformed_backward(
