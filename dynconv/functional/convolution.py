@@ -9,7 +9,7 @@ from torch import Tensor
 from ..native.definition import CONVS
 from .checks import check_counts, check_together
 from .choice import choose_method, choose_per_image
-from .methods import ELSEWHERE, METHODS, PER_IMAGE, backends, dynamic
+from .methods import METHODS, PER_IMAGE, backends, dynamic
 from .padding import PADDING_MODES, geometry
 
 __all__ = ["conv", "conv_per_image", "dynamic_conv"]
@@ -95,7 +95,7 @@ def dynamic_conv(
             time, in memory that is used again (on CPUs, one group; elsewhere it is "unfold"); "native" mixes them in the
             cache, in C++ (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is
             "unfold"); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16
-            channels and more; elsewhere it is "grouped"); "auto" chooses.
+            channels and more; elsewhere it is "unfold"); "auto" chooses.
 
     Raises:
         ValueError: shapes, stride, padding, dilation, groups or method do not fit; the message names the value.
@@ -110,8 +110,8 @@ def dynamic_conv(
     can = backends(x, weight, attention)
     if method == "auto":
         method = choose_method(x, weight, stride, dilation, can)
-    elif method in ELSEWHERE and method not in can:
-        method = ELSEWHERE[method]
+    elif method in ("tiled", "native", "triton") and method not in can:
+        method = "unfold"
     return dynamic(method, method in can, x, weight, attention, bias, (stride, padding, dilation, groups))
 
 

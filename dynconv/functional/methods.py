@@ -21,7 +21,7 @@ from ..native.operation import tracing
 from . import tiled
 from .checks import autocasts
 
-__all__ = ["ELSEWHERE", "METHODS", "PER_IMAGE", "backends", "dynamic"]
+__all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
 
 Ints = tuple[int, ...]
 Geometry = tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dynconv.functional import METHODS, dynamic_conv
 
-__all__ = ["CASES", "MORE_CASES", "Case", "methods"]
+__all__ = ["CASES", "GPU_CASES", "MORE_CASES", "Case", "methods"]
 
 
 class Case(NamedTuple):
@@ -30,6 +30,7 @@ class Case(NamedTuple):
         return f"{self.batch} × {self.channels} → {self.out}, {self.size}², {self.kernel}×{self.kernel}{extra}"
 
 
+NOT_THERE = {"cpu": ("triton",), "cuda": ("tiled", "native")}  # methods that would be another one there
 CASES = (
     Case(1, 64, 64, 56),
     Case(1, 256, 256, 14),
@@ -53,9 +54,26 @@ MORE_CASES = (
     Case(32, 256, 256, 14, kernel=1),
     Case(64, 256, 256, 7, kernel=1),
 )
+GPU_CASES = (  # a GPU's work on CASES is over before the next can be asked for
+    Case(128, 64, 64, 56),
+    Case(128, 128, 128, 28),
+    Case(128, 256, 256, 14),
+    Case(128, 512, 512, 7),
+    Case(32, 256, 256, 14),
+    Case(128, 64, 128, 56, stride=2),
+    Case(128, 64, 256, 56, kernel=1),
+    Case(128, 512, 128, 28, kernel=1),
+)
 
 
-def methods(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backward: bool) -> Mapping[str, Callable]:
+def methods(
+    case: Case,
+    num_kernels: int,
+    device: str,
+    dtype: torch.dtype,
+    backward: bool,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Mapping[str, Callable]:
     """Name → call without arguments, all on the same tensors: nn.Conv2d's function, every method, and two peers.
 
     "one grouped convolution" is what most public implementations do; "timm" is timm's CondConv2d with the same kernels,
@@ -71,10 +89,12 @@ def methods(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backw
         num_kernels: K.
         device, dtype: where and in which precision.
         backward: each call also computes the gradients of input, kernels and attention.
+        memory_format: of the images, and of the static kernel.
     """
     made = {"device": device, "dtype": dtype, "requires_grad": backward}
     torch.manual_seed(0)
     x = torch.randn(case.batch, case.channels, case.size, case.size, **made)
+    x = x.detach().contiguous(memory_format=memory_format).requires_grad_(backward)
     shape = (num_kernels, case.out, case.channels // case.groups, case.kernel, case.kernel)
     weight = torch.randn(shape, **made)
     attention = torch.rand(case.batch, num_kernels, device=device).softmax(1).to(dtype).requires_grad_(backward)
@@ -84,15 +104,15 @@ def methods(case: Case, num_kernels: int, device: str, dtype: torch.dtype, backw
         if not backward:
             return torch.no_grad()(function)
         torch.manual_seed(1)  # the same direction for all
-        out = torch.randn_like(function())
+        out = torch.randn_like(function()).contiguous(memory_format=memory_format)
         return lambda: torch.autograd.grad(function(), inputs, out)
 
     every = (x, weight, attention)
-    kernel = weight[0].detach().clone().requires_grad_(backward)
+    kernel = weight[0].detach().clone(memory_format=memory_format).requires_grad_(backward)
     made_by = {"static": call(lambda: F.conv2d(x, kernel, **geometry), (x, kernel))}
-    for method in ("auto", *METHODS):
+    for method in ("auto", *(m for m in METHODS if m not in NOT_THERE[device])):
         made_by[method] = call(lambda m=method: dynamic_conv(x, weight, attention, **geometry, method=m), every)
-    if case.groups == 1:
+    if case.groups == 1 and device == "cpu":
         only, ones = kernel.detach()[None].clone().requires_grad_(backward), x.new_ones(case.batch, 1)
         made_by["one kernel, native"] = call(
             lambda: dynamic_conv(x, only, ones, **geometry, method="native"), (x, only)

@@ -15,7 +15,16 @@ __all__ = ["NETWORKS", "steps"]
 NETWORKS = ("resnet18", "mobilenet_v2")
 
 
-def steps(name: str, num_kernels: int, device: str, batch: int, size: int, train: bool) -> Mapping[str, Callable]:
+def steps(
+    name: str,
+    num_kernels: int,
+    device: str,
+    batch: int,
+    size: int,
+    train: bool,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.contiguous_format,
+) -> Mapping[str, Callable]:
     """The "static" network and the "dynamic" one → one training step (forward, loss, backward) or one inference of the network.
 
     Reference: torchvision's models, https://docs.pytorch.org/vision/stable/models.html
@@ -31,14 +40,15 @@ def steps(name: str, num_kernels: int, device: str, batch: int, size: int, train
         batch: images.
         size: their height and width.
         train: a training step instead of an inference.
+        dtype, memory_format: of the images and the networks.
     """
     import torchvision
 
-    images = torch.rand(batch, 3, size, size, device=device)
+    images = torch.rand(batch, 3, size, size, device=device, dtype=dtype).contiguous(memory_format=memory_format)
     labels = torch.zeros(batch, dtype=torch.long, device=device)
 
     def step(model: nn.Module) -> Callable[[], object]:
-        model.to(device).train(train)
+        model.to(device, dtype=dtype, memory_format=memory_format).train(train)
 
         def inference():
             with torch.no_grad():

@@ -54,7 +54,7 @@ def test_networks_step():
 def test_command_writes_what_it_prints(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command, "CASES", [Case(2, 4, 4, 6)])
     monkeypatch.setattr(command, "NETWORKS", ["mobilenet_v2"])
-    monkeypatch.setattr(command, "IMAGES", (2, 32))
+    monkeypatch.setattr(command, "IMAGES", {"cpu": (2, 32)})
     threads = torch.get_num_threads()
     assert (
         command.main(["--seconds", "0", "--num-kernels", "2", "--threads", "1", "--json", str(tmp_path / "b.json")])
