@@ -11,11 +11,12 @@ On a CPU, in the order in which it is asked:
 - *tiled* is unfold where the mixed kernels are more than a cache holds.
 - *grouped* is what is left.
 
-On an NVIDIA GPU, of one group and 16 channels and more:
+On an NVIDIA GPU (one group, 16 channels and more; an H100's numbers are in experiments/speed.md):
 
-- *triton* wins nearly everywhere: a convolution in which each image is a group is what cuDNN is slowest at. Not for one image,
-  which is a plain convolution; not for 1 × 1 kernels, unless channels lie last; and not in float32 for few positions, where
-  *outputs*, K plain convolutions, are faster than the gradients of kernels in Triton.
+- *triton* wins in half precision, where a convolution in which each image is a group is what cuDNN is slowest at; in float32 at
+  a stride; and for 1 × 1 kernels if channels lie last.
+- *outputs*, K plain convolutions, win for few positions, where mixing is the work: up to 14² in float32, 7² in training.
+- *grouped* wins in float32 for many positions, and for one image, which is a plain convolution; *unfold* for 1 × 1 kernels.
 """
 
 from __future__ import annotations
@@ -38,10 +39,8 @@ NATIVE_POSITIONS = 256  # of the output, at most, for other kernels than 3 × 3
 NATIVE_IMAGES = 4  # at least, for those kernels, if gradients are wanted: the gradient of few images' kernels is dear
 FEW_CHANNELS = 4  # at most this many are unfolded
 MANY_WEIGHTS = 4096  # of a kernel, for each position of the image: then it is unfolded
-TRITON_POSITIONS, TRITON_POSITIONS_INFERENCE = (
-    196,
-    64,
-)  # of the output, in float32: for so few, K convolutions of torch's win
+SINGLE_POSITIONS = 196  # of the output, at most: for so few, in float32 on a GPU, K convolutions of torch's win
+HALF_POSITIONS = 64  # the same in half precision, if gradients are wanted
 PATCHES = 8_000_000  # bytes that may be unfolded, but for 1 × 1 kernels, whose patches are the image itself
 
 
@@ -78,11 +77,8 @@ def choose_method(
     can = backends(x, weight) if can is None else can
     if "native" in can and _native_wins(x, weight, stride, dilation):
         return "native"
-    if "triton" in can and _triton_wins(x, weight, stride):
-        return "triton"
-    if "triton" in can and not _pointwise(weight) and x.shape[0] > 1:
-        return "outputs"
-    method = choose_per_image(x, weight, stride)
+    method = _on_a_gpu(x, weight, stride) if "triton" in can else None
+    method = method or choose_per_image(x, weight, stride)
     return "tiled" if method == "unfold" and "tiled" in can and tiled.pays(x, weight) else method
 
 
@@ -115,17 +111,19 @@ def _native_wins(x: Tensor, weight: Tensor, stride: Sequence[int], dilation: Seq
     return positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if _learns(x, weight) else 1)
 
 
-def _triton_wins(x: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
+def _on_a_gpu(x: Tensor, weight: Tensor, stride: Sequence[int]) -> str | None:
+    """ "triton", "outputs", or what :func:`choose_per_image` says."""
     if x.shape[0] == 1:  # one image is a plain convolution
-        return False
+        return None
     if torch.are_deterministic_algorithms_enabled():
-        return True
+        return "triton"
     if _pointwise(weight):  # the patches are the image itself, if its channels lie last
-        return format_of(x) == torch.channels_last
-    if x.dtype != torch.float32 or autocasts(x.device.type):
-        return True
-    positions = x.shape[2:].numel() // math.prod(stride)  # of the output
-    return positions > (TRITON_POSITIONS if _learns(x, weight) else TRITON_POSITIONS_INFERENCE)
+        return "triton" if format_of(x) == torch.channels_last else None
+    positions, single = x.shape[2:].numel() // math.prod(stride), x.dtype == torch.float32
+    if single and not autocasts(x.device.type):
+        few = positions <= SINGLE_POSITIONS
+        return "triton" if math.prod(stride) > 1 else "outputs" if few else None
+    return "outputs" if positions <= HALF_POSITIONS and _learns(x, weight) else "triton"
 
 
 def _learns(x: Tensor, weight: Tensor) -> bool:
