@@ -11,7 +11,7 @@ On a CPU, in the order in which it is asked:
 - *tiled* is unfold where the mixed kernels are more than a cache holds.
 - *grouped* is what is left.
 
-On an NVIDIA GPU (one group, 16 channels and more; an H100's numbers are in experiments/speed.md):
+On an NVIDIA GPU (one group, 16 channels and more; an H100's numbers are in experiments/speed_gpu.md):
 
 - *triton* wins in half precision, where a convolution in which each image is a group is what cuDNN is slowest at; in float32 at
   a stride; and for 1 × 1 kernels if channels lie last.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .building import library
-from .definition import Derivatives, output_size
+from .definition import Derivatives, check_shapes, output_size
 from .operation import Operation
 from .phases import grad_input
 
@@ -119,7 +119,6 @@ def _run(name: str, call: Call) -> None:
 def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:
     """What the library cannot take would be read as something else: it sees addresses and sizes only."""
     *grad, stride, padding, dilation, groups = rest
-    shapes: dict[str, tuple[Tensor, str, Ints]] = {"attention": (attention, "(B, K)", (x.shape[0], weight.shape[0]))}
     float32 = all(t is None or t.dtype == torch.float32 for t in (attention, bias, *grad))
     if not takes(x, weight) or groups != 1 or not float32 or min(weight.shape) < 1:
         given = ", ".join(f"{tuple(t.shape)} {t.dtype} on {t.device}" for t in (x, weight, attention))
@@ -127,18 +126,7 @@ def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *r
             "dynconv.native takes float32 tensors on a CPU, x (B, C, H, W), weight (K, O, C, kh, kw), attention (B, K), "
             f"got {given}, groups={groups}"
         )
-    size = output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
-    if min(size) < 1:
-        raise ValueError(
-            f"kernel {tuple(weight.shape[3:])} is larger than the padded input, {tuple(x.shape[2:])} + 2 × {padding}"
-        )
-    if bias is not None:
-        shapes["bias"] = (bias, "(K, O)", tuple(weight.shape[:2]))
-    if grad:
-        shapes["grad"] = (grad[0], "(B, O, H', W')", (x.shape[0], weight.shape[1], *size))
-    for name, (tensor, letters, shape) in shapes.items():
-        if tensor.shape != shape:
-            raise ValueError(f"{name} must be {letters} = {shape}, got {tuple(tensor.shape)}")
+    check_shapes(x, weight, attention, bias, *grad, stride, padding, dilation)
 
 
 OPERATION = Operation("native", _forward, _backward, "CPU", _check)

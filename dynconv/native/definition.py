@@ -12,7 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["CONVS", "backward", "conv_per_image", "forward", "mix", "output_size", "per_channel", "through_bias"]
+__all__ = [
+    "CONVS",
+    "backward",
+    "check_shapes",
+    "conv_per_image",
+    "forward",
+    "mix",
+    "output_size",
+    "per_channel",
+    "through_bias",
+]
 
 CONVS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 Ints = Sequence[int]
@@ -89,3 +99,26 @@ def output_size(size: Ints, kernel: Ints, stride: Ints, padding: Ints, dilation:
     """*S'."""
     axes = zip(size, kernel, stride, padding, dilation, strict=True)
     return [(s + 2 * p - gap * (k - 1) - 1) // step + 1 for s, k, step, p, gap in axes]
+
+
+def check_shapes(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:
+    """Raise ValueError unless they fit: what sees addresses and sizes only would read something else.
+
+    Args:
+        x, weight, attention, bias: as in :func:`forward`, of one group.
+        rest: the gradient of the outputs, if there is one, then stride, padding and dilation.
+    """
+    *grad, stride, padding, dilation = rest
+    shapes: dict[str, tuple[Tensor, str, Ints]] = {"attention": (attention, "(B, K)", (x.shape[0], weight.shape[0]))}
+    size = output_size(x.shape[2:], weight.shape[3:], stride, padding, dilation)
+    if min(size) < 1:
+        raise ValueError(
+            f"kernel {tuple(weight.shape[3:])} is larger than the padded input, {tuple(x.shape[2:])} + 2 × {padding}"
+        )
+    if bias is not None:
+        shapes["bias"] = (bias, "(K, O)", tuple(weight.shape[:2]))
+    if grad:
+        shapes["grad"] = (grad[0], "(B, O, H', W')", (x.shape[0], weight.shape[1], *size))
+    for name, (tensor, letters, shape) in shapes.items():
+        if tensor.shape != shape:
+            raise ValueError(f"{name} must be {letters} = {shape}, got {tuple(tensor.shape)}")

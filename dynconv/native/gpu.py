@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .definition import Derivatives, mix, output_size, through_bias
+from .definition import Derivatives, check_shapes, mix, output_size, through_bias
 from .operation import Operation, format_of
 from .phases import grad_input
 
@@ -28,7 +28,7 @@ Steps = Sequence[Ints]  # stride, padding, dilation
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 CHANNELS = 16  # in and out, at least: a tensor core's tile
 CAPABILITY = (8, 0)  # of the GPU, at least: tensor cores that know bfloat16 and TF32
-OFFSETS = 2**31  # numbers of one image or one stack of kernels, at most: inside, kernels count in 32 bits
+OFFSETS = 2**30  # numbers of an image, of its outputs or of all kernels, at most: inside, programs count in 32 bits
 STACK = 16  # kernels, at most, whose gradients a program holds at once
 SIDE = 64  # of the squares that are turned
 MULTIPROCESSORS = 132  # about: as many programs as two for each share the gradients' work
@@ -62,7 +62,7 @@ def takes(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
         and x.shape[1] == weight.shape[2]
         and min(weight.shape[1:3]) >= CHANNELS
         and weight.shape[0] <= STACK
-        and max(x[0].numel(), weight.numel()) < OFFSETS
+        and max(x.shape[1:].numel(), x.shape[2:].numel() * weight.shape[1], weight.numel()) < OFFSETS
         and _usable(x.device)
     )
 
@@ -183,7 +183,7 @@ def _channels_last(x: Tensor) -> Tensor:
         return x
     x, positions = x.contiguous(), x.shape[2] * x.shape[3]
     y = torch.empty_like(x, memory_format=torch.channels_last)
-    programs = x.shape[0], -(-positions // SIDE), -(-x.shape[1] // SIDE)
+    programs = x.shape[0] * -(-positions // SIDE), -(-x.shape[1] // SIDE)
     with torch.cuda.device_of(x):
         channels_last[programs](x, y, x.shape[1], positions, SIDE=SIDE)
     return y
@@ -206,7 +206,7 @@ def _mixes_first(stack: int, positions: int) -> bool:
 
 
 def _tiles(outs: int, positions: int, channels: int, dtype: torch.dtype, stack: int) -> Tiles:
-    """Of :func:`convolve`, for so many kernels in registers, as measured on an H100 (experiments/speed.md)."""
+    """Of :func:`convolve`, for so many kernels in registers, as measured on an H100 (experiments/speed_gpu.md)."""
     single, few_outs = dtype == torch.float32, outs <= 64
     if stack > 1:
         tiles = Tiles(64, 256, 32, 8, 3) if positions > 64 else Tiles(64, 64, 64, 4, 3)
@@ -243,4 +243,17 @@ def _shared_memory(device: torch.device) -> int:
     return int(getattr(known, "shared_memory_per_block_optin", known.shared_memory_per_block))
 
 
-OPERATION = Operation("triton", _forward, _backward, "CompositeExplicitAutograd", keeps_format=True)
+def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:
+    *grad, stride, padding, dilation, groups = rest
+    given = [t for t in (x, weight, attention, bias, *grad) if t is not None]
+    together = all(t.dtype == x.dtype and t.device == x.device for t in given)
+    if groups != 1 or not together or not takes(x, weight, x.dtype):
+        told = ", ".join(f"{tuple(t.shape)} {t.dtype} on {t.device}" for t in given)
+        raise ValueError(
+            "dynconv.native.gpu takes tensors of one dtype (float32, bfloat16, float16) on an NVIDIA GPU, x (B, C, H, W), "
+            f"weight (K, O, C, kh, kw) of {CHANNELS} channels and more, attention (B, K), got {told}, groups={groups}"
+        )
+    check_shapes(x, weight, attention, bias, *grad, stride, padding, dilation)
+
+
+OPERATION = Operation("triton", _forward, _backward, "CompositeExplicitAutograd", _check, keeps_format=True)

@@ -123,9 +123,10 @@ def kernel_gradients(
 @triton.jit
 def channels_last(x, y, channels, positions, SIDE: tl.constexpr):
     """x (B, C, H·W) → y (B, H·W, C), a square of SIDE × SIDE a program."""
-    far = tl.program_id(0).to(tl.int64) * channels * positions
-    p = tl.program_id(1) * SIDE + tl.arange(0, SIDE)
-    c = tl.program_id(2) * SIDE + tl.arange(0, SIDE)
+    across = tl.cdiv(positions, SIDE)
+    far = (tl.program_id(0) // across).to(tl.int64) * channels * positions
+    p = tl.program_id(0) % across * SIDE + tl.arange(0, SIDE)
+    c = tl.program_id(1) * SIDE + tl.arange(0, SIDE)
     there = (c < channels)[:, None] & (p < positions)[None, :]
     square = tl.load(x + far + c[:, None] * positions + p[None, :], mask=there, other=0.0)
     tl.store(y + far + p[:, None] * channels + c[None, :], tl.trans(square), mask=tl.trans(there))

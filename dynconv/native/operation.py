@@ -57,7 +57,7 @@ class Operation:
         backward: (x, weight, attention, bias, grad, stride, padding, dilation, groups, needed) → the four gradients, None for
             what is not needed.
         key: whose tensors they take, as torch.library names it: "CPU", or "CompositeExplicitAutograd" for any device.
-        check: raises unless ``forward`` takes its first five arguments and groups; the registered operations ask it.
+        check: raises unless ``forward`` takes its arguments, or ``backward`` all but the last; the registered operations ask it.
         keeps_format: whether outputs, and the gradient of x, lie channels last where x does; else they are contiguous.
     """
 
@@ -87,7 +87,7 @@ class Operation:
             return forward(*given)
 
         def all_four(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
-            check(x, weight, attention, bias, *rest[1:-1])
+            check(x, weight, attention, bias, *rest[:-1])
             return _filled(x, backward(x, weight, attention, bias, *rest), layout(x))
 
         self.forward, self.backward = forward, backward

@@ -212,3 +212,16 @@ def test_a_layer_learns_the_same_by_it():
             optimizer.step()
         learned.append(torch.cat([p.detach().flatten() for p in layer.parameters()]))
     torch.testing.assert_close(*learned)
+
+
+def test_a_gradient_of_another_shape_is_refused_before_cpp_reads_it():
+    x, weight, attention, bias = (
+        torch.randn(2, 3, 6, 5),
+        torch.randn(4, 8, 3, 3, 3),
+        torch.rand(2, 4),
+        torch.randn(4, 8),
+    )
+    with pytest.raises(ValueError, match=r"grad must be \(B, O, H', W'\) = \(2, 8, 6, 5\), got \(2, 8, 5, 5\)"):
+        torch.ops.dynconv._native_backward(
+            *(x, weight, attention, bias, torch.randn(2, 8, 5, 5)), [1, 1], [1, 1], [1, 1], 1, [True] * 4
+        )

@@ -176,6 +176,21 @@ def test_elsewhere_it_is_another_method(shape, kernel, groups, dtype):
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
+@works
+def test_what_does_not_fit_is_refused():
+    (x, weight, attention, bias), steps = tensors_of("many kernels")
+    for given, said in (
+        ((x, weight, attention[:1], bias), r"attention must be \(B, K\) = \(2, 9\), got \(1, 9\)"),
+        ((x, weight, attention, bias[:, 1:]), r"bias must be \(K, O\) = \(9, 16\), got \(9, 15\)"),
+        ((x, weight, attention.double(), bias), "takes tensors of one dtype .* torch.float64"),
+        ((x[:, 1:], weight, attention, bias), r"got \(2, 23, 5, 5\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            gpu.OPERATION.inner(*given, *steps, 1)
+    with pytest.raises(ValueError, match="grad must be"):
+        gpu.OPERATION.inner_backward(x, weight, attention, bias, x, *steps, 1, [True] * 4)
+
+
 @on_gpu
 def test_the_choice():
     weight, pointwise = (torch.empty(4, 32, 32, size, size, device="cuda", requires_grad=True) for size in (3, 1))
