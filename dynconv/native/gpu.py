@@ -44,8 +44,13 @@ class Tiles(NamedTuple):
     stages: int
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _usable(device: torch.device) -> bool:
+    return _found(device)
+
+
+@functools.cache
+def _found(device: torch.device) -> bool:
     if importlib.util.find_spec("triton") is None:
         return False
     if device.type == "cuda":

@@ -15,11 +15,12 @@ import triton.language as tl
 __all__ = ["channels_last", "convolve", "kernel_gradients"]
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def patches(
-    x, p, tap, c, channels, height, width, wide, taps_across,
-    stride_down, stride_across, pad_down, pad_across, gap_down, gap_across, positions,
-):  # fmt: skip
+    x: tl.tensor, p: tl.tensor, tap: tl.tensor, c: tl.tensor, channels: tl.tensor, height: tl.tensor, width: tl.tensor,
+    wide: tl.tensor, taps_across: tl.tensor, stride_down: tl.tensor, stride_across: tl.tensor, pad_down: tl.tensor,
+    pad_across: tl.tensor, gap_down: tl.tensor, gap_across: tl.tensor, positions: tl.tensor,
+) -> tl.tensor:  # fmt: skip
     """(positions, channels): what one tap sees of an image; 0 outside of it."""
     row = p // wide * stride_down - pad_down + tap // taps_across * gap_down
     column = p % wide * stride_across - pad_across + tap % taps_across * gap_across
@@ -28,13 +29,15 @@ def patches(
     return tl.load(where, mask=seen[:, None] & (c < channels)[None, :], other=0.0)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def convolve(
-    x, kernels, attention, bias, y, channels, height, width, outs, high, wide, taps_down, taps_across,
-    stride_down, stride_across, pad_down, pad_across, gap_down, gap_across, next_out, next_position,
-    STACK: tl.constexpr, MIXED: tl.constexpr, BIASED: tl.constexpr, PRECISION: tl.constexpr,
-    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-):  # fmt: skip
+    x: tl.tensor, kernels: tl.tensor, attention: tl.tensor, bias: tl.tensor, y: tl.tensor, channels: tl.tensor,
+    height: tl.tensor, width: tl.tensor, outs: tl.tensor, high: tl.tensor, wide: tl.tensor, taps_down: tl.tensor,
+    taps_across: tl.tensor, stride_down: tl.tensor, stride_across: tl.tensor, pad_down: tl.tensor,
+    pad_across: tl.tensor, gap_down: tl.tensor, gap_across: tl.tensor, next_out: tl.tensor, next_position: tl.tensor,
+    STACK: tl.constexpr, MIXED: tl.constexpr, BIASED: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+) -> None:  # fmt: skip
     """x (B, H, W, C), kernels (K, taps, O, C), attention (B, K), bias (K, O) → y (B, O, H', W'); MIXED: kernels (B, taps, O, C)."""
     positions, taps, blocks = high * wide, taps_down * taps_across, tl.cdiv(channels, DEPTH)
     across, down = tl.cdiv(positions, COLUMNS), tl.cdiv(outs, ROWS)
@@ -45,7 +48,7 @@ def convolve(
     one = taps * outs * channels
     shares = (tl.load(attention + image * STACK).to(tl.float32),)
     for k in tl.static_range(1, STACK):
-        shares = shares + (tl.load(attention + image * STACK + k).to(tl.float32),)
+        shares = shares + (tl.load(attention + image * STACK + k).to(tl.float32),)  # type: ignore[assignment]
     if MIXED:
         kernels += image * one
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
@@ -71,13 +74,15 @@ def convolve(
     tl.store(where, total.to(y.dtype.element_ty), mask=(o < outs)[:, None] & (p < positions)[None, :])
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def kernel_gradients(
-    x, kernels, attention, grad, of_kernels, of_attention,
-    images, channels, height, width, outs, high, wide, taps_down, taps_across,
-    stride_down, stride_across, pad_down, pad_across, gap_down, gap_across, next_out, next_position, few,
-    STACK: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
-):  # fmt: skip
+    x: tl.tensor, kernels: tl.tensor, attention: tl.tensor, grad: tl.tensor, of_kernels: tl.tensor,
+    of_attention: tl.tensor, images: tl.tensor, channels: tl.tensor, height: tl.tensor, width: tl.tensor,
+    outs: tl.tensor, high: tl.tensor, wide: tl.tensor, taps_down: tl.tensor, taps_across: tl.tensor,
+    stride_down: tl.tensor, stride_across: tl.tensor, pad_down: tl.tensor, pad_across: tl.tensor, gap_down: tl.tensor,
+    gap_across: tl.tensor, next_out: tl.tensor, next_position: tl.tensor, few: tl.tensor, STACK: tl.constexpr,
+    PRECISION: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
+) -> None:  # fmt: skip
     """A block (outs × channels) of one tap, over ``few`` images, whose parts are added afterwards: the same sums every time.
 
     grad (B, O, H', W') → of_kernels (parts, K, taps, O, C) and of_attention (blocks, B, K): the gradient of an image's mixed
@@ -95,8 +100,8 @@ def kernel_gradients(
     mixed = (tl.load(kernels + where, mask=there, other=0.0),)
     totals = (tl.zeros((ROWS, DEPTH), tl.float32),)
     for k in tl.static_range(1, STACK):
-        mixed = mixed + (tl.load(kernels + k * one + where, mask=there, other=0.0),)
-        totals = totals + (tl.zeros((ROWS, DEPTH), tl.float32),)
+        mixed = mixed + (tl.load(kernels + k * one + where, mask=there, other=0.0),)  # type: ignore[assignment]
+        totals = totals + (tl.zeros((ROWS, DEPTH), tl.float32),)  # type: ignore[assignment]
     for later in range(tl.minimum(few, images - part * few)):
         image = part * few + later
         far, mine = image.to(tl.int64), tl.zeros((ROWS, DEPTH), tl.float32)
@@ -111,17 +116,19 @@ def kernel_gradients(
             mine = tl.dot(g, patch, mine, input_precision=PRECISION)
         after = ()
         for k in tl.static_range(STACK):
-            after = after + (totals[k] + tl.load(attention + image * STACK + k).to(tl.float32) * mine,)
+            after = after + (totals[k] + tl.load(attention + image * STACK + k).to(tl.float32) * mine,)  # type: ignore[assignment]
             product = tl.sum(mine * mixed[k].to(tl.float32))
             tl.store(of_attention + (block * images + image) * STACK + k, product)
-        totals = after
+        totals = after  # type: ignore[assignment]
     of_kernels += part.to(tl.int64) * STACK * one
     for k in tl.static_range(STACK):
         tl.store(of_kernels + k * one + where, totals[k], mask=there)
 
 
-@triton.jit
-def channels_last(x, y, channels, positions, SIDE: tl.constexpr):
+@triton.jit  # type: ignore[untyped-decorator]
+def channels_last(
+    x: tl.tensor, y: tl.tensor, channels: tl.tensor, positions: tl.tensor, SIDE: tl.constexpr,
+) -> None:  # fmt: skip
     """x (B, C, H·W) → y (B, H·W, C), a square of SIDE × SIDE a program."""
     across = tl.cdiv(positions, SIDE)
     far = (tl.program_id(0) // across).to(tl.int64) * channels * positions

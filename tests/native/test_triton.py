@@ -123,11 +123,13 @@ def test_every_derivative_is_the_definitions(kind):
 
 
 @works
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias, channels last"])
 def test_what_torch_asks_of_an_operation(bias):
     tensors, steps = tensors_of("mixed in registers" if ON_GPU else "more padding than kernel")
     size = definition.output_size(tensors[0].shape[2:], tensors[1].shape[3:], *steps)
     for requires_grad in (False, True):
+        layout = torch.contiguous_format if bias else torch.channels_last
+        tensors[0] = tensors[0].detach().contiguous(memory_format=layout)
         x, weight, attention, beta = (t.detach().requires_grad_(requires_grad) for t in tensors)
         given, grad = (
             (x, weight, attention, beta if bias else None),
