@@ -65,7 +65,7 @@ def _kernels(names: dict[str, Any], seed: int) -> Numbers:
     return {"one filter": names["one"]} | found
 
 
-RESTORERS = ("c02", "c06", "c08", "c14", "c16", "c31", "c40", "c42")
+RESTORERS = ("c02", "c06", "c08", "c14", "c31", "c40", "c42")
 SENTENCES: dict[str, Sentence] = {
     "02.lower-loss": Sentence(
         "02",
