@@ -64,6 +64,13 @@ def _temperatures(names: dict[str, Any], seed: int) -> Numbers:
     return {"one filter": names["one"]} | {name: _restored(names, seed, *each) for name, each in settings.items()}
 
 
+def _apart(names: dict[str, Any], _: int) -> Numbers:
+    gaps = names["gaps"]
+    return {kind: kernel for kind, (kernel, _) in gaps.items()} | {
+        f"{kind}, pictures": p for kind, (_, p) in gaps.items()
+    }
+
+
 def _kernels(names: dict[str, Any], seed: int) -> Numbers:
     found = {f"K = {K}": _restored(names, seed, 30.0, COOLED, num_kernels=K) for K in (1, 2)}
     return {"one filter": names["one"]} | found
@@ -176,6 +183,18 @@ SENTENCES: dict[str, Sentence] = {
         RESTORERS,
         _kernels,
         lambda n: abs(n["K = 1"] - n["one filter"]) < 0.01 * n["one filter"] and n["K = 2"] < 0.95 * n["K = 1"],
+    ),
+    "05.unlike": Sentence(
+        "05",
+        "For the noise the learned kernel is least squares' own; for the blurs along one axis it is unlike, and its pictures are far nearer.",
+        (*RESTORERS, "c43", "c44", "learned-kernels"),
+        _apart,
+        lambda n: (
+            n["strong noise"] < 0.5
+            and all(
+                n[kind] > 0.5 and n[f"{kind}, pictures"] < n[kind] / 2 for kind in ("horizontal blur", "vertical blur")
+            )
+        ),
     ),
     "06.hurts": Sentence(
         "06",
