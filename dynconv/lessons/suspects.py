@@ -48,11 +48,10 @@ def suspects(channels: int = 4, seed: int = 0) -> dict[str, nn.Module]:
     """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        twin = DynamicConv2d(channels, channels, 3, padding=1, reduction=1, temperature=1.0)
+        twin = DynamicConv2d(channels, channels, 3, padding=1, reduction=1, temperature=1.0, bias=False)
         branches = [nn.Sequential(nn.ReLU(), nn.Conv2d(channels, channels, k, padding=k // 2)) for k in (1, 3, 5)]
         search = MixedOperation(branches)
         nn.init.normal_(search.mix.attention.logits)
         loud = _Loudness(channels)
-    for stack in (twin.weight, twin.bias):  # K kernels that are all the same
-        stack.data.copy_(stack.data[:1].expand_as(stack).clone())
+    twin.weight.data.copy_(twin.weight.data[:1].expand_as(twin.weight).clone())  # K kernels, all the same
     return {name: Suspect(one).eval() for name, one in zip("ABC", (twin, search, loud), strict=True)}
