@@ -65,6 +65,7 @@ def test_the_wires_come_after_the_bet(chromium, tmp_path, width):
         assert tab.evaluate("model.get('bet')") == "left"
         assert said.inner_text().startswith("No. Only at the right does a wire lead from the photo to the weights.")
         assert root.locator(".dc-plug").count() == 1
+        assert "yours" not in root.inner_text()  # which of them the question's layer is, is a bet further down
         assert root.locator(".dc-live path").count() == 5  # a stem, and a wire to each of four bars
         root.get_by_role("button", name="the right one").press("Enter")
         assert said.inner_text().startswith("Yes.")

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # whoever stands lower may import what stands higher; of two in one line neither knows the other
 CORE = [("native",), ("functional",), ("layers",), ("cost",), ("surgery", "probe"), ("schedule",)]
 LESSONS = [
-    ("lessons.packages", "lessons.systems", "lessons.by_lesson"),
+    ("lessons.packages", "lessons.systems", "lessons.suspects", "lessons.by_lesson"),
     ("lessons.data", "lessons.figures", "lessons.tables"),
     ("lessons.networks", "lessons.localisation", "lessons.translation"),
     ("lessons.tasks", "lessons.bets"),

@@ -15,12 +15,12 @@ QUESTIONS = {
         },
         {
             "5 · 9 + 5 = 50": "That would be one kernel for each output channel. But there are three input channels to look at.",
-            "It depends on the photo's size": "The same kernels are used at every place, so size plays no part.",
+            "It depends on the photo's size": "The same kernels are used at every position, so size plays no part.",
         },
     ),
     "01.padding": Question(
         "With `padding=2` two rows and columns of zeros surround the photo, so that the map is as large as "
-        "the photo. The kernel is at the very corner, row 0 and column 0. How many of its 25 places (in one "
+        "the photo. The kernel is at the very corner, row 0 and column 0. How many of its 25 elements (in one "
         "channel) lie on the photo?",
         {
             "9": "3 × 3 are on the photo, 16 on zeros.",
@@ -34,12 +34,12 @@ QUESTIONS = {
         "96 pixels, a kernel of 7, padding 3, stride 2. How many pixels has the map?",
         {
             "48": (
-                "The padding makes up for the kernel, and every other place is skipped; the formula is the next "
+                "The padding makes up for the kernel, and every other position is skipped; the formula is the next "
                 "exercise."
             ),
         },
         {
-            "96": "With stride 1 it would. Stride 2 skips every other place.",
+            "96": "With stride 1 it would. Stride 2 skips every other position.",
             "45": "That is without padding.",
         },
     ),
@@ -47,7 +47,7 @@ QUESTIONS = {
         "For which of these does conv(a + b) = conv(a) + conv(b) hold: no bias, a bias, a ReLU after it?",
         {
             "Only without bias and ReLU": (
-                "A bias is added once on the left and twice on the right; a ReLU cuts off other places on each side."
+                "A bias is added once on the left and twice on the right; a ReLU cuts off other pixels on each side."
             ),
         },
         {

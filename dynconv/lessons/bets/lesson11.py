@@ -37,4 +37,34 @@ QUESTIONS = {
         },
         earlier="00.first-guess",
     ),
+    "11.suspect-a": Question(
+        "What is A?",
+        {
+            "Its weights vary with the image, and it folds all the same": "Four *equal* kernels behind a real attention: lesson 06's twin. Shuffling changes nothing but rounding.",
+        },
+        {
+            "Dynamic: what it does depends on the image": "Its weights do. But read what changes when they are shuffled, and whether it folds.",
+            "Static weights, and it does not fold": "Read both lines again: the weights vary, and one convolution explains all.",
+        },
+    ),
+    "11.suspect-b": Question(
+        "What is B?",
+        {
+            "Static weights, and it does not fold": "DARTS: a softmax over parameters, and a ReLU in each branch.",
+        },
+        {
+            "Dynamic: what it does depends on the image": "Shuffled, nothing changes: every image has the same weights.",
+            "Its weights vary with the image, and it folds all the same": "They vary by 0, and the best convolution is far off.",
+        },
+    ),
+    "11.suspect-c": Question(
+        "And C?",
+        {
+            "Dynamic: what it does depends on the image": "One kernel, times the image's own strength: no softmax, no attention layer, and yet weights from the image.",
+        },
+        {
+            "Static weights, and it does not fold": "It does not fold. But another image's factor changes the output.",
+            "Its weights vary with the image, and it folds all the same": "One convolution fits *each* image, none fits all.",
+        },
+    ),
 }

@@ -84,7 +84,7 @@ class Exercise:
             advised = advised or advice(expected, got)
         if advised:
             return self._wrong(f"Case 1: {advised}", "", None, answer, cases)
-        if isinstance(watched, Watched) and (ruled_out := watched.over(self.limits)):
+        if isinstance(watched, Watched) and (ruled_out := watched.breaks(self.limits)):
             return Result(False, f"The numbers are right. {ruled_out}")
         return Result(True, f"Correct on {len(cases)} case{'s' if len(cases) > 1 else ''}.")
 

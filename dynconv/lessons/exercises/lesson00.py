@@ -42,6 +42,22 @@ SOFTMAX = Exercise(
             lambda z, T: torch.sigmoid(z / T),
             "A sigmoid looks at each logit by itself, so nothing makes these sum to 1. Use softmax.",
         ),
+        "T above only": Mistake(
+            lambda z, T: torch.exp(z / T) / torch.exp(z).sum(),
+            "The temperature is missing in the sum below: divide the logits there, too, and the weights sum to 1.",
+        ),
+        "T below only": Mistake(
+            lambda z, T: torch.exp(z) / torch.exp(z / T).sum(),
+            "The temperature is in the sum below only: divide the logits above, too, and the weights sum to 1.",
+        ),
+        "logarithm": Mistake(
+            lambda z, T: torch.log_softmax(z / T, 0),
+            "These are the logarithms of the weights, all below 0: softmax, not log_softmax.",
+        ),
+        "winner only": Mistake(
+            lambda z, T: torch.nn.functional.one_hot(z.argmax(), len(z)).to(z.dtype),
+            "Only the largest logit has a weight, the limit of T → 0. Softmax gives each of them a part.",
+        ),
         "upside down": Mistake(
             lambda z, T: torch.softmax(T / z, 0), "The quotient is upside down: logits / temperature, not the reverse."
         ),

@@ -74,6 +74,18 @@ CONVOLVE = Exercise(
             lambda x, w, b: convolve(x, w, b).sum(0, keepdim=True),
             "The output channels are added up too. Only input channels are summed; keep one map for each output channel.",
         ),
+        "one row and column too few": Mistake(
+            lambda x, w, b: convolve(x, w, b)[:, :-1, :-1],
+            "The last row and column are missing: a kernel of kh has H - kh + 1 places, not H - kh.",
+        ),
+        "one row too few": Mistake(
+            lambda x, w, b: convolve(x, w, b)[:, :-1],
+            "The last row is missing: a kernel of kh has H - kh + 1 places, not H - kh.",
+        ),
+        "rows for columns": Mistake(
+            lambda x, w, b: convolve(x, w, b).transpose(1, 2),
+            "Rows and columns of the result are swapped: y[o, r, c], with r for the row.",
+        ),
         "padded": Mistake(
             lambda x, w, b: conv(x[None], w, b, padding=(w.shape[2] // 2, w.shape[3] // 2))[0],
             "The picture was padded with zeros. Here the kernel stays inside: H - kh + 1 rows, W - kw + 1 columns.",
@@ -127,6 +139,14 @@ OUTPUT_SIZE = Exercise(
         "kernel not divided": Mistake(
             lambda n, k, p, s: (n + 2 * p) // s - k + 1,
             "The kernel is taken off after the division. Take it off first: only the way that is left is walked in strides.",
+        ),
+        "one place early": Mistake(
+            lambda n, k, p, s: (n + 2 * p - k - 1) // s + 1,
+            "There is 1 too much taken off before the division. (PyTorch's formula has dilation * (kernel - 1) there.)",
+        ),
+        "rounded to the nearest": Mistake(
+            lambda n, k, p, s: round((n + 2 * p - k) / s) + 1,
+            "The division rounds to the nearest. Where the last step does not fit, there is no place: round down, with //.",
         ),
         "not whole": Mistake(
             lambda n, k, p, s: (n + 2 * p - k) / s + 1,

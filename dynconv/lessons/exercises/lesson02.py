@@ -73,6 +73,18 @@ FOLD = Exercise(
             _folded_with(lambda z, T: torch.nn.functional.one_hot(z.argmax(), len(z)).to(z.dtype)),
             "Only the kernel with the largest logit is left, the limit of T → 0; weigh all of them with the softmax.",
         ),
+        "not added up": Mistake(
+            lambda w, b, z, T: tuple(v * softmax_temperature(z, T).view(-1, *[1] * (v.ndim - 1)) for v in (w, b)),
+            "So far, so good: each kernel and bias times its weight. Now add them up over k, into one of each.",
+        ),
+        "averaged": Mistake(
+            _folded_with(lambda z, T: torch.softmax(z / T, 0) / len(z)),
+            "Weighted, and then averaged: that divides by K once more. The weights sum to 1 already; add up.",
+        ),
+        "sigmoid": Mistake(
+            _folded_with(lambda z, T: torch.sigmoid(z / T)),
+            "A sigmoid looks at each logit by itself, so the weights do not sum to 1. Use softmax.",
+        ),
         "swapped": Mistake(
             lambda w, b, z, T: fold(w, b, z, T)[::-1], "Kernel and bias are swapped: return the kernel first."
         ),
@@ -127,6 +139,18 @@ LOGIT_GRADIENT = Exercise(
         "plain sum": Mistake(
             lambda p, g, T: p * (g - g.sum()) / T,
             "The sum that is subtracted must be weighted with pi: sum(pi · g), not g.sum().",
+        ),
+        "mean outside": Mistake(
+            lambda p, g, T: (p * g - (p * g).sum()) / T,
+            "The mean sum(pi · g) is subtracted from pi · g; it is subtracted from g, and then pi multiplies both.",
+        ),
+        "mean of the products": Mistake(
+            lambda p, g, T: p * (g - (p * g).mean()) / T,
+            "(pi · g).mean() divides by K once more. The weights sum to 1 already: sum(pi · g) is the mean.",
+        ),
+        "T squared": Mistake(
+            lambda p, g, T: p * (g - (p * g).sum()) / T**2,
+            "The factor 1 / T stands there twice. Only the logits are divided by T, once.",
         ),
         "sign": Mistake(
             lambda p, g, T: -p * (g - (p * g).sum()) / T,

@@ -73,6 +73,18 @@ KERNELS_IN_USE = Exercise(
             _weighted(lambda p: torch.exp(_entropy(p) / p.shape[1])),
             "The entropy is averaged over the kernels. It is the sum of -π log π.",
         ),
+        "largest weight": Mistake(
+            _weighted(lambda p: 1 / p.amax(1)),
+            "1 / max π is another fair count of kernels, but not exp(H), which was asked for.",
+        ),
+        "share of log K": Mistake(
+            _weighted(lambda p: _entropy(p) / torch.log(torch.tensor(float(p.shape[1])))),
+            "This is H / log K, between 0 and 1. Its exponential, exp(H), reads as a number of kernels.",
+        ),
+        "mean over the images": Mistake(
+            _weighted(lambda p: _entropy(p).exp().mean()),
+            "This is one number, the mean over the images. Every image has its own: return (B,).",
+        ),
         "squares": Mistake(
             _weighted(lambda p: 1 / (p * p).sum(1)),
             "1 / Σ π² is another fair count of kernels, but not exp(H), which was asked for.",
@@ -117,6 +129,18 @@ ABSORB = Exercise(
         "new only": Mistake(
             lambda w, b, old, new: (w * new, b * new),
             "This is right for old = 1 only. The old temperature has to be divided out.",
+        ),
+        "both divide": Mistake(
+            lambda w, b, old, new: (w / (old * new), b / (old * new)),
+            "Both temperatures divide. The old one is divided out; by the new one the logits have to be multiplied.",
+        ),
+        "both multiply": Mistake(
+            lambda w, b, old, new: (w * old * new, b * old * new),
+            "Both temperatures multiply. The old one has to be divided out.",
+        ),
+        "whole numbers": Mistake(
+            lambda w, b, old, new: (w * (new // old), b * (new // old)),
+            "// rounds the quotient down to a whole number. Use /.",
         ),
         "difference": Mistake(
             lambda w, b, old, new: (w + new - old, b + new - old),

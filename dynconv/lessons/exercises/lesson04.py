@@ -85,6 +85,14 @@ SQUEEZE_EXCITE = Exercise(
             lambda x, w1, b1, w2, b2: x + torch.sigmoid(_scores(x, w1, b1, w2, b2))[:, :, None, None],
             "The gates are added. A gate multiplies: 0 closes its channel, 1 lets it through.",
         ),
+        "added to x": Mistake(
+            lambda x, w1, b1, w2, b2: x + squeeze_excite(x, w1, b1, w2, b2),
+            "The gated x is added to x, so no gate can close. Return x times the gates alone.",
+        ),
+        "closed for open": Mistake(
+            lambda x, w1, b1, w2, b2: x - squeeze_excite(x, w1, b1, w2, b2),
+            "x is multiplied by 1 - gate: what should pass is closed. Multiply by the gate.",
+        ),
         "gates only": Mistake(
             lambda x, w1, b1, w2, b2: torch.sigmoid(_scores(x, w1, b1, w2, b2)),
             "These are the gates. The last step is missing: multiply x by them.",
@@ -139,6 +147,10 @@ OWN_KERNELS = Exercise(
         "normalised": Mistake(
             lambda w, b, g: own_kernels(w, b, g / g.sum(1, keepdim=True)),
             "The gates are divided by their sum. They need not sum to one: use them as they are.",
+        ),
+        "added": Mistake(
+            lambda w, b, g: (g[:, :, None, None, None] + w, g + b),
+            "The gates are added. They multiply: each output channel's kernel, and its bias.",
         ),
         "sigmoid again": Mistake(
             lambda w, b, g: own_kernels(w, b, torch.sigmoid(g)),

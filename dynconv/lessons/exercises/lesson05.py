@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -88,6 +90,18 @@ ATTENTION = Exercise(
             lambda x, w1, w2, c, T: torch.softmax((x.mean((2, 3)) @ w1.T @ w2.T + c) / T, 1),
             "The ReLU between the two layers is missing; without it they are one linear layer.",
         ),
+        "ReLU at the end": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax(torch.relu(x.mean((2, 3)) @ w1.T @ w2.T + c) / T, 1),
+            "The ReLU stands after the second layer; it belongs between the two. Logits may be negative.",
+        ),
+        "ReLU twice": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax(torch.relu(_scores(x, w1, w2) + c) / T, 1),
+            "There is a ReLU after the second layer, too. Only one, between the layers: logits may be negative.",
+        ),
+        "offset subtracted": Mistake(
+            lambda x, w1, w2, c, T: torch.softmax((_scores(x, w1, w2) - c) / T, 1),
+            "The offset c is subtracted. Add it to the logits.",
+        ),
         "offset outside T": Mistake(
             lambda x, w1, w2, c, T: torch.softmax(_scores(x, w1, w2) / T + c, 1),
             "The offset c is part of the logits: it is divided by the temperature too.",
@@ -134,6 +148,14 @@ DYNAMIC = Exercise(
         "softmax again": Mistake(
             lambda x, w, b, a, g: dynamic_conv(x, w, torch.softmax(a, 1), b, groups=g),
             "The attention goes through a softmax here, but it comes from one already: use it as it is.",
+        ),
+        "padded": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, a, b, padding=w.shape[-1] // 2, groups=g),
+            "The images were padded with zeros. Nothing was said of a padding: H' = H - kh + 1.",
+        ),
+        "not weighed": Mistake(
+            lambda x, w, b, a, g: dynamic_conv(x, w, torch.ones_like(a), b, groups=g),
+            "The kernels are added up without weights; the attention has no part in it. Weigh them with the image's row.",
         ),
         "bias not mixed": Mistake(
             lambda x, w, b, a, g: dynamic_conv(x, w, a, b[:1].expand_as(b), groups=g),
@@ -190,6 +212,18 @@ SCHEDULE = Exercise(
         "whole numbers": Mistake(
             lambda e, n: max(1.0, 30 - 29 * e // n),
             "// rounds: T goes down in whole numbers. Use / for a straight line.",
+        ),
+        "cut to whole numbers": Mistake(
+            lambda e, n: int(max(1.0, 30 - 29 * e / n)),
+            "T is cut to a whole number. Return it as it is, for a straight line.",
+        ),
+        "one a step": Mistake(
+            lambda e, n: max(1.0, 30.0 - e),
+            "This falls by 1 an epoch, whatever the number of epochs. It should arrive at 1 after annealing_epochs.",
+        ),
+        "cosine": Mistake(
+            lambda e, n: 15.5 + 14.5 * math.cos(math.pi * min(e / n, 1)),
+            "This falls along a cosine (a fair choice too, but not the straight line that was asked for).",
         ),
         "min for max": Mistake(
             lambda e, n: min(1.0, 30.0 - 29.0 * e / n),

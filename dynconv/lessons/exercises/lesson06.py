@@ -54,6 +54,22 @@ VARIATION = Exercise(
             lambda a: a.std(dim=0, unbiased=False),
             "So far, so good: one number for each kernel. Now the largest of them.",
         ),
+        "mean deviation": Mistake(
+            lambda a: (a - a.mean(0)).abs().mean(0).max(),
+            "That is the mean of the absolute deviations. The standard deviation squares them, and takes the root of the mean.",
+        ),
+        "largest deviation": Mistake(
+            lambda a: (a - a.mean(0)).abs().max(),
+            "That is the largest single deviation, which one odd image decides. Take the standard deviation.",
+        ),
+        "smallest": Mistake(
+            lambda a: a.std(dim=0, unbiased=False).min(),
+            "The smallest was taken: the kernel that varies least. Take the largest.",
+        ),
+        "summed over kernels": Mistake(
+            lambda a: a.std(dim=0, unbiased=False).sum(),
+            "The deviations of the kernels were added up; take the largest of them.",
+        ),
         "range": Mistake(
             lambda a: (a.amax(0) - a.amin(0)).max(),
             "That is the range, largest minus smallest, which one odd image decides. Take the standard deviation.",
@@ -85,6 +101,19 @@ SHUFFLED = Exercise(
         "last one keeps its own": Mistake(
             lambda a: torch.cat([a[1:], a[-1:]]),
             "The last image still has its own weights. It gets those of the first: go around.",
+        ),
+        "in place": Mistake(
+            lambda a: torch.cat([a[1:], a[1:2]]),
+            "The last image got the weights of the second. Row by row in place, the first row was overwritten before "
+            "the last one needed it: write into a copy.",
+        ),
+        "last one empty": Mistake(
+            lambda a: torch.cat([a[1:], torch.zeros_like(a[:1])]),
+            "The last image gets zeros. It gets the weights of the first: go around.",
+        ),
+        "everyone the mean": Mistake(
+            lambda a: a.mean(0, keepdim=True).expand_as(a),
+            "Everyone gets the mean: that is frozen. Shuffled weights keep their rows, and change images.",
         ),
         "last one dropped": Mistake(
             lambda a: a[1:], "One image too few: the last one gets nothing. It gets the weights of the first."

@@ -68,6 +68,18 @@ CAM = Exercise(
             lambda f, w, k: w[k] * f.mean((2, 3)),
             "These are the channels' contributions (B, C): the positions were averaged away. Keep them, add up the channels.",
         ),
+        "the logit": Mistake(
+            lambda f, w, k: f.mean((2, 3)) @ w[k],
+            "These are the logits (B,): positions averaged, channels added up. Keep the positions.",
+        ),
+        "absolute": Mistake(
+            lambda f, w, k: cam(f, w, k).abs(),
+            "Absolute values were taken. A negative place speaks against the class.",
+        ),
+        "absolute weights": Mistake(
+            lambda f, w, k: cam(f, w.abs(), k),
+            "The weights' absolute values were taken. A negative weight speaks against the class.",
+        ),
         "all classes": Mistake(
             lambda f, w, k: class_activation_map(f, w),
             "These are the maps of all classes (B, classes, H, W); one class is asked for.",
@@ -171,6 +183,13 @@ POINTING_GAME = Exercise(
         "share inside": Mistake(
             lambda maps, boxes, size: _share_inside(maps, boxes, size),
             "This is how much of the map lies in the box. The pointing game asks for one place a map: hit or miss.",
+        ),
+        "in per cent": Mistake(
+            lambda maps, boxes, size: 100 * pointing_game(maps, boxes, size),
+            "This is in per cent. The share is a number from 0 to 1.",
+        ),
+        "misses": Mistake(
+            lambda maps, boxes, size: 1 - pointing_game(maps, boxes, size), "These are the misses; count the hits."
         ),
         "number of hits": Mistake(
             lambda maps, boxes, size: _hits(maps, boxes, size).sum().item(),

@@ -101,6 +101,14 @@ CAM_ATTENTION = Exercise(
             lambda f, a, m, v, b: (_attended(f, a, m, v, b), _logits(f, a, m).sigmoid()),
             "A sigmoid was put on the logits. The loss brings one of its own; return the logits as they are.",
         ),
+        "logits swapped": Mistake(
+            lambda f, a, m, v, b: (_attended(f, a, m, v, b), _logits(f, a, m).flip(1)),
+            "The two logits are in the wrong order: the average branch's first, then the maximum's.",
+        ),
+        "average's weights twice": Mistake(
+            _changed(lambda f, a, m: (a, a)),
+            "Both halves were multiplied with the average branch's weights; the second takes the maximum branch's.",
+        ),
         "other way round": Mistake(
             lambda f, a, m, v, b: (_logits(f, a, m), _attended(f, a, m, v, b)),
             "Both are there, in the wrong order: first the attended features, then the logits.",
@@ -168,6 +176,18 @@ ATTENTION_LOSS = Exercise(
             lambda s, t: F.softplus(-s).mean() + F.softplus(-t).mean(),
             "Both kinds were labelled 1. The target's label is 0: `torch.zeros_like(target)`.",
         ),
+        "sign": Mistake(
+            lambda s, t: -F.softplus(-s).mean() - F.softplus(t).mean(),
+            "The sign is turned round: logarithms of probabilities are negative, and the loss is minus their mean.",
+        ),
+        "target only": Mistake(
+            lambda s, t: F.softplus(t).mean(),
+            "Only the target has a say. A classifier that answers 0 to everything would be perfect.",
+        ),
+        "summed over the classifiers": Mistake(
+            lambda s, t: F.softplus(-s).sum(1).mean() + F.softplus(t).sum(1).mean(),
+            "The two classifiers' losses were added up: twice too much. Take the mean over all logits of a kind.",
+        ),
         "subtracted": Mistake(
             lambda s, t: F.softplus(-s).mean() - F.softplus(t).mean(),
             "One loss was subtracted from the other, so a wrong answer about the target would be rewarded. Add them.",
@@ -220,6 +240,12 @@ def _blend(x, rho, gamma, beta):
     return gamma[..., None, None] * both + beta[..., None, None]
 
 
+def _of_parts(x, rho, gamma, beta, norm):
+    r = rho.clamp(0, 1)[:, None, None]
+    both = r * norm(x, (2, 3)) + (1 - r) * norm(x, (1, 2, 3))
+    return gamma[..., None, None] * both + beta[..., None, None]
+
+
 ADALIN = Exercise(
     adalin,
     _adalin_cases,
@@ -255,6 +281,20 @@ ADALIN = Exercise(
         "divided by n": Mistake(
             _adalin_with(unbiased=False),
             "Nearly: these variances are divided by n; U-GAT-IT's are divided by n - 1, as torch's `var` does unless told otherwise.",
+        ),
+        "variance for deviation": Mistake(
+            lambda x, rho, g, b: _of_parts(
+                x, rho, g, b, lambda x, d: (x - x.mean(d, keepdim=True)) / (x.var(d, keepdim=True) + 1e-5)
+            ),
+            "It is divided by the variance. Divide by its square root, the deviation.",
+        ),
+        "mean kept": Mistake(
+            lambda x, rho, g, b: _of_parts(x, rho, g, b, lambda x, d: x * torch.rsqrt(x.var(d, keepdim=True) + 1e-5)),
+            "The means are not taken away: a norm subtracts the mean before it divides.",
+        ),
+        "no gamma": Mistake(_adalin_with(scale=lambda g, b: (torch.ones_like(g), b)), "The scale gamma is missing."),
+        "gamma and beta swapped": Mistake(
+            _adalin_with(scale=lambda g, b: (b, g)), "gamma and beta are swapped: gamma scales, beta shifts."
         ),
         "no beta": Mistake(_adalin_with(scale=lambda g, b: (g, 0 * b)), "The shift beta is missing."),
         "one scale for all": Mistake(

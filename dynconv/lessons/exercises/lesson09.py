@@ -54,6 +54,14 @@ HARD_GATE = Exercise(
             _gate(slope=lambda s, h, T: torch.zeros_like(s)),
             "A slope of 0 everywhere is the threshold's own (so is hard · (1 - hard)), and teaches nothing. Use the soft gate's slope.",
         ),
+        "noise subtracted": Mistake(
+            _gate(soft_of=lambda z, n, T: torch.sigmoid((z - n) / T)),
+            "The noise is subtracted. What comes in is g1 - g2 already: add it.",
+        ),
+        "sign of the slope": Mistake(
+            _gate(slope=lambda s, h, T: -s * (1 - s) / T),
+            "The slope's sign is turned round: the soft gate rises with z.",
+        ),
         "slope 1": Mistake(
             _gate(slope=lambda s, h, T: torch.ones_like(s)),
             "A slope of 1 passes the threshold by altogether. Here the gradient is that of the soft gate, soft · (1 - soft) / T.",
@@ -268,6 +276,18 @@ PRICE = Exercise(
         "cosine past the end": Mistake(
             _price_with(bounds=_loosened(lambda part: math.cos(part * math.pi / 2) ** 2)),
             "After the first third the cosine comes back, and the bounds close again. Stop at its end: min(…, 1).",
+        ),
+        "straight line": Mistake(
+            _price_with(bounds=_loosened(lambda part: 1 - min(part, 1))),
+            "p falls along a straight line; it is the cosine squared.",
+        ),
+        "no upper bound": Mistake(
+            _price_with(bounds=lambda p, t, e, m: (1.0, p * t)),
+            "The upper bound is missing: a block that computes too much at first pays nothing.",
+        ),
+        "root": Mistake(
+            lambda u, n, t, e, m: price(u, n, t, e, m).sqrt(),
+            "The root of the price was taken. Far off must cost much more than a little off: leave it squared.",
         ),
         "half pi forgotten": Mistake(
             _price_with(bounds=_loosened(lambda part: math.cos(min(part, 1)) ** 2)),

@@ -88,7 +88,7 @@ GROUPED = Exercise(
             "The padding of 1 is missing, so the output is smaller than the input.",
         ),
     },
-    (Limit(CONVOLUTIONS, 1, "But that is a convolution for each image: make it one for all, with `groups=B`."),),
+    (Limit(CONVOLUTIONS, 1, "But make it *one* convolution for all images, with `groups=B`.", least=1),),
 )
 
 

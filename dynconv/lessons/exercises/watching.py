@@ -34,11 +34,15 @@ CONVOLUTIONS = frozenset(
 
 @dataclass(frozen=True)
 class Limit:
-    """That an answer may use some operations ``most`` times a case, and what to say where it uses them more often."""
+    """How often an answer may use some operations in a case, and has to, and what to say of one that does otherwise."""
 
     operations: frozenset[str]  # torch's own names: "convolution", not conv2d, Conv2d or conv_transpose2d
     most: int
     says: str
+    least: int = 0
+
+    def holds(self, used: Counter[str]) -> bool:
+        return self.least <= sum(used[operation] for operation in self.operations) <= self.most
 
 
 class Watched:
@@ -67,9 +71,9 @@ class Watched:
             finally:
                 self.used |= counting.calls  # the larger of both, operation by operation
 
-    def over(self, limits: tuple[Limit, ...]) -> str:
-        """What is said of the first limit that it went over; "" where it went over none."""
-        return next((limit.says for limit in limits if sum(self.used[o] for o in limit.operations) > limit.most), "")
+    def breaks(self, limits: tuple[Limit, ...]) -> str:
+        """What is said of the first limit that does not hold; "" where all do."""
+        return next((limit.says for limit in limits if not limit.holds(self.used)), "")
 
 
 class _Counting(TorchDispatchMode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -101,6 +101,7 @@ class Trace(Instrument):
         input_channel: the first of those shown where there are more than three, from 0.
         temperature: T to start with; None for a dynamic layer's own.
         experiments: button's label → traits it sets, for example {"a corner": {"row": 0, "column": 0}}.
+        channel_names: of the input channels, such as ("red", "green", "blue"); "channel 0" and so on if left out.
 
     Raises:
         TypeError: the layer is neither of the two; ValueError: layer or image do not fit; TraitError: there is no such
@@ -124,8 +125,13 @@ class Trace(Instrument):
         input_channel: int = 0,
         temperature: float | None = None,
         experiments: Mapping[str, Mapping] | None = None,
+        *,
+        channel_names: Sequence[str] | None = None,
     ) -> None:
         _check(layer, image)
+        self.channels = [f"channel {i}" for i in range(len(image))] if channel_names is None else list(channel_names)
+        if len(self.channels) != len(image) or len(set(self.channels)) < len(image):
+            raise ValueError(f"channel_names must be {len(image)} different names, got {self.channels}")
         self.layer, self.image = layer, image.detach()
         self.dynamic = isinstance(layer, DynamicConv2d)
         self.shape = _map_shape(layer, image)
@@ -153,6 +159,7 @@ class Trace(Instrument):
             "kernels": len(weight),
             "outputs": self.layer.out_channels,
             "padding": _padding(self.layer),
+            "channels": self.channels,
         }
         return data | {name: list(getattr(self.layer, name)) for name in ("kernel_size", "stride", "dilation")}
 
@@ -178,7 +185,7 @@ class Trace(Instrument):
         with torch.no_grad():
             state = trace_state(self.layer, self.image, self.row, self.column, self.output_channel, self.temperature)
         rows = {
-            f"channel {i}: sum {value:.3f}": {name: state[name][i] for name in ("patch", "kernel", "products")}
+            f"{self.channels[i]}: sum {value:.3f}": {name: state[name][i] for name in ("patch", "kernel", "products")}
             for i, value in list(enumerate(state["sums"].tolist()))[self.input_channel :][:SHOWN]
         }
         rows |= {f"output channel {self.output_channel}": {"all pixels": state["map"]}}

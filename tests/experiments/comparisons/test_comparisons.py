@@ -46,12 +46,15 @@ def test_one_row_is_repeated():
 def test_another_seed_is_another_run_and_asserts_are_left_out(monkeypatch, tmp_path):
     cells = [
         nbformat.v4.new_code_cell("import torch\ntorch.manual_seed(0)\nx = torch.rand(1).item()\nassert x > 2", id="a"),
-        nbformat.v4.new_code_cell("print(x)", id="b"),
+        nbformat.v4.new_code_cell(
+            "def draw(seed=0):\n    torch.manual_seed(seed)\n    return torch.rand(1).item()", id="b"
+        ),
     ]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "42_a.ipynb")
     monkeypatch.setattr("experiments.comparisons.cells.NOTEBOOKS", tmp_path)
-    found = [run_cells("42", ("a", "b"), seed)["x"] for seed in (0, 1, 0)]
-    assert found[0] == found[2] != found[1]
+    runs = [run_cells("42", ("a", "b"), seed) for seed in (0, 1, 0)]
+    for found in ([names["x"] for names in runs], [names["draw"]() for names in runs]):
+        assert found[0] == found[2] != found[1]
 
 
 def test_the_command_prints_the_table_and_knows_its_names(capsys):

@@ -145,3 +145,12 @@ def test_output_carries_widget_still_and_words(layer):
     assert ("% of kernel 2" in data["text/plain"]) == isinstance(layer, DynamicConv2d)
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
+
+
+def test_channels_are_called_by_their_names():
+    view = Trace(nn.Conv2d(3, 2, 3), torch.rand(3, 8, 8), channel_names=("red", "green", "blue"))
+    assert json.loads(view.data)["channels"] == ["red", "green", "blue"]
+    assert json.loads(Trace(nn.Conv2d(2, 1, 3), torch.rand(2, 8, 8)).data)["channels"] == ["channel 0", "channel 1"]
+    for names in (("red", "green"), ("red", "green", "red")):
+        with pytest.raises(ValueError, match="channel_names must be 3 different names"):
+            Trace(nn.Conv2d(3, 2, 3), torch.rand(3, 8, 8), channel_names=names)

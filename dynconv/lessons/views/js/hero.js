@@ -166,7 +166,7 @@ const view = (data, { position, temperature, bet: made }) => {
     figure.wire("left", side ? "grey" : "none");
     figure.wire("right", side ? "live" : "none");
     SIDES.forEach((name, i) => {
-      figure.title(`out-${name}`, side ? ["static: yours", "dynamic"][i] : `the ${name} layer`);
+      figure.title(`out-${name}`, side ? ["static", "dynamic"][i] : `the ${name} layer`);
       figure.note(`out-${name}`, `error ${shown.layers[i].error.toFixed(3)}`);
     });
   };

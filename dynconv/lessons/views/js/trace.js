@@ -172,7 +172,7 @@ const mapView = ({ map_shape }, { row: y, column: x }) => {
 };
 
 // Patch × kernel = products, for each input channel that is shown.
-const termsView = ({ kernel_size, image_shape: [channels], shown, area, imageLimits }) => {
+const termsView = ({ kernel_size, channels, shown, area, imageLimits }) => {
   const terms = count(shown).map(() => channelRow(kernel_size, channels));
   const draw = ({ patch, kernel, products, sums, outside, channel }, from) => {
     const scales = { strongest: channel.strongest, most: largestSize(products), imageLimits, outside };
@@ -213,9 +213,9 @@ const view = (data, all) => {
 };
 
 // the products' sums, channel by channel
-const partsInWords = (sums, from) => {
+const partsInWords = (sums, from, names) => {
   const { shown, others, hidden } = shownSums(sums, from);
-  const named = (v, i) => (sums.length > 1 ? `${fixed(v, 3)} from channel ${from + i}` : fixed(v, 3));
+  const named = (v, i) => (sums.length > 1 ? `${fixed(v, 3)} from ${names[from + i]}` : fixed(v, 3));
   return [...shown.map(named), ...(hidden ? [`${fixed(others, 3)} from the other ${hidden}`] : [])].join(", ");
 };
 
@@ -237,7 +237,7 @@ const mixInWords = ({ attention }, temperature) => {
 
 const words = (data, now, { row: y, column: x, output_channel, input_channel, temperature }) =>
   `The pixel in row ${y}, column ${x} of output channel ${output_channel} is ${fixed(now.total, 4)}: `
-  + `the products sum to ${partsInWords(now.sums, input_channel)}, and the bias adds ${fixed(now.bias, 3)}. `
+  + `the products sum to ${partsInWords(now.sums, input_channel, data.channels)}, and the bias adds ${fixed(now.bias, 3)}. `
   + `${patchInWords(now)}${data.isDynamic ? mixInWords(now, temperature) : ""}`;
 
 export default instrument({ className: "dc-trace", read, controls, state, view, words });

@@ -83,7 +83,7 @@ const grid = (height, width) => {
 const sign = (text) => element("span", { class: "dc-sign" }, text);
 
 // One input channel: patch × kernel = products, and their sum.
-export const channelRow = ([kh, kw], channels) => {
+export const channelRow = ([kh, kw], names) => {
   const [patch, kernel, products] = [0, 1, 2].map(() => grid(kh, kw));
   const total = element("strong", { class: "dc-value" });
   const caption = element("span", {});
@@ -91,7 +91,7 @@ export const channelRow = ([kh, kw], channels) => {
   const left = half(captioned(patch.node, caption), sign("×"), captioned(kernel.node, "kernel"));
   const right = half(sign("="), captioned(products.node, "products"), sign("sum"), total);
   const draw = (c, values, { strongest, most, imageLimits, outside }) => {
-    const name = channels === 1 ? "" : ` of channel ${c}`;
+    const name = names.length === 1 ? "" : ` of ${names[c]}`;
     say(caption, `patch${name}`);
     patch.draw(`patch${name}`, values.patch, "grey", ...imageLimits, outside);
     kernel.draw(`kernel${name}`, values.kernel, "rdbu", -strongest, strongest);
