@@ -91,8 +91,10 @@ def test_a_version_that_does_not_work_is_named(monkeypatch):
         ready()
 
 
-def test_the_running_kernel_is_good_enough(capsys, monkeypatch):
-    monkeypatch.setattr(packages, "needed", lambda: [Requirement("ipykernel>=99")])
+@pytest.mark.parametrize("name", ["ipykernel", "jupyterlab"])
+def test_the_running_kernel_and_server_are_good_enough(capsys, monkeypatch, name):
+    """JupyterLab 3.6 shows the instruments too."""
+    monkeypatch.setattr(packages, "needed", lambda: [Requirement(f"{name}>=99")])
     ready()
     assert "data files are as shipped" in capsys.readouterr().out
 
