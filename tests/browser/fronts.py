@@ -55,9 +55,13 @@ def run_notebook_6(tab: Page, _: Ended) -> None:
 
 
 def run_by_menu(tab: Page, _: Ended) -> None:
-    """JupyterLab and Notebook 7: Run, Run All Cells; again where it was still starting and did not hear."""
+    """JupyterLab and Notebook 7: Run, Run All Cells; again where it was still starting, and did not hear or asks for a kernel."""
     tab.locator(".jp-CodeCell").first.wait_for(timeout=PATIENCE)
+    asks = tab.locator(".jp-Dialog .jp-mod-accept")
     for _ in range(12):
+        if asks.count():
+            asks.first.click()
+            tab.wait_for_timeout(3000)
         tab.locator(".lm-MenuBar-itemLabel, .p-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
         tab.locator(".lm-Menu-itemLabel, .p-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click()
         tab.wait_for_timeout(3000)

@@ -1,5 +1,6 @@
 """run.py's set-up under bad luck: each ends in one true sentence that says what to do, and a broken .venv mends itself."""
 
+import ast
 import errno
 import importlib.util
 import json
@@ -74,6 +75,40 @@ def test_bad_luck_ends_in_one_sentence(run_py, monkeypatch, error, said):
         run_py.main(["test"])
 
 
+def test_ctrl_c_while_the_last_part_is_built_is_no_set_up(run_py, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("create", "install_torch", "pip", "quiet_jupyterlab"):
+        monkeypatch.setattr(run_py, name, lambda *_: None)
+    run_py.VENV.mkdir()
+    monkeypatch.setattr(run_py.subprocess, "call", stopped)
+    monkeypatch.setattr(run_py, "has_pip", lambda: True)
+    with pytest.raises(SystemExit, match=r"Stopped\. Run the same command again"):
+        run_py.main(["lab"])
+    assert not run_py.STAMP.exists()
+
+
+def test_an_old_python_can_read_it_and_is_named(run_py, monkeypatch):
+    ast.parse((ROOT / "run.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+    monkeypatch.setattr(run_py.sys, "version_info", (3, 8, 2))
+    monkeypatch.setattr(run_py.sys, "version", "3.8.2 (main)")
+    with pytest.raises(SystemExit, match=r"^dynconv needs Python 3\.10 or newer; this is 3\.8\.2 \("):
+        run_py.main(["lab"])
+
+
+def test_a_disk_that_the_small_torch_filled_is_not_called_a_missing_build(run_py, monkeypatch, capsys):
+    left = iter((50, 0.1, 0.1))
+    monkeypatch.setattr(run_py.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=next(left) * 1e9))
+    for name, answer in (("has_torch", False), ("has_nvidia", False), ("pip", None)):
+        monkeypatch.setattr(run_py, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(run_py.sys, "platform", "linux")
+    monkeypatch.setattr(run_py.subprocess, "call", lambda *_, **__: 1)
+    with pytest.raises(SystemExit, match=r"needs about 0\.5 GB on the disk"):
+        run_py.install_torch(None)
+    assert "cannot be had" not in capsys.readouterr().out
+
+
 def test_another_error_is_not_hidden(run_py, monkeypatch):
     def fails(*_):
         raise OSError(errno.EIO, "Input/output error")
@@ -113,7 +148,7 @@ def test_a_damaged_environment_is_seen_and_made_anew(run_py, monkeypatch):
     stamp = {**run_py.wanted_stamp(), "extras": ["lessons"]}
     run_py.STAMP.write_text(json.dumps(stamp))
     for name in ("create", "install_torch", "pip", "quiet_jupyterlab", "call"):
-        monkeypatch.setattr(run_py, name, lambda *_, name=name: made.append(name))
+        monkeypatch.setattr(run_py, name, lambda *_, name=name, **__: made.append(name))
     run_py.set_up()
     assert made == ["create", "install_torch", "pip", "quiet_jupyterlab", "call"]
     assert json.loads(run_py.STAMP.read_text()) == stamp
