@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -84,7 +85,10 @@ def guarded(function, args, rest):
     except KeyboardInterrupt:
         sys.exit("\nStopped. Run the same command again: the set-up begins anew where it has to.")
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (
+            errno.ENOSPC,
+            getattr(errno, "EDQUOT", None),
+        ):  # the disk's end, or that of one's share of it
             sys.exit(f"The disk that holds {ROOT} is full ({free_space():.1f} GB free). {MAKE_ROOM}")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             sys.exit(
@@ -127,7 +131,8 @@ def site(args, rest):
 
 def publish(args, rest):
     """Stamp the address of the repository (the git remote's, or owner/name) wherever it is shown, and say what is next."""
-    return call([sys.executable, ROOT / "dynconv" / "lessons" / "site" / "publish.py", *rest])
+    sys.argv[1:] = rest
+    runpy.run_path(str(ROOT / "dynconv" / "lessons" / "site" / "publish.py"), run_name="__main__")
 
 
 def set_up(torch=None, *more):

@@ -59,11 +59,12 @@ def test_a_disk_too_small_is_seen_before_anything_is_installed(run_py, monkeypat
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), r"The disk that holds .* is full \(0\.2 GB free\)\."),
+        (OSError(getattr(errno, "EDQUOT", errno.ENOSPC), "Disk quota exceeded"), r"The disk that holds .* is full"),
         (PermissionError(errno.EACCES, "Permission denied", ".venv"), r"^\.venv cannot be written to\. Copy"),
         (OSError(errno.EROFS, "Read-only file system", "x"), r"^x cannot be written to\."),
         (KeyboardInterrupt(), r"Stopped\. Run the same command again"),
     ],
-    ids=["full disk", "no permission", "read-only", "Ctrl-C"],
+    ids=["full disk", "quota", "no permission", "read-only", "Ctrl-C"],
 )
 def test_bad_luck_ends_in_one_sentence(run_py, monkeypatch, error, said):
     def fails(*_):
@@ -124,6 +125,16 @@ def test_a_folder_that_cannot_be_written_to_is_named(run_py, monkeypatch):
     monkeypatch.setattr(run_py, "VENV", Path("/sys/kernel/.venv"))
     with pytest.raises(SystemExit, match=r"^/sys/kernel/\.venv cannot be written to\. Copy the repository"):
         run_py.guarded(lambda *_: run_py.create(), None, [])
+
+
+def test_publishing_what_cannot_be_written_to_ends_in_that_sentence_too(run_py, monkeypatch):
+    def refuses(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    monkeypatch.setattr(Path, "write_text", refuses)
+    with pytest.raises(SystemExit, match=r"cannot be written to\. Copy the repository"):
+        run_py.main(["publish", "eve/conv"])
 
 
 def test_no_network_is_called_by_its_name(run_py, monkeypatch):
