@@ -34,7 +34,7 @@ from tests.browser.lab import CHROMIUM_FLAGS, FINGERPRINT, ROOT, find_chromium, 
 
 OLD = ("ipywidgets==7.7.1", "anywidget==0.9.21", "ipykernel==6.29.5")
 LESSONS = ("02", "05", "08")
-PATIENCE = 240_000  # milliseconds until a lesson has run
+PATIENCE = 480_000  # milliseconds until a lesson has run
 
 # what each says when all cells have run
 KNOWS_WIDGETS = "() => window.Jupyter?.notebook?.kernel?.comm_manager?.targets['jupyter.widget']"
