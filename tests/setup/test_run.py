@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import types
 import venv
@@ -127,10 +128,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(run_py, monkeypatch):
         run_py.guarded(lambda *_: run_py.create(), None, [])
 
 
-def test_publishing_what_cannot_be_written_to_ends_in_that_sentence_too(run_py, monkeypatch):
+def test_publishing_what_cannot_be_written_to_ends_in_that_sentence_too(run_py, monkeypatch, tmp_path):
     def refuses(path, *_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
+    for name in ("pyproject.toml", "README.md", "dynconv/lessons/site/publish.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(run_py, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["run.py"])
     monkeypatch.setattr(Path, "write_text", refuses)
     with pytest.raises(SystemExit, match=r"cannot be written to\. Copy the repository"):
