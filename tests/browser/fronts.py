@@ -21,7 +21,7 @@ import urllib.error
 import urllib.request
 import venv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,9 +61,14 @@ def run_by_menu(tab: Page, _: Ended) -> None:
     for _ in range(12):
         if asks.count():
             asks.first.click()
-            tab.wait_for_timeout(3000)
-        tab.locator(".lm-MenuBar-itemLabel, .p-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
-        tab.locator(".lm-Menu-itemLabel, .p-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click()
+        else:
+            with suppress(Error):  # it begins to ask just now
+                tab.locator(".lm-MenuBar-itemLabel, .p-MenuBar-itemLabel").get_by_text("Run", exact=True).click(
+                    timeout=5000
+                )
+                tab.locator(".lm-Menu-itemLabel, .p-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click(
+                    timeout=5000
+                )
         tab.wait_for_timeout(3000)
         if any(text.strip("[]: \n") for text in tab.locator(".jp-CodeCell .jp-InputArea-prompt").all_inner_texts()):
             break
