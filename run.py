@@ -7,6 +7,7 @@ and two for those who put it online: site and publish. Authors' commands stand i
 Standard library only: this file runs before anything is installed.
 """
 
+# Syntax of Python 3.7 only: an older Python than is needed has to read it to say so
 import argparse
 import errno
 import hashlib
@@ -14,6 +15,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -27,6 +29,7 @@ PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "dynconv-setup.json"
 LOG = VENV / "dynconv-setup.log"
 NEEDED = {"usual": 7.0, "CPU-only": 3.0}  # GB for everything, by which torch comes; on Linux the usual one brings CUDA
+STOPPED = 130  # what a command gives back that Ctrl-C ended
 # what pip and uv write when they reach nobody
 NO_NETWORK = re.compile(r"name resolution|getaddrinfo|resolve|NewConnectionError|unreachable|ConnectTimeout|ProxyError")
 # every 20th file of each package, which takes a moment, not seconds
@@ -39,9 +42,9 @@ sys.exit(f"{gone[0]} and {len(gone) - 1} more are gone" if gone else 0)"""
 
 
 def main(argv=None):
-    sys.stdout.reconfigure(errors="replace")  # a Windows log file may not know every sign
     if sys.version_info < (3, 10):
         sys.exit(f"dynconv needs Python 3.10 or newer; this is {sys.version.split()[0]} ({sys.executable}).")
+    sys.stdout.reconfigure(errors="replace")  # a Windows log file may not know every sign
     parser = argparse.ArgumentParser(
         prog="run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,7 +85,10 @@ def guarded(function, args, rest):
     except KeyboardInterrupt:
         sys.exit("\nStopped. Run the same command again: the set-up begins anew where it has to.")
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (
+            errno.ENOSPC,
+            getattr(errno, "EDQUOT", None),
+        ):  # the disk's end, or that of one's share of it
             sys.exit(f"The disk that holds {ROOT} is full ({free_space():.1f} GB free). {MAKE_ROOM}")
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             sys.exit(
@@ -125,7 +131,8 @@ def site(args, rest):
 
 def publish(args, rest):
     """Stamp the address of the repository (the git remote's, or owner/name) wherever it is shown, and say what is next."""
-    return call([sys.executable, ROOT / "dynconv" / "lessons" / "site" / "publish.py", *rest])
+    sys.argv[1:] = rest
+    runpy.run_path(str(ROOT / "dynconv" / "lessons" / "site" / "publish.py"), run_name="__main__")
 
 
 def set_up(torch=None, *more):
@@ -148,7 +155,11 @@ def set_up(torch=None, *more):
     pip(what, "-e", f".[{','.join(extras)}]")
     quiet_jupyterlab()
     say("Building the C++ part, where there is a compiler …")
-    call([PYTHON, "-m", "dynconv.native"])  # says whether it could; without it everything works, some layers slower
+    with LOG.open(
+        "a", encoding="utf-8"
+    ) as log:  # it says whether it could; without it everything works, some layers slower
+        if call([PYTHON, "-m", "dynconv.native"], stderr=log) == STOPPED:
+            raise KeyboardInterrupt
     STAMP.write_text(json.dumps({**wanted, "extras": extras}), encoding="utf-8")
 
 
@@ -218,6 +229,7 @@ def install_torch(kind):
         failed = subprocess.call([str(c) for c in uv], stdout=log, stderr=log)
     if not failed and has_torch():
         return None
+    check_space(0.5)
     if kind == "CPU-only":
         sys.exit(
             f"No working CPU-only torch could be had; {LOG} says why. Delete {VENV.name} and run the command again without "
@@ -247,11 +259,8 @@ def pip(what, *arguments):
     start, shown = time.time(), 0.0
     command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar=off", *arguments]
     say(f"{what} (a few minutes the first time) …")
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    with (
-        LOG.open("a", encoding="utf-8") as log,
-        subprocess.Popen([str(c) for c in command], cwd=ROOT, **options) as process,
-    ):
+    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with LOG.open("a", encoding="utf-8") as log, subprocess.Popen([str(c) for c in command], **options) as process:
         for line in process.stdout:
             log.write(line)
             step = " ".join(line.split()[:2])
@@ -263,7 +272,7 @@ def pip(what, *arguments):
     ok = process.returncode == 0
     print("\r" * sys.stdout.isatty() + f"  {time.time() - start:4.0f} s  {'done' if ok else 'failed':60}", flush=True)
     if not ok:
-        lines = LOG.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = LOG.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         check_space(0.5)
         if NO_NETWORK.search("".join(lines[-60:])):
             sys.exit(
@@ -287,13 +296,13 @@ def read_stamp():
         return {}
 
 
-def call(command):
+def call(command, **options):
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     env["JUPYTER_PREFER_ENV_PATH"] = "1"  # this .venv's kernel, not one installed for the user
     try:
-        return subprocess.call([str(c) for c in command], cwd=ROOT, env=env)
+        return subprocess.call([str(c) for c in command], cwd=ROOT, env=env, **options)
     except KeyboardInterrupt:
-        return 130
+        return STOPPED
 
 
 def say(message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -29,11 +30,23 @@ def main(argv: list[str] | None = None) -> int:
     if not chosen:
         names = ", ".join(path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb")))
         parser.error(f"no lesson starts with {args.lesson!r}; there are: {names}")
-    copy_lessons(args.to)
-    print(f"The lessons are in {args.to.resolve()}; what you change there stays yours.")
-    if args.no_browser:
-        return 0
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(args.to / chosen[0].name)])
+    try:
+        copy_lessons(args.to)
+    except OSError as error:
+        parser.error(
+            f"{error.filename or args.to} cannot be written ({error.strerror or error}): --to chooses another folder"
+        )
+    print(f"The lessons are in {args.to.resolve()}; what you change there stays yours.", flush=True)
+    return 0 if args.no_browser else lab(args.to / chosen[0].name)
+
+
+def lab(path: Path) -> int:
+    """Open a lesson in JupyterLab, which Ctrl-C stops; its exit status."""
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # containers
+    try:
+        return subprocess.call([sys.executable, "-m", "jupyterlab", *as_root, str(path)])
+    except KeyboardInterrupt:
+        return 130
 
 
 def copy_lessons(folder: Path) -> None:

@@ -35,8 +35,8 @@ def ready() -> None:
     if missing:
         packages.install(missing)
     for requirement in needed:
-        # the kernel that speaks here cannot be another; a new environment gets a good one
-        if requirement.name != "ipykernel":
+        # the kernel and the server that speak here cannot be others; a new environment gets good ones
+        if requirement.name not in packages.THERE:
             packages.check_version(requirement)
     widgets, files = _allow_widgets(), _check_data()
     added = f"; installed {', '.join(r.name for r in missing)}" if missing else ""

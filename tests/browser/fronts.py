@@ -1,8 +1,9 @@
-"""Lessons in other front ends, every slider at both of its ends: python -m tests.browser.fronts [FRONT ...] [--lesson NN ...]
+"""Lessons in other front ends, each slider moved and each bet made: python -m tests.browser.fronts [FRONT ...] [--lesson NN ...]
 
 Notebook 7, and Voila alone and inside Jupyter's server, are those of this environment. JupyterLab 3.6, Notebook 6.5 (both with the
 page side of ipywidgets 7.7) and marimo get an environment of their own in .venv-FRONT, which borrows torch and the rest from this
-one. Prints, for each front end and lesson, how many sliders moved the picture, of how many there are.
+one. Prints, for each front end and lesson, how many sliders moved the picture, of how many there are, and how many bets opened
+their answer and reached the kernel, which keeps them.
 """
 
 from __future__ import annotations
@@ -20,44 +21,70 @@ import urllib.error
 import urllib.request
 import venv
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nbformat
 from playwright.sync_api import Error, Page, sync_playwright
 
+from dynconv.lessons.bets import FILE, Ledger
+from dynconv.lessons.site.bets import bet_of
 from tests.browser.lab import CHROMIUM_FLAGS, FINGERPRINT, ROOT, find_chromium, free_port
 
 OLD = ("ipywidgets==7.7.1", "anywidget==0.9.21", "ipykernel==6.29.5")
 LESSONS = ("02", "05", "08")
-PATIENCE = 240_000  # milliseconds until a lesson has run
+PATIENCE = 480_000  # milliseconds until a lesson has run
 
 # what each says when all cells have run
+KNOWS_WIDGETS = "() => window.Jupyter?.notebook?.kernel?.comm_manager?.targets['jupyter.widget']"
 RAN_6 = """() => Jupyter.notebook.get_cells().filter((c) => c.cell_type === 'code')
   .every((c) => Number.isInteger(c.input_prompt_number))"""
 RAN_7 = """() => [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')].every((e) => /\\d/.test(e.innerText))"""
 
 
-def run_notebook_6(tab: Page) -> None:
-    tab.wait_for_function("() => window.Jupyter?.notebook?.kernel?.is_connected()", timeout=PATIENCE)
+Ended = Callable[[], bool]  # whether the last cell has said its word, on the page or to the server
+
+
+def run_notebook_6(tab: Page, _: Ended) -> None:
+    """Once the page knows widgets, and has asked the kernel for those of before: an output that comes earlier stays empty."""
+    tab.wait_for_function(KNOWS_WIDGETS, timeout=PATIENCE)
+    tab.wait_for_timeout(6000)
     tab.evaluate("() => { Jupyter.notebook.execute_all_cells(); }")
     tab.wait_for_function(RAN_6, timeout=PATIENCE, polling=500)
 
 
-def run_by_menu(tab: Page) -> None:
-    """JupyterLab and Notebook 7: Run, Run All Cells; again where it was still starting and did not hear."""
+def run_by_menu(tab: Page, _: Ended) -> None:
+    """JupyterLab and Notebook 7: Run, Run All Cells; again where it was still starting, and did not hear or asks for a kernel."""
     tab.locator(".jp-CodeCell").first.wait_for(timeout=PATIENCE)
+    asks = tab.locator(".jp-Dialog .jp-mod-accept")
     for _ in range(12):
-        tab.locator(".lm-MenuBar-itemLabel, .p-MenuBar-itemLabel").get_by_text("Run", exact=True).click()
-        tab.locator(".lm-Menu-itemLabel, .p-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click()
+        if asks.count():
+            asks.first.click()
+        else:
+            with suppress(Error):  # it begins to ask just now
+                tab.locator(".lm-MenuBar-itemLabel, .p-MenuBar-itemLabel").get_by_text("Run", exact=True).click(
+                    timeout=5000
+                )
+                tab.locator(".lm-Menu-itemLabel, .p-Menu-itemLabel").get_by_text("Run All Cells", exact=True).click(
+                    timeout=5000
+                )
         tab.wait_for_timeout(3000)
         if any(text.strip("[]: \n") for text in tab.locator(".jp-CodeCell .jp-InputArea-prompt").all_inner_texts()):
             break
     tab.wait_for_function(RAN_7, timeout=PATIENCE, polling=500)
 
 
-def runs_by_itself(tab: Page) -> None:
-    tab.locator(".dynconv .dc-summary").first.wait_for(timeout=PATIENCE)
+def runs_by_itself(tab: Page, ended: Ended) -> None:
+    until(tab, ended, "the lesson did not run to its end")
+
+
+def until(tab: Page, true: Callable[[], bool], otherwise: str, milliseconds: float = PATIENCE) -> None:
+    deadline = time.monotonic() + milliseconds / 1000
+    while not true():
+        if time.monotonic() > deadline:
+            raise Error(otherwise)
+        tab.wait_for_timeout(500)
 
 
 class Front(NamedTuple):
@@ -66,7 +93,7 @@ class Front(NamedTuple):
     needs: tuple[str, ...]
     command: tuple[str, ...]
     address: str
-    run: Callable[[Page], None]
+    run: Callable[[Page, Ended], None]
 
 
 SERVER = (
@@ -197,31 +224,74 @@ def sliders_moved(tab: Page) -> tuple[int, int]:
     return moved, there
 
 
-def look(name: str, python: Path, lesson: str, artifacts: Path) -> str:
-    """One lesson in one front end: «6 of 6 sliders»."""
+def bets_opened(tab: Page) -> int:
+    """How many bets open their answer, and not before somebody has bet."""
+    opened = 0
+    for card in tab.locator(".dc-bet-card").all():
+        said = card.locator(".dc-summary")
+        before = said.inner_text()
+        card.get_by_role("radio").first.check()
+        card.get_by_role("button", name="Bet", exact=True).click()
+        card.get_by_role("button", name="Bet again").wait_for(timeout=10_000)
+        opened += "You bet:" not in before and "You bet:" in said.inner_text()
+    return opened
+
+
+class Seen(NamedTuple):
+    """What moved and opened in one lesson, of what there is; ``trouble``: what stopped it."""
+
+    moved: int = 0
+    sliders: int = 0
+    opened: int = 0
+    kept: int = 0
+    bets: int = 0
+    trouble: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not self.trouble and self.moved == self.sliders > 0 and self.opened == self.kept == self.bets
+
+    def __str__(self) -> str:
+        words = f"{self.moved} of {self.sliders} sliders, {self.opened} of {self.bets} bets ({self.kept} reached the kernel)"
+        return f"stopped: {self.trouble}" if self.trouble else words
+
+
+def look(name: str, python: Path, lesson: Path, artifacts: Path) -> Seen:
+    """One lesson in one front end."""
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         folder = Path(place).resolve()
-        shutil.copytree(ROOT / "notebooks", folder / "notebooks")
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(FILE))
         sandbox = not ROOT_USER  # as root (containers) Chromium refuses to start in its own sandbox
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_FLAGS, chromium_sandbox=sandbox
         )
         tab = browser.new_context(viewport={"width": 1300, "height": 1200}, reduced_motion="reduce").new_page()
-        with served(name, python, folder, lesson) as address:
+        with served(name, python, folder, lesson.name) as address:
             try:
                 tab.goto(address, timeout=PATIENCE)
-                FRONTS[name].run(tab)
-                moved, there = sliders_moved(tab)
-                said = f"{moved} of {there} sliders in {tab.locator('.dynconv').count()} instruments"
+                seen = used(tab, FRONTS[name], lesson, folder)
             except Error as error:
-                said = f"stopped: {error.message.splitlines()[0]}"
-            tab.screenshot(path=artifacts / f"{name}-{lesson[:2]}.png")
+                seen = Seen(trouble=error.message.splitlines()[0])
+            tab.screenshot(path=artifacts / f"{name}-{lesson.stem[:2]}.png")
         browser.close()
-    return said
+    return seen
+
+
+def used(tab: Page, front: Front, lesson: Path, folder: Path) -> Seen:
+    """Run the lesson, make every bet, move every slider."""
+    cells = [cell for cell in nbformat.read(lesson, as_version=4).cells if cell.cell_type == "code"]
+    closing = cells[-1].outputs[-1].text.strip()
+    told = folder / "log.txt"  # marimo shows there what cells print
+    front.run(tab, lambda: closing in tab.locator("body").inner_text() or closing in told.read_text(errors="replace"))
+    names, cards = {bet_of(cell) for cell in cells} - {""}, tab.locator(".dc-bet-card .dc-summary")
+    until(tab, lambda: cards.count() >= len(names), f"{cards.count()} of {len(names)} bets are there", 60_000)
+    opened, (moved, sliders) = bets_opened(tab), sliders_moved(tab)
+    kept = names & Ledger(folder / "notebooks").read()["bets"].keys()
+    return Seen(moved, sliders, opened, len(kept), len(names))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the table; 0 when every slider there moved."""
+    """Print the table; 0 when every slider moved and every bet opened."""
     parser = argparse.ArgumentParser(prog="python -m tests.browser.fronts", description=__doc__)
     parser.add_argument("fronts", nargs="*", metavar="FRONT", help=f"of {', '.join(FRONTS)}; all if left out")
     parser.add_argument("--lesson", action="append", metavar="NN", help=f"its number; {', '.join(LESSONS)} if left out")
@@ -234,10 +304,9 @@ def main(arguments: list[str] | None = None) -> int:
         python = python_of(name, FRONTS[name].needs)
         for number in given.lesson or LESSONS:
             (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-            said = look(name, python, path.name, artifacts)
-            moved, _, there, *_ = said.split()
-            good &= moved == there != "0"
-            print(f"{name:13} {path.stem:28} {said}", flush=True)
+            seen = look(name, python, path, artifacts)
+            good &= seen.good
+            print(f"{name:13} {path.stem:28} {seen}", flush=True)
     return 0 if good else 1
 
 

@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+import sys
 import threading
+import types
 
 import pytest
 
@@ -126,6 +128,16 @@ def test_outside_of_a_notebook_nothing_is_written(tmp_path, monkeypatch):
     Bet("02.how-many").bet = "One"
     assert check("00.softmax", softmax).passed
     assert os.listdir(tmp_path) == []
+
+
+def test_marimo_keeps_them_beside_the_notebook_too(monkeypatch, tmp_path):
+    """It has no IPython, and works in the folder where it was started."""
+    words = {"running_in_notebook": lambda: True, "notebook_dir": lambda: str(tmp_path)}
+    monkeypatch.setitem(sys.modules, "marimo", types.SimpleNamespace(**words))
+    assert here().file == tmp_path / FILE
+    words["running_in_notebook"] = lambda: False
+    monkeypatch.setitem(sys.modules, "marimo", types.SimpleNamespace(**words))
+    assert here().file is None
 
 
 def test_progress_counts_and_forgets(tmp_path):

@@ -20,9 +20,10 @@ from dynconv.lessons.site.execute import NOTEBOOKS
 ROOT = NOTEBOOKS.parent
 PIP = """
 import subprocess, sys
-def pip(command):
+def pip(command, **_):
     print(*command[2:-1])
     sys.path += {brings}
+    return subprocess.CompletedProcess(command, 1, b"", "fatal: größere Not".encode("latin-1"))
 subprocess.run = pip
 """
 
@@ -59,7 +60,17 @@ def test_a_folder_of_the_same_name_is_not_taken_for_the_package(tmp_path, packag
     installed = first_cell(tmp_path / "content", brings=[package])
     assert installed.stdout.splitlines() == ["pip install -q --no-deps", "ready"], installed.stderr
     offline = first_cell(tmp_path / "content")
-    assert "AssertionError: pip could not bring dynconv (no network?" in offline.stderr
+    assert "AssertionError: pip failed (no network?" in offline.stderr
+    assert offline.stderr.rstrip().endswith("fatal: gr\ufffd\ufffdere Not")  # pip's own words, in whatever letters
+
+
+@pytest.mark.parametrize("foreign", ["dynconv.py", "dynconv/__init__.py"])
+def test_another_package_of_that_name_is_named(tmp_path, foreign):
+    """It is not imported."""
+    (tmp_path / foreign).parent.mkdir(exist_ok=True)
+    (tmp_path / foreign).write_text("raise RuntimeError")
+    said = first_cell(tmp_path).stderr.splitlines()[-1]
+    assert said == f"AssertionError: {tmp_path / foreign} is another dynconv: move it away, restart the kernel"
 
 
 def test_a_kernel_without_torch_is_told_what_to_do(tmp_path):
@@ -91,8 +102,10 @@ def test_a_version_that_does_not_work_is_named(monkeypatch):
         ready()
 
 
-def test_the_running_kernel_is_good_enough(capsys, monkeypatch):
-    monkeypatch.setattr(packages, "needed", lambda: [Requirement("ipykernel>=99")])
+@pytest.mark.parametrize("name", ["ipykernel", "jupyterlab"])
+def test_the_running_kernel_and_server_are_good_enough(capsys, monkeypatch, name):
+    """JupyterLab 3.6 shows the instruments too."""
+    monkeypatch.setattr(packages, "needed", lambda: [Requirement(f"{name}>=99")])
     ready()
     assert "data files are as shipped" in capsys.readouterr().out
 

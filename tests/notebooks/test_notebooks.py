@@ -18,12 +18,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from subprocess import run
 
-# A clone's own package comes first; on Colab and Kaggle pip brings it, and leaves torch, numpy and ipywidgets as they are
-sys.path[:0] = [str(Path("..").resolve())] if Path("../dynconv/lessons").is_dir() else []
-if not getattr(find_spec("dynconv"), "origin", None):  # a folder that is only called dynconv has none
-    run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "git+{address}@v{version}"])
-why = "pip could not bring dynconv (no network? address not set by run.py publish?), or another package has its name"
-assert all(map(find_spec, ("dynconv", "dynconv.lessons"))), f"{{why}}: {{find_spec('dynconv')}}"
+pip = "-m pip install -q --no-deps git+{address}@v{version}"
+sys.path[:0] = [str(Path("..").resolve())] if Path("../dynconv/lessons").is_dir() else []  # a clone's own comes first
+said = getattr(find_spec("dynconv"), "origin", None) or run([sys.executable, *pip.split()], capture_output=True)
+there = getattr(find_spec("dynconv"), "origin", None)  # a folder that is only called dynconv has none
+assert there, f"pip failed (no network? address not set by run.py publish?): {{said.stderr.decode(errors='replace')}}"
+assert Path(there).with_name("lessons").is_dir(), f"{{there}} is another dynconv: move it away, restart the kernel"
 from dynconv.lessons.ready import ready
 
 ready()"""

@@ -55,7 +55,10 @@ REMOTES = {
     "https": ("https://github.com/ada/more.conv.git", "ada/more.conv"),
     "ssh": ("git@github.com:ada/dynconv.git", "ada/dynconv"),
     "with a name": ("https://someone@github.com/Ada-L/dynconv", "Ada-L/dynconv"),
-    "longer": ("ssh://git@github.com/ada/dynconv-fork.git", "ada/dynconv-fork"),
+    "longer": (
+        "ssh://git@github.com/countess-of-lovelace/convolutions-that-move",
+        "countess-of-lovelace/convolutions-that-move",
+    ),
 }
 
 
@@ -72,7 +75,7 @@ def test_any_form_of_the_remotes_address_is_understood(copy, kind):
 
 
 def test_the_address_of_the_remote_is_stamped_everywhere(copy):
-    address, slug = REMOTES["https"]
+    address, slug = REMOTES["longer"]
     run("git", "remote", "add", "origin", address, cwd=copy)
     done = publish(copy)
     assert done.returncode == 0, done.stderr
@@ -85,6 +88,8 @@ def test_the_address_of_the_remote_is_stamped_everywhere(copy):
         assert f"colab.research.google.com/github/{slug}/blob/main/notebooks/{lesson.name}" in text
         assert re.search(rf"git\+https://github\.com/{re.escape(slug)}@v0\.1\.0\b", text)
     assert f"https://github.com/{slug}/security/advisories/new" in (copy / "SECURITY.md").read_text(encoding="utf-8")
+    style = run(sys.executable, "-m", "ruff", "format", "--check", "notebooks", "dynconv/lessons", cwd=copy)
+    assert style.returncode == 0, style.stdout  # its own tests hold
     again = everything(copy)
     assert "→" not in "".join(line for line in publish(copy).stdout.splitlines() if line.startswith("notebooks"))
     assert everything(copy) == again
@@ -136,8 +141,11 @@ def test_an_address_with_git_at_its_end_is_understood(copy):
 
 def test_the_workflows_fit_the_published_schema():
     """check-jsonschema carries the schemas of the code host's workflows and issue forms."""
-    for kind, paths in {"vendor.github-workflows": WORKFLOWS}.items():
-        done = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", kind, *map(str, paths))
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
+    config = [ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml"]
+    for kind, paths in {"workflows": WORKFLOWS, "issue-forms": forms, "issue-config": config}.items():
+        schema = f"vendor.github-{kind}"
+        done = run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *map(str, paths))
         assert done.returncode == 0, done.stdout + done.stderr
     assert [path.stem for path in WORKFLOWS] == ["pages", "release", "tests"]
 

@@ -1,9 +1,11 @@
 """run.py's set-up under bad luck: each ends in one true sentence that says what to do, and a broken .venv mends itself."""
 
+import ast
 import errno
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import types
 import venv
@@ -58,11 +60,12 @@ def test_a_disk_too_small_is_seen_before_anything_is_installed(run_py, monkeypat
     ("error", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), r"The disk that holds .* is full \(0\.2 GB free\)\."),
+        (OSError(getattr(errno, "EDQUOT", errno.ENOSPC), "Disk quota exceeded"), r"The disk that holds .* is full"),
         (PermissionError(errno.EACCES, "Permission denied", ".venv"), r"^\.venv cannot be written to\. Copy"),
         (OSError(errno.EROFS, "Read-only file system", "x"), r"^x cannot be written to\."),
         (KeyboardInterrupt(), r"Stopped\. Run the same command again"),
     ],
-    ids=["full disk", "no permission", "read-only", "Ctrl-C"],
+    ids=["full disk", "quota", "no permission", "read-only", "Ctrl-C"],
 )
 def test_bad_luck_ends_in_one_sentence(run_py, monkeypatch, error, said):
     def fails(*_):
@@ -72,6 +75,40 @@ def test_bad_luck_ends_in_one_sentence(run_py, monkeypatch, error, said):
     monkeypatch.setattr(run_py, "set_up", fails)
     with pytest.raises(SystemExit, match=said):
         run_py.main(["test"])
+
+
+def test_ctrl_c_while_the_last_part_is_built_is_no_set_up(run_py, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("create", "install_torch", "pip", "quiet_jupyterlab"):
+        monkeypatch.setattr(run_py, name, lambda *_: None)
+    run_py.VENV.mkdir()
+    monkeypatch.setattr(run_py.subprocess, "call", stopped)
+    monkeypatch.setattr(run_py, "has_pip", lambda: True)
+    with pytest.raises(SystemExit, match=r"Stopped\. Run the same command again"):
+        run_py.main(["lab"])
+    assert not run_py.STAMP.exists()
+
+
+def test_an_old_python_can_read_it_and_is_named(run_py, monkeypatch):
+    ast.parse((ROOT / "run.py").read_text(encoding="utf-8"), feature_version=(3, 7))
+    monkeypatch.setattr(run_py.sys, "version_info", (3, 8, 2))
+    monkeypatch.setattr(run_py.sys, "version", "3.8.2 (main)")
+    with pytest.raises(SystemExit, match=r"^dynconv needs Python 3\.10 or newer; this is 3\.8\.2 \("):
+        run_py.main(["lab"])
+
+
+def test_a_disk_that_the_small_torch_filled_is_not_called_a_missing_build(run_py, monkeypatch, capsys):
+    left = iter((50, 0.1, 0.1))
+    monkeypatch.setattr(run_py.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=next(left) * 1e9))
+    for name, answer in (("has_torch", False), ("has_nvidia", False), ("pip", None)):
+        monkeypatch.setattr(run_py, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(run_py.sys, "platform", "linux")
+    monkeypatch.setattr(run_py.subprocess, "call", lambda *_, **__: 1)
+    with pytest.raises(SystemExit, match=r"needs about 0\.5 GB on the disk"):
+        run_py.install_torch(None)
+    assert "cannot be had" not in capsys.readouterr().out
 
 
 def test_another_error_is_not_hidden(run_py, monkeypatch):
@@ -89,6 +126,20 @@ def test_a_folder_that_cannot_be_written_to_is_named(run_py, monkeypatch):
     monkeypatch.setattr(run_py, "VENV", Path("/sys/kernel/.venv"))
     with pytest.raises(SystemExit, match=r"^/sys/kernel/\.venv cannot be written to\. Copy the repository"):
         run_py.guarded(lambda *_: run_py.create(), None, [])
+
+
+def test_publishing_what_cannot_be_written_to_ends_in_that_sentence_too(run_py, monkeypatch, tmp_path):
+    def refuses(path, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    for name in ("pyproject.toml", "README.md", "dynconv/lessons/site/publish.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.setattr(run_py, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py"])
+    monkeypatch.setattr(Path, "write_text", refuses)
+    with pytest.raises(SystemExit, match=r"cannot be written to\. Copy the repository"):
+        run_py.main(["publish", "eve/conv"])
 
 
 def test_no_network_is_called_by_its_name(run_py, monkeypatch):
@@ -113,7 +164,7 @@ def test_a_damaged_environment_is_seen_and_made_anew(run_py, monkeypatch):
     stamp = {**run_py.wanted_stamp(), "extras": ["lessons"]}
     run_py.STAMP.write_text(json.dumps(stamp))
     for name in ("create", "install_torch", "pip", "quiet_jupyterlab", "call"):
-        monkeypatch.setattr(run_py, name, lambda *_, name=name: made.append(name))
+        monkeypatch.setattr(run_py, name, lambda *_, name=name, **__: made.append(name))
     run_py.set_up()
     assert made == ["create", "install_torch", "pip", "quiet_jupyterlab", "call"]
     assert json.loads(run_py.STAMP.read_text()) == stamp

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -155,6 +156,18 @@ def test_wheel_holds_the_package_and_the_data(tmp_path):
     for path in paths:
         inside = path if path.startswith("dynconv/") else path.replace("data/", "dynconv/lessons/data/files/", 1)
         assert inside in names
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone")
+def test_the_source_distribution_holds_what_the_repository_does(tmp_path):
+    """Whoever packages it further has the tests, and all that they look at."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(tmp_path)]
+    assert run(*command).returncode == 0
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    kept = run("git", "ls-files", "-z").stdout.split("\0")
+    assert {name for name in kept if name and (ROOT / name).exists()} <= inside
+    assert not [name for name in inside if name.startswith((".venv", "node_modules", "artifacts"))]
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="Git is not here")

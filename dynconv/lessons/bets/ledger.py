@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,9 @@ def here() -> Ledger:
         >>> here().file is None  # this is no notebook
         True
     """
+    marimo = sys.modules.get("marimo")  # which has no IPython, and runs where it was started
+    if marimo is not None and marimo.running_in_notebook():
+        return Ledger(Path(marimo.notebook_dir()))
     return Ledger(Path.cwd() if hasattr(get_ipython(), "kernel") else None)
 
 

@@ -16,7 +16,6 @@ ROOT = Path(__file__).resolve().parents[3]
 REMOTE = re.compile(r"^(?:https?://(?:[^@/]+@)?|ssh://git@|git@)github\.com[/:](.+?)(?:\.git)?/?$")
 OWNED = re.compile(r"(?!-)[A-Za-z0-9-]{1,39}(?<!-)/(?!\.{1,2}$)[\w.-]{1,100}", re.ASCII)
 PLACEHOLDER = "set_owner/dynconv"
-LEFT_ALONE = (Path(__file__).name, "test_publish.py")  # they name the placeholder on purpose
 KINDS = (".cff", ".ipynb", ".json", ".md", ".py", ".toml", ".yml", ".yaml")
 AFTERWARDS = """
 Commit that, then, on the code host:
@@ -36,10 +35,7 @@ def main(arguments: list[str]) -> int:
     old = one(r'Repository = "https://github.com/([^"]+)"', project)
     tag = "v" + one(r'^version = "([^"]+)"', project)
     texts = {path: path.read_text(encoding="utf-8") for path in files()}
-    for (
-        path,
-        text,
-    ) in texts.items():  # pyproject.toml, which is asked for the old address, last: then it can be repeated
+    for path, text in texts.items():  # pyproject.toml, asked for the old address, comes last: it can be repeated
         if (stamped := stamp(text, old, new, tag)) != text:
             path.write_text(stamped, encoding="utf-8", newline="\n")
             print(f"{path.relative_to(ROOT).as_posix()}: {old} → {new}")
@@ -83,10 +79,12 @@ def of_remote() -> str:
 
 
 def files() -> list[Path]:
-    """Every text file of the checkout that may show the address, pyproject.toml last."""
-    folders = ("dynconv", "notebooks", "experiments", "data", "tests", ".github", ".binder", ".devcontainer")
+    """Every text file of the checkout that may show the address, pyproject.toml last; tests say what they mean."""
+    folders = ("dynconv", "notebooks", "experiments", "data", ".github", ".binder", ".devcontainer")
     inside = (path for folder in folders for path in (ROOT / folder).rglob("*"))
-    found = {p for p in (*ROOT.glob("*"), *inside) if p.suffix in KINDS and p.is_file() and p.name not in LEFT_ALONE}
+    found = {
+        p for p in (*ROOT.glob("*"), *inside) if p.suffix in KINDS and p.is_file() and p != Path(__file__).resolve()
+    }
     return sorted(found, key=lambda path: (path.name == "pyproject.toml", path))
 
 

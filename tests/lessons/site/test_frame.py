@@ -105,4 +105,4 @@ def test_the_search_knows_every_section():
 def test_the_pages_address():
     assert pages_of("https://github.com/Ada-L/more") == "https://ada-l.github.io/more/"
     assert pages_of("https://github.com/ada/ada.github.io") == "https://ada.github.io/"
-    assert pages_of("https://github.com/set_owner/dynconv") == pages_of("") == ""
+    assert pages_of("https://github.com/no_owner/dynconv") == pages_of("") == ""  # none has a _ in its name
