@@ -9,8 +9,14 @@ Kernels lie tap by tap, (K, taps, outs, channels), so that a row of a block is a
 
 # ruff: noqa: RUF005 (Triton knows tuples, but no starred ones)
 
-import triton
-import triton.language as tl
+try:
+    import triton
+    import triton.language as tl
+except ModuleNotFoundError:  # torch's builds for other machines come without it: these programs can be read, not run
+    from types import SimpleNamespace
+
+    triton = SimpleNamespace(jit=lambda program: program)
+    tl = SimpleNamespace(tensor=object, constexpr=object)
 
 __all__ = ["channels_last", "convolve", "kernel_gradients"]
 

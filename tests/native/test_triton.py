@@ -226,6 +226,18 @@ def test_compiled_and_under_autocast(layout):
     assert layer.weight.grad.dtype == torch.float32
 
 
+def test_without_triton_it_is_another_method_and_every_module_is_imported():
+    code = (
+        "import sys; sys.modules['triton'] = None\n"
+        "import torch, dynconv.native.gpu_kernels as kernels; from dynconv.functional import dynamic_conv\n"
+        "x, weight = torch.randn(2, 16, 5, 5), torch.randn(3, 16, 16, 3, 3)\n"
+        "print(kernels.__all__, dynamic_conv(x, weight, torch.rand(2, 3), method='triton').shape)"
+    )
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=200)
+    assert "torch.Size([2, 16, 3, 3])" in done.stdout, done.stderr
+
+
 def test_by_the_interpreter():
     if ON_GPU or INTERPRETED:
         pytest.skip("the tests above ran")

@@ -81,7 +81,7 @@ def test_everything_imported_is_declared(project):
         "xdist": "pytest-xdist",
     }
     extras = {name: _names(listed) for name, listed in project["project"]["optional-dependencies"].items()}
-    core = _names(project["project"]["dependencies"]) | {"typing_extensions"}  # torch's own, and for types alone
+    core = _names(project["project"]["dependencies"]) | {"typing_extensions", "triton"}  # torch's own
     lessons = (
         core | extras["lessons"] | {"traitlets", "IPython", "google", "pip"}
     )  # ipywidgets' own two; Colab's; every environment's
