@@ -197,3 +197,14 @@ def test_a_view_that_is_removed_leaves_no_worker(chromium, tmp_path, playground)
 
 def test_a_page_is_not_heavy(playground):
     assert len(page(playground, "Playground").encode()) < 2e6
+
+
+def test_nothing_is_without_a_name_while_the_networks_are_made(chromium, tmp_path, playground):
+    (tmp_path / "page.html").write_text(page(playground, "An instrument"), encoding="utf-8")
+    context = chromium.new_context(offline=True)
+    context.add_init_script("window.Worker = class { postMessage() {} terminate() {} }")  # it never answers
+    tab = context.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.get_by_text("making the patches ready").wait_for()
+    assert not serious_violations(tab)
+    context.close()

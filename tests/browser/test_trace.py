@@ -5,11 +5,13 @@ import re
 
 import pytest
 import torch
+from ipywidgets import DOMWidget
 from torch import nn
 
 from dynconv import DynamicConv2d
 from dynconv.lessons.views.trace import Trace, trace_state
 from tests.browser.instruments import PLACES, check_everyday_use, in_page, opened, seen
+from tests.browser.test_time_machine import TIMERS, stop_the_clock
 
 pytestmark = pytest.mark.browser
 NUMBERS = """
@@ -189,3 +191,44 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
         assert "At T = 30" in said.inner_text()
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first
+
+
+EMPTY = """root => { const map = root.querySelector(".dc-picker canvas"), { width, height } = map;
+  const { data } = map.getContext("2d").getImageData(0, 0, width, height);
+  return Array.from({ length: width * height }, (_, i) => data[4 * i + 3] === 0).filter(Boolean).length; }"""
+
+
+def test_the_kernel_slides_and_the_map_fills(chromium, tmp_path):
+    view = Trace(nn.Conv2d(1, 1, 3, padding=1), torch.rand(1, 4, 5), row=0, column=3)
+    with opened(chromium, tmp_path, view, reduced_motion="no-preference") as (tab, root):
+        stop_the_clock(tab)
+        first, places = seen(root), root.evaluate(PLACES)
+        assert root.evaluate(EMPTY) == 0
+        play = root.locator(".dc-play")
+        play.press("Enter")
+        assert root.evaluate(EMPTY) == 20 - 4
+        tab.clock.run_for(320)  # two beats: into the next row
+        assert "row 1, column 0" in root.locator(".dc-summary").inner_text()
+        assert (root.evaluate(EMPTY), root.evaluate(PLACES)) == (20 - 6, places)
+        play.press("Enter")  # it stays, and all is there again
+        assert root.evaluate(EMPTY) == 0
+        assert tab.evaluate("[model.get('row'), model.get('column')]") == [1, 0]
+        play.press("Enter")
+        tab.clock.run_for(10_000)
+        assert "row 3, column 4" in root.locator(".dc-summary").inner_text()
+        assert (root.evaluate(EMPTY), play.inner_text()) == (0, "Slide the kernel")
+        play.press("Enter")  # at the end: once more from the first pixel
+        assert root.evaluate(EMPTY) == 20 - 1
+        root.get_by_role("button", name="output map").press("ArrowDown")  # a hand stops it
+        tab.clock.run_for(1000)
+        assert "row 1, column 0" in root.locator(".dc-summary").inner_text()
+        play.press("Enter")
+        root.get_by_role("button", name="Reset").press("Enter")
+        tab.clock.run_for(1000)
+        assert seen(root) == first
+
+
+def test_taken_away_while_it_slides_it_leaves_no_timer(chromium):
+    view = a_dynamic_view()
+    state = {name: getattr(view, name) for name in view.traits(sync=True) if name not in DOMWidget.class_traits()}
+    assert in_page(chromium, "trace", TIMERS, state) == [1, 0]

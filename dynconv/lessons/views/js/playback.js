@@ -5,7 +5,6 @@ import {
   chartText,
   effectiveNumber,
   element,
-  emit,
   HEIGHT,
   kernelMark,
   kernelPictures,
@@ -19,6 +18,7 @@ import {
   wholeSlider,
   WIDTH,
 } from "./toolkit.js";
+import { playButton } from "./play.js";
 
 // pure: which record shows this epoch: the last one that is not later
 export const recordAt = (records, epoch) =>
@@ -118,55 +118,14 @@ export const kernelRow = (K, size, of = "") => {
   return { node: row("", ...kernels.map((one) => one.node)), draw };
 };
 
-const clock = () => {
-  const pace = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 150; // milliseconds a step
-  let timer = 0;
-  const stop = () => {
-    clearInterval(timer);
-    timer = 0;
-  };
-  const start = (step) => {
-    timer = setInterval(step, pace);
-  };
-  return { start, stop, running: () => timer !== 0 };
-};
-
-// The button that plays: it moves the scrubber on to the end, telling at every step and once more when it stays.
-const playButton = (scrubber, end) => {
-  const time = clock();
-  const node = element("button", { type: "button", class: "dc-button dc-play" }, "Play");
-  const stop = () => {
-    time.stop();
-    say(node, "Play");
-  };
-  const rest = () => {
-    stop();
-    emit(node, "input");
-    emit(node, "change");
-  };
-  const step = () => {
-    scrubber.set(Math.min(scrubber.get() + 1, end()));
-    if (scrubber.get() >= end()) rest();
-    else emit(node, "input");
-  };
-  const start = () => {
-    say(node, "Pause");
-    if (scrubber.get() >= end()) {
-      scrubber.set(0);
-      emit(node, "input");
-    }
-    time.start(step);
-  };
-  node.addEventListener("click", () => (time.running() ? rest() : start()));
-  scrubber.input.addEventListener("input", stop);
-  return { node, stop, playing: time.running };
-};
+const PACE = 150; // milliseconds an epoch
 
 // A control for the epoch: a scrubber, and a button that plays.
 export const player = (last) => {
   let end = last;
   const scrubber = wholeSlider("epoch", 0, Math.max(1, end));
-  const play = playButton(scrubber, () => end);
+  const scrub = { get: scrubber.get, set: scrubber.set, inputs: [scrubber.input] };
+  const play = playButton(scrub, () => end, PACE);
   const reach = (epoch) => {
     end = epoch;
     scrubber.input.max = Math.max(1, epoch);

@@ -92,7 +92,8 @@ export const curvesOf = () => {
   const ticks = [chartText(0, bottom + 15, "middle", "0"), chartText(WIDTH, bottom + 15, "end")];
   const box = [-50, -8, WIDTH + 105, bottom + 30];
   const nodes = [errors, heat, rate].flatMap((one) => one.nodes);
-  const node = sheet(box, { class: "dc-chart dc-curves", role: "img" }, ...nodes, ...ticks);
+  const label = "error on photos held out: no step yet";
+  const node = sheet(box, { class: "dc-chart dc-curves", role: "img", "aria-label": label }, ...nodes, ...ticks);
   const draw = ({ history, step, T, references }, { cooling, learning_rate: first, batch_size: batch }) => {
     const last = axisEnd(step);
     const across = (at) => (WIDTH * at) / last;

@@ -20,10 +20,10 @@ const cellOf = (name) => {
   return { node, draw, call, error };
 };
 
-const rowOf = (choice) => {
+const rowOf = (choice, damage) => {
   const names = { damaged: "damaged", ...NETWORKS, clean: "clean" };
   const cells = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, cellOf(name)]));
-  const title = element("span", {});
+  const title = element("span", {}, `kind ${damage + 1}`); // until the task is known
   const label = element("label", { class: "dc-scene" }, choice, title);
   const node = element("div", { class: "dc-gallery-row" }, label, ...Object.values(cells).map((one) => one.node));
   const load = (scene, name) => {

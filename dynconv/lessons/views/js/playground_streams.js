@@ -24,7 +24,8 @@ export const band = (across, heights, k) => {
 
 const streamOf = (damage, most) => {
   const { patterns, paths } = ribbonPaths(most); // the ribbons' colours and hatches
-  const node = sheet([0, 0, WIDTH, HEIGHT], { class: "dc-flow", role: "img" }, patterns, ...paths);
+  const label = "attention over the steps: no step yet";
+  const node = sheet([0, 0, WIDTH, HEIGHT], { class: "dc-flow", role: "img", "aria-label": label }, patterns, ...paths);
   const name = element("span", {});
   const draw = ({ history, step }, title) => {
     const heights = heaped(history, damage);

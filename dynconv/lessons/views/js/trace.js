@@ -21,9 +21,11 @@ import {
   temperatureSlider,
   wholeSlider,
 } from "./toolkit.js";
+import { playButton } from "./play.js";
 import { channelRow, equationOf, framed, kernelSum, pixelPicker } from "./trace_view.js";
 
 const SHOWN = 3; // input channels side by side
+const [SLOWEST, WHOLE] = [150, 12_000]; // milliseconds a pixel, at most, and for all of a map
 
 // pure: the image with its zero padding around it
 export const pad = (image, [channels, h, w], [[top, bottom], [left, right]]) => {
@@ -130,12 +132,22 @@ const temperatureOf = (own) => {
   return { ...inner, set: (T) => inner.set(T ?? own), valid: (T) => T === null || inner.valid(T) };
 };
 
+// A control that tells when anybody moves it, but for whoever plays.
+const overheard = (inner) => {
+  const own = { ...inner, play: inner.set, moved: () => {} };
+  own.set = (value) => {
+    own.moved();
+    inner.set(value);
+  };
+  return own;
+};
+
 const controls = (data) => {
   const upTo = (label, most) => wholeSlider(label, 0, most - 1);
   const [rows, columns] = data.map_shape;
   return {
-    row: upTo("row", rows),
-    column: upTo("column", columns),
+    row: overheard(upTo("row", rows)),
+    column: overheard(upTo("column", columns)),
     output_channel: upTo("output channel", data.outputs),
     input_channel: upTo("input channels from", data.image_shape[0] - data.shown + 1),
     ...(data.isDynamic && { temperature: temperatureOf(data.temperature) }),
@@ -159,13 +171,36 @@ const imageView = (data) => {
   return { node: captioned(frame.node, `${seen}: patch framed, zero padding striped`), draw };
 };
 
-// The output map, where a pixel is picked.
+// The button that slides the kernel over the image, row by row, from the pixel that is picked.
+const slideButton = ([rows, columns], { row: y, column: x }) => {
+  const set = (pixel) => {
+    y.play(Math.floor(pixel / columns));
+    x.play(pixel % columns);
+  };
+  const scrub = { get: () => y.get() * columns + x.get(), set, inputs: [y.input, x.input] };
+  const last = rows * columns - 1;
+  const pace = Math.min(SLOWEST, WHOLE / (last + 1));
+  const button = playButton(scrub, () => last, pace, { label: "Slide the kernel", stride: columns });
+  y.moved = button.stop;
+  x.moved = button.stop;
+  return button;
+};
+
+// takes away what the kernel has not come to
+const clearAfter = (canvas, [rows, columns], { row: y, column: x }) => {
+  const brush = canvas.getContext("2d");
+  brush.clearRect(x + 1, y, columns, 1);
+  brush.clearRect(0, y + 1, columns, rows);
+};
+
+// The output map, where a pixel is picked; while the kernel slides it fills.
 const mapView = ({ map_shape }, { row: y, column: x }) => {
   const map = picture(...map_shape, "the output map", "dc-pixels");
   const frame = framed(map.node, map_shape);
   const node = pixelPicker(frame.node, map_shape, { row: y, column: x });
-  const draw = (shown, limits, values) => {
+  const draw = (shown, limits, values, isFilling) => {
     map.draw(shown, "viridis", ...limits);
+    if (isFilling) clearAfter(map.node, map_shape, values);
     frame.draw([values.row], [values.column], false);
   };
   return { node, draw };
@@ -185,30 +220,33 @@ const termsView = ({ kernel_size, channels, shown, area, imageLimits }) => {
   return { nodes: terms.map((term) => term.node), draw };
 };
 
-const slidersOf = (data, all) => {
+const slidersOf = (data, all, button) => {
   const { row: y, column: x, output_channel, input_channel, temperature } = all;
   const many = [...(data.outputs > 1 ? [output_channel] : []), ...(data.isCut ? [input_channel] : [])];
   const shown = [y, x, ...many, ...(temperature ? [temperature] : [])];
-  return element("div", { class: "dc-controls" }, ...shown.map((one) => one.node));
+  return element("div", { class: "dc-controls" }, ...shown.map((one) => one.node), button);
 };
 
 const view = (data, all) => {
   const image = imageView(data);
   const map = mapView(data, all);
+  const slide = slideButton(data.map_shape, all);
   const mixture = data.isDynamic ? [kernelSum(data)] : [];
   const terms = termsView(data);
   const equation = equationOf();
   const mixtures = mixture.map((one) => one.node);
   return {
-    body: [slidersOf(data, all), row("", image.node, map.node), ...mixtures, ...terms.nodes, equation.node],
+    body: [slidersOf(data, all, slide.node), row("", image.node, map.node), ...mixtures, ...terms.nodes, equation.node],
     draw: (now, values) => {
       const from = values.input_channel;
       image.draw(now, from);
-      map.draw(now.map, now.channel.limits, values);
+      map.draw(now.map, now.channel.limits, values, slide.playing());
       for (const one of mixture) one.draw(from, now);
       terms.draw(now, from);
       equation.draw(now, shownSums(now.sums, from));
     },
+    playing: slide.playing,
+    remove: slide.stop,
   };
 };
 
