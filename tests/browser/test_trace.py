@@ -194,7 +194,10 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
 
 
 EMPTY = """root => { const map = root.querySelector(".dc-picker canvas"), { width, height } = map;
-  const { data } = map.getContext("2d").getImageData(0, 0, width, height);
+  const copy = Object.assign(document.createElement("canvas"), { width, height });
+  const brush = copy.getContext("2d", { willReadFrequently: true });
+  brush.drawImage(map, 0, 0);
+  const { data } = brush.getImageData(0, 0, width, height);
   return Array.from({ length: width * height }, (_, i) => data[4 * i + 3] === 0).filter(Boolean).length; }"""
 
 
