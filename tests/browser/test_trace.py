@@ -219,7 +219,7 @@ def test_the_kernel_slides_and_the_map_fills(chromium, tmp_path):
         play.press("Enter")
         tab.clock.run_for(10_000)
         assert "row 3, column 4" in root.locator(".dc-summary").inner_text()
-        assert (root.evaluate(EMPTY), play.inner_text()) == (0, "Slide the kernel")
+        assert (root.evaluate(EMPTY), play.inner_text()) == (0, "Play")
         play.press("Enter")  # at the end: once more from the first pixel
         assert root.evaluate(EMPTY) == 20 - 1
         root.get_by_role("button", name="output map").press("ArrowDown")  # a hand stops it

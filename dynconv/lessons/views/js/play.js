@@ -18,12 +18,13 @@ const clock = (pace) => {
 
 // `scrub` has get, set and the inputs whose own moves end the playing; with reduced motion a beat lasts a second and goes
 // `stride` on. It tells at every step and once more when it stays.
-export const playButton = (scrub, end, pace, { label = "Play", stride = 1 } = {}) => {
-  const time = clock(still() ? 1000 : pace);
-  const node = element("button", { type: "button", class: "dc-button dc-play" }, label);
+export const playButton = (scrub, end, pace, stride = 1) => {
+  const [beat, by] = still() ? [1000, stride] : [pace, 1];
+  const time = clock(beat);
+  const node = element("button", { type: "button", class: "dc-button dc-play" }, "Play");
   const stop = () => {
     time.stop();
-    say(node, label);
+    say(node, "Play");
   };
   const rest = () => {
     stop();
@@ -31,13 +32,13 @@ export const playButton = (scrub, end, pace, { label = "Play", stride = 1 } = {}
     emit(node, "change");
   };
   const step = () => {
-    scrub.set(Math.min(scrub.get() + (still() ? stride : 1), end()));
+    scrub.set(Math.min(scrub.get() + by, end()));
     if (scrub.get() >= end()) rest();
     else emit(node, "input");
   };
   const start = () => {
     say(node, "Pause");
-    if (scrub.get() >= end()) scrub.set(0);
+    if (scrub.get() + by > end()) scrub.set(0); // no whole step is left
     time.start(step);
     emit(node, "input");
   };

@@ -180,7 +180,7 @@ const slideButton = ([rows, columns], { row: y, column: x }) => {
   const scrub = { get: () => y.get() * columns + x.get(), set, inputs: [y.input, x.input] };
   const last = rows * columns - 1;
   const pace = Math.min(SLOWEST, WHOLE / (last + 1));
-  const button = playButton(scrub, () => last, pace, { label: "Slide the kernel", stride: columns });
+  const button = playButton(scrub, () => last, pace, columns);
   y.moved = button.stop;
   x.moved = button.stop;
   return button;
