@@ -136,9 +136,4 @@ def patches(x: Tensor, kernel_size: Ints, stride: Ints, dilation: Ints) -> Tenso
 
 
 PER_IMAGE = {"grouped": conv_per_image, "unfold": _unfold}
-ELSEWHERE = {
-    "tiled": "unfold",
-    "native": "unfold",
-    "triton": "grouped",
-}  # what a registered method is where it cannot be
 METHODS = ("outputs", *PER_IMAGE, "tiled", "native", "triton")
