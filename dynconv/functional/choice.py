@@ -2,10 +2,9 @@
 
 On a CPU, in the order in which it is asked:
 
-- *native* wins for 3 × 3 kernels at stride 1, where it saves products, for few positions, where reading K kernels is
-  the work, and for channels that are no multiple of 16, which torch's convolutions fill up; not for few channels, which
-  leave its registers half empty. Its sums have an order that does not hang on the number of threads, which torch's have
-  not: so under ``torch.use_deterministic_algorithms(True)`` it is taken wherever it can be.
+- *native* wins but for large kernels that see many positions, which are what torch's convolutions are best at, if channels are
+  multiples of 16: others they fill up. Its sums have an order that does not hang on the number of threads, which torch's have not:
+  so under ``torch.use_deterministic_algorithms(True)`` it is taken wherever it can be.
 - *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
   patches are the kernel's size times the image, so it is left where they are many.
 - *tiled* is unfold where the mixed kernels are more than a cache holds.
@@ -34,9 +33,9 @@ from .methods import backends
 
 __all__ = ["choose_method", "choose_per_image"]
 
-NATIVE_CHANNELS = 16  # in and out, at least
-NATIVE_POSITIONS = 256  # of the output, at most, for other kernels than 3 × 3
-NATIVE_IMAGES = 4  # at least, for those kernels, if gradients are wanted: the gradient of few images' kernels is dear
+TORCH_TAPS = 16  # of a kernel, at least: for
+TORCH_POSITIONS = 128  # of the output, at least, and
+TORCH_CHANNELS = 16  # in and out, or multiples, torch's own convolutions win
 FEW_CHANNELS = 4  # at most this many are unfolded
 MANY_WEIGHTS = 4096  # of a kernel, for each position of the image: then it is unfolded
 SINGLE_POSITIONS = 196  # of the output, at most: for so few, in float32 on a GPU, K convolutions of torch's win
@@ -48,7 +47,6 @@ def choose_method(
     x: Tensor,
     weight: Tensor,
     stride: Sequence[int] = (),
-    dilation: Sequence[int] = (),
     can: Sequence[str] | None = None,
 ) -> str:
     """Name the method that ``method="auto"`` takes.
@@ -67,7 +65,7 @@ def choose_method(
     Args:
         x: (B, C, *S).
         weight: (K, O, C/groups, *kernel).
-        stride, dilation: one number a dimension, or none for 1.
+        stride: one number a dimension, or none for 1.
         can: the registered operations that can take the tensors, where this is known.
     """
     if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
@@ -75,7 +73,7 @@ def choose_method(
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
     can = backends(x, weight) if can is None else can
-    if "native" in can and _native_wins(x, weight, stride, dilation):
+    if "native" in can and _native_wins(x, weight, stride):
         return "native"
     method = _on_a_gpu(x, weight, stride) if "triton" in can else None
     method = method or choose_per_image(x, weight, stride)
@@ -98,17 +96,10 @@ def choose_per_image(x: Tensor, kernel: Tensor, stride: Sequence[int] = ()) -> s
     return "unfold" if cpu and small and (few_positions or few_channels) else "grouped"
 
 
-def _native_wins(x: Tensor, weight: Tensor, stride: Sequence[int], dilation: Sequence[int]) -> bool:
-    if torch.are_deterministic_algorithms_enabled():
-        return True
-    if min(weight.shape[1:3]) < NATIVE_CHANNELS:
-        return False
-    if weight.shape[3:] == (3, 3) and all(step == 1 for step in (*stride, *dilation)):
-        return True  # four outputs for 16 products, not 36
-    if not _pointwise(weight) and any(channels % NATIVE_CHANNELS for channels in weight.shape[1:3]):
-        return True
-    positions = x.shape[2:].numel() // math.prod(stride)  # of the output
-    return positions <= NATIVE_POSITIONS and x.shape[0] >= (NATIVE_IMAGES if _learns(x, weight) else 1)
+def _native_wins(x: Tensor, weight: Tensor, stride: Sequence[int]) -> bool:
+    large = weight.shape[3:].numel() >= TORCH_TAPS and x.shape[2:].numel() // math.prod(stride) >= TORCH_POSITIONS
+    filled_up = any(channels % TORCH_CHANNELS for channels in weight.shape[1:3])
+    return not large or filled_up or torch.are_deterministic_algorithms_enabled()
 
 
 def _on_a_gpu(x: Tensor, weight: Tensor, stride: Sequence[int]) -> str | None:

@@ -11,6 +11,8 @@ from numbers import Real
 import torch
 from torch import Tensor
 
+from ..native.definition import softmax
+
 __all__ = ["check_temperature", "softmax_temperature"]
 
 
@@ -78,5 +80,4 @@ def softmax_temperature(logits: Tensor, temperature: float | Tensor, dim: int = 
         raise TypeError(f"logits must be floating point, got {logits.dtype}")
     if logits.size(dim) == 0:
         raise ValueError(f"logits must hold at least one entry along dim={dim}, got shape {tuple(logits.shape)}")
-    shifted = logits - logits.amax(dim, keepdim=True).detach()  # ≤ 0: dividing by a small T can only reach −inf
-    return torch.softmax(shifted / temperature, dim)
+    return softmax(logits, temperature, dim)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.types import Device
 
-from ..functional import softmax_temperature
+from .. import native
+from ..functional import check_temperature, softmax_temperature
 from ..functional.checks import check_counts
 from .checkpoints import flatten_pointwise
 from .inputs import check_images
 from .layer import Factory, Layer
-from .linear import Linear
+from .linear import Linear, bare
 from .tempered import Tempered
 
 __all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
@@ -37,10 +38,15 @@ class Scores(Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z before temperature and softmax, (B, K)."""
-        check_images(self, x, self.in_channels, "[*spatial]")
+        check_images(self, x, self.in_channels, "[*spatial]", like=self.fc1.weight)
+        if bare(self.fc1, self.fc2):
+            return native.perceptron(x, *self._parts())
         squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
         logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
         return logits
+
+    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        return self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
 
 
 class KernelAttention(Tempered, Scores):
@@ -97,10 +103,13 @@ class KernelAttention(Tempered, Scores):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        logits = self.logits(x)
         if self.activation == "sigmoid":
-            return torch.sigmoid(logits / self._divisor())
-        return softmax_temperature(logits, self._divisor())
+            return torch.sigmoid(self.logits(x) / self._divisor())
+        if type(self).logits is Scores.logits and bare(self.fc1, self.fc2):
+            check_images(self, x, self.in_channels, "[*spatial]", like=self.fc1.weight)
+            check_temperature(self.temperature)
+            return native.perceptron(x, *self._parts(), self.temperature)
+        return softmax_temperature(self.logits(x), self._divisor())
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         flatten_pointwise(state, prefix, ("fc1", "fc2"))

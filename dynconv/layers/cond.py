@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.types import Device
 
+from .. import native
 from ..functional import dynamic_conv
 from ..functional.checks import check_counts
 from .inputs import check_images
 from .kernel_stack import KernelStack
 from .layer import Layer
-from .linear import Linear
+from .linear import Linear, bare
 
 __all__ = ["CondConv2d", "Routing"]
 
@@ -56,6 +57,8 @@ class Routing(Layer):
     def logits(self, x: Tensor) -> Tensor:
         """The scores before the sigmoid, (B, K)."""
         check_images(self, x, self.fc.in_features)
+        if bare(self.fc):
+            return native.perceptron(x, self.fc.weight, self.fc.bias)
         logits: Tensor = self.fc(x.flatten(2).mean(2))
         return logits
 

@@ -13,8 +13,10 @@ from ..native.operation import tracing
 __all__: list[str] = []
 
 
-def check_images(module: nn.Module, x: Tensor, channels: int, sizes: str = "*spatial", least: int = 1) -> None:
-    """Raise unless x is (B, channels, ``sizes``), of at least ``least`` each, and of the module's device and dtype.
+def check_images(
+    module: nn.Module, x: Tensor, channels: int, sizes: str = "*spatial", least: int = 1, like: Tensor | None = None
+) -> None:
+    """Raise unless x is (B, channels, ``sizes``), of at least ``least`` each, of ``like``'s, or the module's, device and dtype.
 
     ``sizes`` are "*spatial" (any number, at least one), "[*spatial]" (or none) or "H, W". ValueError for a shape, TypeError
     for a dtype, RuntimeError for a device: each names what it got.
@@ -22,7 +24,7 @@ def check_images(module: nn.Module, x: Tensor, channels: int, sizes: str = "*spa
     if isinstance(x, torch.fx.Proxy):  # while torch.fx traces there is nothing to look at
         return
     name, shape = type(module).__name__, tuple(x.shape)
-    fits = {"*spatial": x.ndim >= 3, "[*spatial]": x.ndim >= 2, "H, W": x.ndim == 4}[sizes]
+    fits = x.ndim == 4 if sizes == "H, W" else x.ndim >= (2 if sizes == "[*spatial]" else 3)
     sizes = sizes.strip("[]")
     if not fits or shape[1] != channels:
         raise ValueError(f"{name} expects (B, {channels}, {sizes}), got {shape}")
@@ -30,7 +32,7 @@ def check_images(module: nn.Module, x: Tensor, channels: int, sizes: str = "*spa
         raise ValueError(f"{name} expects (B, {channels}, {sizes}) with sizes of at least {least}, got {shape}")
     if not x.is_floating_point():
         raise TypeError(f"{name} expects floating point input, got {x.dtype}")
-    check_together(dtypes=True, x=x, **dict(islice(module.named_parameters(), 1)))
+    check_together(x=x, **({"weight": like} if like is not None else dict(islice(module.named_parameters(), 1))))
 
 
 def refuse_torchscript(module: nn.Module) -> None:

@@ -8,8 +8,8 @@ from . import definition
 from .building import build, library
 from .convolution import OPERATION, release, takes
 from .operation import Operation, unwatched
-from .product import linear
+from .perceptron import perceptron
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 
-__all__ = ["GROUPED", "OPERATION", "build", "library", "linear", "release", "takes", "unwatched"]
+__all__ = ["GROUPED", "OPERATION", "build", "library", "perceptron", "release", "takes", "unwatched"]

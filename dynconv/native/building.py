@@ -82,7 +82,7 @@ def library() -> ctypes.CDLL | None:
         loaded = ctypes.CDLL(str(_verified(_path())))
         pointer = ctypes.c_void_p
         loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [pointer]  # `Call` in call.h
-        for name in ("release", "linear_forward", "linear_backward"):
+        for name in ("release", "perceptron_forward", "perceptron_backward"):
             getattr(loaded, f"dynconv_{name}").restype = None
     except Exception as error:  # the other methods serve as well: nothing that is wrong in a cache may stop a layer
         warnings.warn(
@@ -228,7 +228,7 @@ def _compile(to: Path) -> None:
     if not to.is_file():
         raise RuntimeError(f"{name} ended without an error, and made no library:\n{said}")
     # in a process of its own, which it may end
-    status, said = _run([sys.executable, "-I", "-c", TRY, str(to), "dynconv_forward", "dynconv_linear_forward"])
+    status, said = _run([sys.executable, "-I", "-c", TRY, str(to), "dynconv_forward", "dynconv_perceptron_forward"])
     if status:
         raise RuntimeError(
             f"{name} made a library that cannot be loaded: {said.rpartition(chr(10))[2] or f'status {status}'}"

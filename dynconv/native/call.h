@@ -1,4 +1,4 @@
-// What crosses the border: `Call` in convolution.py and `Product` in linear.py, field by field.
+// What crosses the border: `Call` in convolution.py and `Perceptron` in perceptron.py, field by field.
 
 #pragma once
 
@@ -12,7 +12,7 @@ struct Call {
     const float *attention;                // (images, stack)
     const float *bias;                     // (stack, outs), or null
     float *outputs;                        // (images, outs, high, wide); backward reads their gradient there
-    float *grad_kernels, *grad_attention, *grad_bias;  // written by backward, each unless it is null
+    float *grad_x, *grad_kernels, *grad_attention, *grad_bias;  // written by backward, each unless it is null
     Int images, channels, height, width;
     Int outs, stack, taps_down, taps_across;
     Int stride_down, stride_across, pad_down, pad_across, gap_down, gap_across;
@@ -22,9 +22,21 @@ struct Call {
     Int threads;
 };
 
-struct Product {
-    const float *x, *weight, *bias;           // (rows, ins), (outs, ins), (outs) or null
-    float *y;                                 // (rows, outs); backward reads its gradient there
-    float *grad_x, *grad_weight, *grad_bias;  // written by backward, each unless it is null
-    Int rows, ins, outs, threads;
+struct Perceptron {
+    const float* x;                                // (rows, ins, positions)
+    const float *weight, *bias;                    // (width, ins), (width) or null
+    const float *second, *second_bias;             // (outs, width), (outs); null where there is one layer, or no bias
+    float *mean, *hidden;                          // (rows, ins), (rows, width): kept from forward to backward
+    float* y;                                      // (rows, outs)
+    const float* grad_y;                           // read by backward
+    float *grad_x, *grad_weight, *grad_bias, *grad_second, *grad_second_bias;  // written by backward, each unless it is null
+    Int rows, ins, positions, width, outs, threads;
+    double temperature;  // of a softmax of each row of y, or 0 where there is none
 };
+
+// How it is computed; each is false where there is not memory enough
+bool forward_by_tiles(const Call& call);           // winograd.cpp
+bool forward_by_columns(const Call& call);         // columns.cpp
+bool input_gradient_by_columns(const Call& call);  // columns.cpp
+bool kernel_gradients(const Call& call);           // gradients.cpp
+bool through_bias(const Call& call);               // gradients.cpp: to those of the kernels and the attention

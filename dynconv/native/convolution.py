@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,13 +13,13 @@ from torch import Tensor
 from .building import library
 from .definition import Derivatives, check_shapes, output_size
 from .operation import Operation
-from .phases import grad_input
 
 __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
 Steps = Sequence[Ints]  # stride, padding, dilation
-POINTERS = ("x", "kernels", "attention", "bias", "outputs", "grad_kernels", "grad_attention", "grad_bias")
+GRADIENTS = ("grad_x", "grad_kernels", "grad_attention", "grad_bias")
+POINTERS = ("x", "kernels", "attention", "bias", "outputs", *GRADIENTS)
 SIZES = (
     *("images", "channels", "height", "width"),  # x
     *("outs", "stack", "taps_down", "taps_across"),  # the kernels: (stack, outs, channels, taps_down, taps_across)
@@ -74,33 +75,32 @@ def _backward(
     *steps, _, needed = rest
     x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
     bias = None if bias is None else bias.contiguous()
-    grad_x = grad_input(_turned, x, weight, attention, grad, steps) if needed[0] else None
-    given = zip((weight, attention, bias), needed[1:], strict=True)
-    others = [None if t is None or not want else torch.empty_like(t) for t, want in given]
-    if any(needed[1:]):
-        call = _call(x, weight, attention, grad, steps)
-        call.bias = _pointer(bias)
-        call.grad_kernels, call.grad_attention, call.grad_bias = map(_pointer, others)
-        _run("dynconv_backward", call)
-    return grad_x, *others
-
-
-def _turned(grad: Tensor, weight: Tensor, attention: Tensor, steps: tuple[Ints, Ints], size: Ints) -> Tensor:
-    """The same convolution at stride 1 with the channels exchanged and the taps read from the last."""
-    grad_x = grad.new_empty(grad.shape[0], weight.shape[2], *size)
-    call = _call(grad, weight, attention, grad_x, ((1, 1), *steps))
-    call.outs, call.turned = weight.shape[2], 1
-    call.next_out, call.next_channel = call.next_channel, call.next_out
-    _run("dynconv_forward", call)
-    return grad_x
+    given = zip((x, weight, attention, bias), needed, strict=True)
+    found = [None if t is None or not want else torch.empty_like(t) for t, want in given]
+    call = _call(x, weight, attention, grad, steps)
+    call.bias = _pointer(bias)
+    for name, tensor in zip(GRADIENTS, found, strict=True):
+        setattr(call, name, _pointer(tensor))
+    _run("dynconv_backward", call)
+    return tuple(found)
 
 
 def _call(x: Tensor, weight: Tensor, attention: Tensor, outputs: Tensor, steps: Steps) -> Call:
-    (stack, outs, channels, *taps), (stride, padding, dilation) = weight.shape, steps
-    numbers = (*x.shape, outs, stack, *taps, *stride, *padding, *dilation, *outputs.shape[2:])
+    call = Call.from_buffer_copy(
+        _sizes(x.shape, weight.shape, outputs.shape, *map(tuple, steps), torch.get_num_threads())
+    )
+    call.x, call.kernels = x.data_ptr(), weight.data_ptr()
+    call.attention, call.outputs = attention.data_ptr(), outputs.data_ptr()
+    return call
+
+
+@functools.lru_cache(4096)
+def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, dilation: Ints, threads: int) -> Call:
+    """A call without its pointers."""
+    stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
-    pointers = x.data_ptr(), weight.data_ptr(), attention.data_ptr(), None, outputs.data_ptr(), None, None, None
-    return Call(*pointers, *numbers, channels * one, one, 0, torch.get_num_threads())
+    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], channels * one, one, 0, threads)
+    return Call(*[None] * len(POINTERS), *numbers)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

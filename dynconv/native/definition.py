@@ -21,6 +21,7 @@ __all__ = [
     "mix",
     "output_size",
     "per_channel",
+    "softmax",
     "through_bias",
 ]
 
@@ -88,6 +89,12 @@ def conv_per_image(
     bias = None if bias is None else bias.flatten()  # (B·O,)
     y = CONVS[x.ndim - 2](stacked, kernel.flatten(0, 1), bias, stride, padding, dilation, batch * groups)
     return y.reshape(batch, out, *y.shape[2:])  # (B, O, *S')
+
+
+def softmax(logits: Tensor, temperature: float | Tensor, dim: int = -1) -> Tensor:
+    """Of logits / T. The largest is subtracted first: dividing by a small T can then only reach −inf."""
+    shifted = logits - logits.amax(dim, keepdim=True).detach()
+    return torch.softmax(shifted / temperature, dim)
 
 
 def per_channel(values: Tensor, like: Tensor) -> Tensor:

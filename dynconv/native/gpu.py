@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from .definition import Derivatives, check_shapes, mix, output_size, through_bias
+from .gpu_phases import grad_input
 from .operation import Operation, format_of
-from .phases import grad_input
 
 __all__ = ["OPERATION", "takes"]
 

@@ -1,7 +1,7 @@
 // Three matrix products with the attention, on a piece of every kernel at a time:
 //
 //     mix       tiles   (images, length) =  attention (images, stack) x kernels (stack, length)
-//     gather    kernels (stack, length) +=  attention^T x tiles         the gradient of the kernels
+//     gather    kernels (stack, length)  =  attention^T x tiles         the gradient of the kernels, or what is to be added to it
 //     compare   dots    (images, stack) +=  tiles x kernels^T           the gradient of the attention
 //
 // Each keeps four kernels' numbers in registers while it goes through the images, so the stack is read once for all of them.
@@ -43,12 +43,12 @@ static void mix_some(Mixture m, Int first, float* tiles) {
 }
 
 template <int N>
-static void gather_some(Mixture m, Int first, float* kernels) {
+static void gather_some(Mixture m, Int first, float* kernels, bool add) {
     const float* pi = m.attention + first;
     kernels += first * m.kernel;
     for (Int i = 0; i < m.length; i += LANES) {
         vec a[N];
-        for (int k = 0; k < N; k++) a[k] = load(kernels + k * m.kernel + i);
+        for (int k = 0; k < N; k++) a[k] = add ? load(kernels + k * m.kernel + i) : vec{};
         for (Int b = 0; b < m.images; b++) {
             const vec t = load(m.tiles + b * m.tile + i);
             for (int k = 0; k < N; k++) a[k] += t * pi[b * m.stack + k];
@@ -76,8 +76,8 @@ static void compare_some(Mixture m, Int first, float* dots) {
 static inline void mix(const Mixture& m, float* tiles) {
     by_fours(m.stack, [&](auto n, Int k) { mix_some<decltype(n)::value>(m, k, tiles); });
 }
-static inline void gather(const Mixture& m, float* kernels) {
-    by_fours(m.stack, [&](auto n, Int k) { gather_some<decltype(n)::value>(m, k, kernels); });
+static inline void gather(const Mixture& m, float* kernels, bool add) {
+    by_fours(m.stack, [&](auto n, Int k) { gather_some<decltype(n)::value>(m, k, kernels, add); });
 }
 static inline void compare(const Mixture& m, float* dots) {
     by_fours(m.stack, [&](auto n, Int k) { compare_some<decltype(n)::value>(m, k, dots); });

@@ -30,14 +30,6 @@ typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias
 
 static inline vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
 static inline void store(float* p, vec v) { *reinterpret_cast<loose*>(p) = v; }
-// A tile of sums out of its registers, one after another
-template <int M, int R>
-static inline void store(float* p, const vec (&tile)[R][M]) {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-        for (int m = 0; m < M; m++) store(p + (r * M + m) * LANES, tile[r][m]);
-}
 static inline Int up(Int n, Int step) { return (n + step - 1) / step * step; }
 static inline Int parts(Int n, Int size) { return (n + size - 1) / size; }
 

@@ -1,16 +1,18 @@
 // Minimal filtering F(2 x 2, 3 x 3): four outputs of a 3 x 3 kernel for 16 products instead of 36 (Winograd, Arithmetic Complexity
 // of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, https://arxiv.org/abs/1509.09308).
-// Outputs = A^T [(G g G^T) . (B^T d B)] A. All are linear, so kernels may be mixed after G as well as before, and gradients go back
-// by the same matrices, turned. Each function treats one channel per lane.
+// Outputs = A^T [(G g G^T) . (B^T d B)] A. All are linear, so kernels may be mixed after G as well as before. Each function treats one
+// channel per lane.
 
 #pragma once
 
 #include "registers.h"
 
-// Whether it applies: and there is more than a tile or two, else transforming the kernels costs more than is saved
+constexpr Int TAPS = 9, STEPS = 16;  // of a kernel, and of what it is transformed to
+
+// Whether it applies: and there are more than a few tiles, else transforming the kernels costs more than is saved
 static inline bool has_tiles(const Call& c) {
     return c.taps_down == 3 && c.taps_across == 3 && c.stride_down == 1 && c.stride_across == 1 && c.gap_down == 1 && c.gap_across == 1 &&
-           c.high * c.wide >= 12;
+           c.high * c.wide >= 32;
 }
 
 // 4 x 4 = G g G^T of the kernel's 9 taps, each `step` numbers after the one before; out: `apart` numbers from one to the next
@@ -51,31 +53,5 @@ static inline void transform_output(const float* m, Int apart, vec out[4]) {
     for (int i = 0; i < 2; i++) {
         const vec b = rows[i][1], c = rows[i][2];
         out[2 * i] = rows[i][0] + b + c, out[2 * i + 1] = b - c - rows[i][3];
-    }
-}
-
-// 4 x 4 = A y A^T of 2 x 2 gradients of outputs
-static inline void transform_gradient(const float* y, Int down, Int right, float* out, Int apart) {
-    vec rows[4][2];
-    for (int j = 0; j < 2; j++) {
-        const vec a = load(y + j * right), b = load(y + down + j * right);
-        rows[0][j] = a, rows[1][j] = a + b, rows[2][j] = a - b, rows[3][j] = -b;
-    }
-    for (int i = 0; i < 4; i++, out += 4 * apart) {
-        const vec a = rows[i][0], b = rows[i][1];
-        store(out, a), store(out + apart, a + b), store(out + 2 * apart, a - b), store(out + 3 * apart, -b);
-    }
-}
-
-// 9 taps = G^T u G of the gradient of a transformed kernel
-static inline void transform_back(const float* u, Int apart, float* out, Int step) {
-    vec rows[3][4];
-    for (int j = 0; j < 4; j++) {
-        const vec b = load(u + (4 + j) * apart), c = load(u + (8 + j) * apart), half = (b + c) * 0.5f;
-        rows[0][j] = load(u + j * apart) + half, rows[1][j] = (b - c) * 0.5f, rows[2][j] = half + load(u + (12 + j) * apart);
-    }
-    for (int i = 0; i < 3; i++, out += 3 * step) {
-        const vec b = rows[i][1], c = rows[i][2], half = (b + c) * 0.5f;
-        store(out, rows[i][0] + half), store(out + step, (b - c) * 0.5f), store(out + 2 * step, half + rows[i][3]);
     }
 }

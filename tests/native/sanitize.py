@@ -42,9 +42,9 @@ def inside(path: str, count: int) -> None:
     """In the process that has the sanitizers."""
     loaded = ctypes.CDLL(path)
     loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [ctypes.c_void_p]
-    for name in ("release", "linear_forward", "linear_backward"):
+    for name in ("release", "perceptron_forward", "perceptron_backward"):
         getattr(loaded, f"dynconv_{name}").restype = None
-    native.convolution.library = importlib.import_module("dynconv.native.product").library = lambda: loaded
+    native.convolution.library = importlib.import_module("dynconv.native.perceptron").library = lambda: loaded
     for seed in range(count):
         tensors, options = a_geometry(seed)
         torch.set_num_threads(1 + seed % 3)
@@ -57,7 +57,7 @@ def inside(path: str, count: int) -> None:
             )  # inputs are not scaled
         x, weight = (t.flatten(1)[:, : 1 + seed].requires_grad_() for t in (tensors[0], tensors[1].flatten(0, 1)))
         if x.shape[1] == weight.shape[1]:
-            native.linear(x, weight, weight[:, 0].contiguous()).square().sum().backward()
+            native.perceptron(x, weight, weight[:, 0].contiguous()).square().sum().backward()
         if seed % 50 == 49:
             print(f"{seed + 1} done", flush=True)
         native.release()  # so that the next begins with memory whose ends are watched

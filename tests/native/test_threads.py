@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._vmap_internals import _vmap
 
 from dynconv import DynamicConv2d, native
 from dynconv.functional import choose_method
@@ -102,7 +103,7 @@ def test_the_attentions_linear_layer_is_torchs_function(bias):
     with pytest.raises(RuntimeError, match="dtype"):
         layer(torch.randn(3, 40).double())
     with pytest.raises(RuntimeError, match="size"):
-        native.linear(torch.randn(3, 40), torch.randn(10, 40), torch.randn(5))
+        native.perceptron(torch.randn(3, 40), torch.randn(10, 40), torch.randn(5))
 
 
 @pytest.mark.parametrize(("rows", "ins", "outs"), [(8, 40, 10), (33, 40, 64), (64, 300, 75), (5, 7, 3)])
@@ -116,3 +117,12 @@ def test_a_linear_layer_on_any_number_of_threads(rows, ins, outs, on_threads):
     expected = on_threads(1, answers)
     for threads in THREADS:
         assert all(torch.equal(*pair) for pair in zip(on_threads(threads, answers), expected, strict=True)), threads
+
+
+def test_gradients_batched_as_gradcheck_does():
+    layer, x = DynamicConv2d(16, 16, 3, padding=1, temperature=1.0), torch.randn(2, 16, 8, 8, requires_grad=True)
+    y, inputs = layer(x), [x, *layer.parameters()]
+    directions = torch.randn(3, *y.shape)
+    expected = zip(*(torch.autograd.grad(y, inputs, g, retain_graph=True) for g in directions), strict=True)
+    found = _vmap(lambda g: torch.autograd.grad(y, inputs, g, retain_graph=True))(directions)
+    torch.testing.assert_close(found, tuple(map(torch.stack, expected)))

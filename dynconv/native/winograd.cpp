@@ -1,75 +1,29 @@
-// Dynamic convolution on a CPU, in which the kernels that are mixed for an image never leave the cache; read with its kernels turned
-// round it is also the gradient of the input. Plain C++ with the vector types of GCC and Clang, and OpenMP; float32; one group.
-// Called by convolution.py.
+// Convolutions of 3 x 3 kernels at stride 1 on a CPU by Winograd's products (winograd.h), in which the kernels that are mixed for an
+// image never leave the cache; read with its kernels turned round it is also the gradient of the input. One group, float32.
 //
-// The idea. For one image a convolution is a matrix product, (outs) x (channels and taps) times (channels and taps) x (positions),
-// and the left matrix is itself a product: attention times the K kernels. Multiplied out in full, the mixed kernels of a batch are
-// far larger than a cache: they would be written to memory and read back. So the kernels are cut into slices that a cache holds.
-// A slice is mixed for a few images into a little memory that is used again, and at once multiplied with what it sees of each
-// image, in tiles of sums that stay in registers (Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008,
+// The idea. For one image each of the 16 products of its tiles is a matrix product, (outs) x (channels) times (channels) x (tiles), and
+// the left matrix is itself a product: attention times the K kernels. Multiplied out in full, the mixed kernels of a batch are far
+// larger than a cache: they would be written to memory and read back. So the kernels are cut into slices that a cache holds. A slice is
+// mixed for a few images into a little memory that is used again, and at once multiplied with the tiles of each image, in sums that stay
+// in registers (Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008,
 // https://doi.org/10.1145/1356052.1356053, with the mixing as a part of its packing).
 //
 // To have both matrices in the order in which they are read, the K kernels are packed once, output channels last, and an image is
-// laid out with its channels last. What a kernel sees of it are pixels, one product a tap; or, for 3 x 3 kernels at stride 1,
-// Winograd's sums of pixels, 16 products for four outputs: winograd.h.
-
-#include <vector>
+// laid out channels last, with its padding (images.h).
 
 #include "images.h"
-#include "memory.h"
-#include "mixing.h"
+#include "product.h"
 #include "winograd.h"
-
-// What one row of sums sees: in each of some segments `depth` channels, which begin at the row's pixel plus the segment's offset.
-// The pixels of neighbouring rows lie `gap` apart.
-struct Reach { const Int* offsets; Int segments, depth, gap; };
-
-// sums (R, M x LANES) = or += the products of w (segment, depth, M x LANES) with what R rows reach from x on
-template <int M, int R>
-static void multiply(const Reach& reach, const float* w, const float* x, float* sums, bool add) {
-    const auto [offsets, segments, depth, gap] = reach;
-    vec a[R][M] = {};
-    if (add)
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-            for (int m = 0; m < M; m++) a[r][m] = load(sums + (r * M + m) * LANES);
-    for (Int i = 0; i < segments; i++) {
-        const float* rows[(R + 2) / 3];  // every third: the others are one and two gaps away
-#pragma GCC unroll 16
-        for (int r = 0; r < R; r += 3) rows[r / 3] = x + offsets[i] + r * gap;
-        for (Int l = 0; l < depth; l++, w += M * LANES) {
-            vec v[M];
-#pragma GCC unroll 2
-            for (int m = 0; m < M; m++) v[m] = load(w + m * LANES);
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r++)
-#pragma GCC unroll 2
-                for (int m = 0; m < M; m++) a[r][m] += v[m] * rows[r / 3][r % 3 * gap];
-#pragma GCC unroll 16
-            for (int r = 0; r < R; r += 3) rows[r / 3]++;
-        }
-    }
-    store(sums, a);
-}
-
-typedef void (*Multiply)(const Reach&, const float*, const float*, float*, bool);
-template <int... R>
-static Multiply pick(int M, int rows, std::integer_sequence<int, R...>) {
-    static constexpr Multiply all[2][MOST] = {{multiply<1, R + 1>...}, {multiply<2, R + 1>...}};
-    return all[M - 1][rows - 1];
-}
 
 // A thread's own memory
 struct Room { float *mixed, *sums, *flat, *scratch, *last, *rest; };
 
 // How the work is cut. Nothing here changes a sum: whatever the threads, each output adds the same numbers in the same order.
 struct Plan {
-    // A kernel is 16 steps (Winograd's products), or one step of as many segments as it has taps. Its output channels are taken in
-    // panels, each packed into `panel` numbers, and of its input channels `slice` are mixed and multiplied at a time.
-    bool winograd;
-    Int taps, steps, segments, outs, panels, panel, slice;
-    // A line is a row of outputs, or of 2 x 2 outputs: its units. An image is cut into `cuts` of at most `rows` lines.
+    // A kernel's output channels are taken in panels, each packed into `panel` numbers, and of its input channels `slice` are mixed
+    // and multiplied at a time.
+    Int outs, panels, panel, slice;
+    // A line is a row of 2 x 2 outputs: its units. An image is cut into `cuts` of at most `rows` lines.
     Int lines, units, cuts, rows;
     // `groups` of at most `together` images are seen at a time; of these, `at_once` are mixed for at a time.
     Int groups, together, at_once;
@@ -81,24 +35,22 @@ struct Plan {
     Int mixed, sums, flat, scratch, last, seen, common, own;
 
     Plan(const Call& call, Images& images) {
-        constexpr Int SLICE = 128, WEIGHTS = 256;  // channels for Winograd's products; channels times taps for others
-        winograd = has_tiles(call);
-        taps = call.taps_down * call.taps_across, steps = winograd ? 16 : 1, segments = winograd ? 1 : taps;
+        constexpr Int SLICE = 128;  // channels
         outs = up(call.outs, LANES), panels = parts(outs, WIDE);
-        slice = std::min(call.channels, winograd ? SLICE : std::max<Int>(16, WEIGHTS / taps));
-        panel = (steps * segments * call.channels + steps * parts(call.channels, slice)) * WIDE + LANES;
-        lines = winograd ? parts(call.high, 2) : call.high, units = winograd ? parts(call.wide, 2) : call.wide;
-        images.set_row(winograd ? 2 * units + 2 : call.width + 2 * call.pad_across);
+        slice = std::min(call.channels, SLICE);
+        panel = STEPS * (call.channels + parts(call.channels, slice)) * WIDE + LANES;
+        lines = parts(call.high, 2), units = parts(call.wide, 2);
+        images.set_row(2 * units + 2);
         cut_images(call, images);
         count_memory(call, images);
     }
 
     void cut_images(const Call& call, const Images& images) {
-        constexpr Int FEW = 4, ALONE = 1 << 18, TOGETHER = 1 << 22, LARGE = 1 << 22;  // images; numbers of pixels and of kernels
+        constexpr Int FEW = 4, ALONE = 1 << 18, TOGETHER = 1 << 20, LARGE = 1 << 22;  // images; numbers of tiles and of kernels
         const Int threads = call.threads;
         shared = panels >= 2 * threads && (call.stack * panels * panel > LARGE || call.images < 2 * threads);
         const Int budget = shared ? TOGETHER : ALONE;
-        const Int line = (winograd ? 16 * units : call.stride_down * images.across) * images.pixel;
+        const Int line = STEPS * units * images.pixel;
         cuts = std::min(lines, std::max(parts(lines * line, budget), shared ? 1 : parts(threads, call.images)));
         rows = parts(lines, cuts);
         const Int most = cuts > 1 ? 1 : std::max<Int>(1, budget / (rows * line));
@@ -107,10 +59,9 @@ struct Plan {
     }
 
     void count_memory(const Call& call, const Images& images) {
-        const Int pixels = up(high(rows, call) * images.across * images.pixel, 16);
-        last = winograd ? pixels : 0, seen = winograd ? 16 * rows * units * images.pixel : pixels;
-        mixed = slice * segments * WIDE + LANES, sums = steps * rows * units * WIDE;
-        flat = (winograd ? 4 * rows * units * WIDE : 0) + LANES * WIDE, scratch = 16 * taps * WIDE;
+        last = up((2 * rows + 2) * images.across * images.pixel, 16), seen = STEPS * rows * units * images.pixel;
+        mixed = slice * WIDE + LANES, sums = STEPS * rows * units * WIDE;
+        flat = (4 * rows * units + LANES) * WIDE, scratch = 16 * TAPS * WIDE;
         common = up(shared ? together * seen : call.stack * panels * panel, 16);
         own = at_once * (mixed + sums) + flat + scratch + last + (shared ? call.stack * panel : together * seen);
         own = up(own, 16);
@@ -121,14 +72,10 @@ struct Plan {
         return {at, at + at_once * mixed, flat_at, scratch_at, last_at, last_at + last};
     }
 
-    Int top(Int line, const Call& c) const { return winograd ? 2 * line : line * c.stride_down; }  // the first padded row it sees
-    Int high(Int some, const Call& c) const {  // how many it sees
-        return winograd ? 2 * some + 2 : (some - 1) * c.stride_down + (c.taps_down - 1) * c.gap_down + 1;
-    }
     Int width(Int panel_index) const { return std::min<Int>(WIDE, outs - panel_index * WIDE); }
     // In a packed panel: where the slice from channel c on begins, and how far its next step is (one register more than it has)
-    Int offset(Int c, Int width) const { return (steps * segments * c + c / slice * steps) * width; }
-    Int step(Int channels, Int width) const { return (segments * channels + 1) * width; }
+    Int offset(Int c, Int width) const { return STEPS * (c + c / slice) * width; }
+    Int step(Int channels, Int width) const { return (channels + 1) * width; }
 };
 
 struct Part { Int first, images, top, stop; };      // some images, and their lines from top to before stop
@@ -141,7 +88,6 @@ class Forward {
     const Plan plan;
     const Int numbers;         // of one kernel
     const float* kernels_end;
-    std::vector<Int> offsets;  // of what a segment sees
 
   public:
     explicit Forward(const Call& given)
@@ -149,12 +95,8 @@ class Forward {
           images{given.x, given.x + given.images * given.channels * given.height * given.width, given.channels, given.height,
                  given.width, given.pad_down, given.pad_across, 0, 0},
           plan(call, images),
-          numbers(given.outs * given.channels * plan.taps),
-          kernels_end(given.kernels + given.stack * numbers),
-          offsets(plan.segments, 0) {
-        for (Int t = 0; t < plan.taps && !plan.winograd; t++)
-            offsets[t] = (t / call.taps_across * call.gap_down * images.across + t % call.taps_across * call.gap_across) * images.pixel;
-    }
+          numbers(given.outs * given.channels * TAPS),
+          kernels_end(given.kernels + given.stack * numbers) {}
 
     Int memory() const { return plan.common + call.threads * plan.own; }
 
@@ -207,7 +149,7 @@ class Forward {
                 (cut + 1) * plan.lines / plan.cuts};
     }
 
-    // A panel's channels out of one kernel: (slice of channels in, step, segment, channel in, width)
+    // A panel's channels out of one kernel: (slice of channels in, step, channel in, width)
     void pack(const float* kernel, Int panel, float* scratch, float* to) const {
         const Int first = panel * WIDE, width = plan.width(panel);
         const float* from = kernel + first * call.next_out;
@@ -218,10 +160,9 @@ class Forward {
                 taps_last(from + (c0 + c) * call.next_channel, std::min(width, call.outs - first), some, scratch, width);
                 for (Int i = 0; i < some; i++)
                     for (Int m = 0; m < width; m += LANES) {
-                        const float* taps = scratch + i * plan.taps * width + m;
+                        const float* taps = scratch + i * TAPS * width + m;
                         float* at = to + plan.offset(c0, width) + (c + i) * width + m;
-                        if (plan.winograd) transform_kernel(taps, width, at, step);
-                        else for (Int t = 0; t < plan.taps; t++) store(at + t * here * width, load(taps + t * width));
+                        transform_kernel(taps, width, at, step);
                     }
             }
         }
@@ -230,18 +171,17 @@ class Forward {
     // scratch (some channels in, taps, width) of `outs` channels out
     void taps_last(const float* from, Int outs, Int some, float* scratch, Int width) const {
         const Source one = {from, call.next_out, kernels_end};
-        if (!call.turned) return transpose(one, outs, some * plan.taps, {scratch, width, width, nullptr});
+        if (!call.turned) return transpose(one, outs, some * TAPS, {scratch, width, width, nullptr});
         for (Int i = 0; i < some; i++) {  // the last tap first
-            float* end = scratch + (i * plan.taps + plan.taps - 1) * width;
-            transpose({from + i * call.next_channel, call.next_out, kernels_end}, outs, plan.taps, {end, -width, width, nullptr});
+            float* end = scratch + (i * TAPS + TAPS - 1) * width;
+            transpose({from + i * call.next_channel, call.next_out, kernels_end}, outs, TAPS, {end, -width, width, nullptr});
         }
     }
 
     // What the kernels see of the lines of a part in one image
     void look(Int image, const Part& part, float* last, float* seen) const {
         const Int lines = part.stop - part.top;
-        images.channels_last(image, plan.top(part.top, call), plan.high(lines, call), plan.winograd ? last : seen);
-        if (!plan.winograd) return;
+        images.channels_last(image, 2 * part.top, 2 * lines + 2, last);
         images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel}, transform_input);
     }
 
@@ -249,10 +189,10 @@ class Forward {
     void compute(const Part& part, Int panel, const Packed& packed, const float* seen, const Room& room) const {
         const Int width = plan.width(panel), lines = part.stop - part.top;
         for (Int c0 = 0; c0 < call.channels; c0 += plan.slice)
-            for (Int f = 0; f < plan.steps; f++) {
+            for (Int f = 0; f < STEPS; f++) {
                 const Slice slice = {c0, std::min(plan.slice, call.channels - c0), f, width};
                 const float* kernels = packed.first + plan.offset(c0, width) + f * plan.step(slice.channels, width);
-                const Int length = plan.segments * slice.channels * width;
+                const Int length = slice.channels * width;
                 mix({part.images, call.stack, length, call.attention + part.first * call.stack, kernels, nullptr, packed.apart, plan.mixed},
                     room.mixed);
                 for (Int b = 0; b < part.images; b++)
@@ -263,28 +203,19 @@ class Forward {
 
     // To one image's sums of a panel, those of a slice of its mixed kernel
     void add_products(const Slice& slice, const float* mixed, const float* seen, float* sums, Int lines) const {
-        const Int runs = plan.winograd ? 1 : lines, units = plan.winograd ? lines * plan.units : plan.units;  // of rows of sums
-        const Int blocks = parts(units, MOST), gap = plan.winograd ? images.pixel : call.stride_across * images.pixel;
-        const Reach reach = {offsets.data(), plan.segments, slice.channels, gap};
-        seen += slice.step * units * images.pixel + slice.first, sums += slice.step * units * slice.width;
-        for (Int i = 0; i < runs; i++)
-            for (Int j = 0; j < blocks; j++) {
-                const Int from = j * units / blocks, rows = (j + 1) * units / blocks - from;
-                const Multiply run = pick(slice.width / LANES, rows, std::make_integer_sequence<int, MOST>());
-                run(reach, mixed, seen + i * call.stride_down * images.across * images.pixel + from * gap,
-                    sums + (i * units + from) * slice.width, slice.first > 0);
-            }
+        const Int units = lines * plan.units, width = slice.width;
+        seen += slice.step * units * images.pixel + slice.first, sums += slice.step * units * width;
+        multiply_tile({seen, images.pixel, 1}, units, {mixed, width}, slice.channels, {sums, width, width, slice.first > 0});
     }
 
     // One image's outputs of a panel out of their sums
     void write(const Part& part, Int b, Int panel, float* sums, float* flat) const {
-        const Int first = panel * WIDE, width = plan.width(panel), scale = plan.winograd ? 2 : 1;
-        const Int top = scale * part.top, high = std::min(scale * part.stop, call.high) - top, plane = call.high * call.wide;
-        if (plan.winograd) outputs(sums, flat, part.stop - part.top, high, width);
-        float* from = plan.winograd ? flat : sums;
-        if (call.bias) add_bias(part.first + b, panel, from, high * call.wide);
+        const Int first = panel * WIDE, width = plan.width(panel), plane = call.high * call.wide;
+        const Int top = 2 * part.top, high = std::min(2 * part.stop, call.high) - top;
+        outputs(sums, flat, part.stop - part.top, high, width);
+        if (call.bias) add_bias(part.first + b, panel, flat, high * call.wide);
         float* to = call.outputs + ((part.first + b) * call.outs + first) * plane + top * call.wide;
-        transpose({from, width, from + (high * call.wide + LANES) * width}, high * call.wide, std::min(width, call.outs - first),
+        transpose({flat, width, flat + (high * call.wide + LANES) * width}, high * call.wide, std::min(width, call.outs - first),
                   {to, plane, high * call.wide, nullptr});
     }
 
@@ -328,31 +259,19 @@ static void mix_all(const Call& call, const float* stack, Int numbers, float* ou
     }
 }
 
-// Where each pixel is seen by itself, the whole image may be one line.
-static Call in_one_line(Call call) {
-    constexpr Int LINE = 1024;
-    const bool alone = call.taps_down * call.taps_across * call.stride_down * call.stride_across == 1;
-    if (alone && call.pad_down + call.pad_across == 0 && call.height * call.width <= LINE)
-        call.width = call.wide = call.height * call.width, call.height = call.high = 1;
-    return call;
-}
-
-// 0, or 1 where there is not memory enough
-extern "C" int dynconv_forward(const Call* given) {
-    const Call call = in_one_line(*given);
+bool forward_by_tiles(const Call& call) {
     if (call.images > 1 || call.stack == 1) {
         const Forward forward(call);
         const Memory memory(forward.memory());
         if (memory.get()) forward.run(memory.get());
-        return !memory.get();
+        return memory.get();
     }
     const float whole = 1;
     Call one = call;
     one.stack = 1, one.attention = &whole;
-    const Int numbers = call.outs * call.channels * call.taps_down * call.taps_across;
-    const Int bias = up(numbers, 16), room = bias + up(call.outs, 16);
+    const Int numbers = call.outs * call.channels * TAPS, bias = up(numbers, 16), room = bias + up(call.outs, 16);
     const Memory memory(room + Forward(one).memory());
-    if (!memory.get()) return 1;
+    if (!memory.get()) return false;
     mix_all(call, call.kernels, numbers, memory.get());
     one.kernels = memory.get();
     if (call.bias) {
@@ -360,7 +279,5 @@ extern "C" int dynconv_forward(const Call* given) {
         one.bias = memory.get() + bias;
     }
     Forward(one).run(memory.get() + room);
-    return 0;
+    return true;
 }
-
-extern "C" void dynconv_release() { Memory::release(); }

@@ -1,0 +1,159 @@
+// The gradients of the K kernels, of their weights and of their biases, from that of the outputs. (The gradient of the input is a
+// convolution, or columns.cpp.)
+//
+// The idea. The gradient of one image's mixed kernel is a matrix product again: (outs) x (positions), the outputs' gradient, times
+// (positions) x (channels and taps), what they see (columns.h). The K kernels get it times the image's attention, summed over images;
+// the attention gets its products with the K kernels. The mixed kernels' gradients of a batch are far larger than a cache, so they are
+// made a block at a time: some channels out and a panel of channels and taps. While the block of a few images lies in the cache it is
+// added to the K kernels' gradient and compared with the K kernels, and then overwritten. A large image is cut into pieces, each as
+// good as an image with the same attention.
+//
+// The order of every sum is fixed by the sizes alone: neither the number of threads nor which is first changes a bit. Each block of
+// the kernels' gradient is summed by one thread, and what blocks contribute to the attention's is kept apart until all are done.
+
+#include <vector>
+
+#include "columns.h"
+#include "product.h"
+
+constexpr Int FEW = 8;  // pieces whose tiles are made before they are gathered
+
+class KernelGradients {
+    const Columns see;
+    const Call& call;
+    const Cut cut;
+    const Int kernel;  // numbers of one
+    Int pieces, most, together, panels, panel, blocks, tile, found_size, own;
+    std::vector<float> attention;  // (pieces, stack)
+    float *seen, *found;
+
+  public:
+    explicit KernelGradients(const Call& given) : see(given), call(see.call), cut(call), kernel(call.outs * see.rows) {
+        constexpr Int AT_ONCE = 1 << 20, PANEL = 8 * WIDE, BLOCK = 4 * MOST;
+        pieces = call.images * cut.pieces, most = cut.most(see.positions);
+        panels = parts(see.rows, PANEL), panel = up(parts(see.rows, panels), WIDE), panels = parts(see.rows, panel);
+        blocks = parts(call.outs, BLOCK);
+        while (panels * blocks < 4 * WORKERS && blocks < parts(call.outs, MOST)) blocks++;
+        together = std::min(pieces, up(std::max<Int>(1, AT_ONCE / (most * up(see.rows, WIDE))), FEW));
+        tile = parts(call.outs, blocks) * panel, found_size = panels * blocks * together * call.stack;
+        own = up(FEW * (tile + call.stack * LANES) + WIDE * most, 16);
+        attention.resize(pieces * call.stack);
+        for (Int j = 0; j < pieces * call.stack; j++)
+            attention[j] = call.attention[j / call.stack / cut.pieces * call.stack + j % call.stack];
+    }
+
+    Int memory() const { return together * most * up(see.rows, WIDE) + up(found_size, 16) + call.threads * own; }
+
+    void run(float* memory) {
+        seen = memory, found = seen + together * most * up(see.rows, WIDE);
+        if (call.grad_attention) std::memset(call.grad_attention, 0, call.images * call.stack * 4);
+#pragma omp parallel num_threads(call.threads)
+        {
+            float* room = found + up(found_size, 16) + omp_get_thread_num() * own;
+            for (Int start = 0; start < pieces; start += together) {
+                const Int stop = std::min(pieces, start + together);
+#pragma omp for collapse(2)
+                for (Int piece = start; piece < stop; piece++)
+                    for (Int row = 0; row < see.rows; row += WIDE) look(piece, row, seen + (piece - start) * stride() + row * most, room);
+#pragma omp for collapse(2) schedule(dynamic)
+                for (Int block = 0; block < blocks; block++)
+                    for (Int at = 0; at < panels; at++) work(block, at, start, stop, room);
+                if (call.grad_attention) add_found(start, stop);
+            }
+        }
+    }
+
+  private:
+    Int stride() const { return most * up(see.rows, WIDE); }
+    Int first(Int piece) const { return cut.start(piece % cut.pieces, see.positions); }
+    Int last(Int piece) const { return cut.start(piece % cut.pieces + 1, see.positions); }
+
+    void look(Int piece, Int row, float* to, float* room) const {
+        see.down(piece / cut.pieces, row, std::min<Int>(WIDE, see.rows - row), first(piece), last(piece), to, room);
+    }
+
+    // Some rows of the kernels in some channels out
+    void work(Int block, Int at, Int start, Int stop, float* tiles) const {
+        const Int out = block * call.outs / blocks, outs = (block + 1) * call.outs / blocks - out;
+        const Int row = at * panel, rows = std::min(panel, see.rows - row), from = out * see.rows + row;
+        for (Int piece = start; piece < stop; piece += FEW) {
+            const Int few = std::min(FEW, stop - piece);
+            for (Int i = 0; i < few; i++) correlate(piece + i, out, outs, row, rows, piece + i - start, tiles + i * tile);
+            const float* pi = attention.data() + piece * call.stack;
+            for (Int o = 0; o < outs && call.grad_kernels; o++)
+                gather_row(few, pi, tiles + o * panel, rows, call.grad_kernels + from + o * see.rows, piece > 0);
+            if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, tiles + FEW * tile, found + (((block * panels + at) * together) + piece - start) * call.stack);
+        }
+    }
+
+    // tile (outs, panel) = the outputs' gradient (outs, positions) x what they see (positions, rows)
+    void correlate(Int piece, Int out, Int outs, Int row, Int rows, Int index, float* to) const {
+        const float* grad = call.outputs + (piece / cut.pieces * call.outs + out) * see.positions + first(piece);
+        const Int length = last(piece) - first(piece);
+        for (Int r = 0; r < rows; r += WIDE)
+            multiply_tile({grad, see.positions, 1}, outs, {seen + index * stride() + (row + r) * most, WIDE}, length,
+                          {to + r, panel, std::min<Int>(WIDE, rows - r), false});
+    }
+
+    void gather_row(Int few, const float* pi, const float* tiles, Int rows, float* kernels, bool add) const {
+        const Int whole = rows / LANES * LANES;
+        if (whole) gather({few, call.stack, whole, pi, nullptr, tiles, kernel, tile}, kernels, add);
+        for (Int i = whole; i < rows; i++)
+            for (Int k = 0; k < call.stack; k++) {
+                float sum = add ? kernels[k * kernel + i] : 0;
+                for (Int b = 0; b < few; b++) sum += tiles[b * tile + i] * pi[b * call.stack + k];
+                kernels[k * kernel + i] = sum;
+            }
+    }
+
+    void compare_rows(Int few, const float* pi, const float* tiles, Int outs, Int rows, Int from, float* dots, float* to) const {
+        const Int whole = rows / LANES * LANES, all = few * call.stack;
+        std::memset(dots, 0, all * LANES * 4);
+        for (Int o = 0; o < outs; o++) {
+            const float *kernels = call.kernels + from + o * see.rows, *row = tiles + o * panel;
+            if (whole) compare({few, call.stack, whole, pi, kernels, row, kernel, tile}, dots);
+            for (Int j = 0; j < all; j++)
+                for (Int i = whole; i < rows; i++)
+                    dots[j * LANES + i - whole] += row[j / call.stack * tile + i] * kernels[j % call.stack * kernel + i];
+        }
+        for (Int j = 0; j < all; j++) {
+            to[j] = 0;
+            for (int lane = 0; lane < LANES; lane++) to[j] += dots[j * LANES + lane];
+        }
+    }
+
+    // To the attention's gradient, what all panels and blocks found for some pieces
+    void add_found(Int start, Int stop) const {
+        const Int all = (stop - start) * call.stack;
+#pragma omp single
+        for (Int j = 0; j < all; j++) {
+            float* to = call.grad_attention + (start * call.stack + j) / call.stack / cut.pieces * call.stack + j % call.stack;
+            for (Int i = 0; i < panels * blocks; i++) *to += found[i * together * call.stack + j];
+        }
+    }
+};
+
+// The bias sees every position alike: what counts of the outputs' gradient are its sums over them, (images, outs).
+bool through_bias(const Call& call) {
+    const Memory memory(up(call.images * call.outs, 16));
+    float* sums = memory.get();
+    if (!sums) return false;
+#pragma omp parallel num_threads(call.threads)
+    {
+#pragma omp for
+        for (Int i = 0; i < call.images * call.outs; i++) sums[i] = sum_of(call.outputs + i * call.high * call.wide, call.high * call.wide);
+#pragma omp for nowait
+        for (Int k = 0; k < (call.grad_bias ? call.stack : 0); k++)
+            for (Int o = 0; o < call.outs; o++) {
+                float sum = 0;
+                for (Int b = 0; b < call.images; b++) sum += call.attention[b * call.stack + k] * sums[b * call.outs + o];
+                call.grad_bias[k * call.outs + o] = sum;
+            }
+#pragma omp for
+        for (Int i = 0; i < (call.grad_attention ? call.images * call.stack : 0); i++)
+            call.grad_attention[i] += sum_of_products(sums + i / call.stack * call.outs, call.bias + i % call.stack * call.outs, call.outs);
+    }
+    return true;
+}
+
+bool kernel_gradients(const Call& call) { return done(KernelGradients(call)); }

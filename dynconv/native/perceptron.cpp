@@ -1,0 +1,98 @@
+// What computes the attention from an image: the mean of each channel, one or two linear layers, the first with its negative outputs
+// set to 0, and a softmax; and all gradients. Called by perceptron.py.
+//
+// The idea. These products are small, and there is nothing to gain from cutting them; but a library's product cuts them all the same, by
+// the number of threads, and with the cuts the order of its sums. Here a thread has whole rows of what is computed, and each number is
+// summed in an order that hangs on the sizes alone.
+
+#include <cmath>
+#include <vector>
+
+#include "registers.h"
+
+constexpr Int SMALL = 1 << 16;  // numbers that one thread reads in less time than it takes to wake another
+
+struct Rows { const float* first; Int count, length; };
+struct Layer { const float *weight, *bias; Int ins, outs; };         // (outs, ins), (outs) or null
+struct Gradients { float *x, *weight, *bias; };                      // each may be null
+
+// to (length) = the sum of the rows, each times its weight; the weights lie `step` apart
+static void add_rows(const float* weights, Int step, const Rows& rows, float* __restrict to) {
+    std::memset(to, 0, rows.length * 4);
+    for (Int i = 0; i < rows.count; i++)
+        for (Int j = 0; j < rows.length; j++) to[j] += weights[i * step] * rows.first[i * rows.length + j];
+}
+
+// The next three are run by all threads of a team.
+static void mean_of(const float* x, Int rows, Int positions, float* to) {
+#pragma omp for
+    for (Int r = 0; r < rows; r++) to[r] = sum_of(x + r * positions, positions) / positions;
+}
+
+static void forward(const Layer& layer, const float* x, Int rows, float* y, bool relu) {
+#pragma omp for collapse(2)
+    for (Int r = 0; r < rows; r++)
+        for (Int o = 0; o < layer.outs; o++) {
+            const float v = sum_of_products(x + r * layer.ins, layer.weight + o * layer.ins, layer.ins) + (layer.bias ? layer.bias[o] : 0);
+            y[r * layer.outs + o] = relu && v < 0 ? 0 : v;
+        }
+}
+
+static void backward(const Layer& layer, const float* x, const float* grad, Int rows, const Gradients& to) {
+    const auto [ins, outs] = std::pair(layer.ins, layer.outs);
+    const float one = 1;
+#pragma omp for nowait
+    for (Int r = 0; r < (to.x ? rows : 0); r++) add_rows(grad + r * outs, 1, {layer.weight, outs, ins}, to.x + r * ins);
+#pragma omp for nowait
+    for (Int o = 0; o < (to.weight ? outs : 0); o++) add_rows(grad + o, outs, {x, rows, ins}, to.weight + o * ins);
+#pragma omp single
+    if (to.bias) add_rows(&one, 0, {grad, rows, outs}, to.bias);
+}
+
+static void softmax(float* y, Int outs, double temperature) {
+    const float most = *std::max_element(y, y + outs);
+    float sum = 0;
+    for (Int o = 0; o < outs; o++) sum += y[o] = std::exp(float((y[o] - most) / temperature));
+    for (Int o = 0; o < outs; o++) y[o] /= sum;
+}
+
+static void softmax_backward(const float* y, const float* grad, Int outs, double temperature, float* to) {
+    const float mean = sum_of_products(y, grad, outs);
+    for (Int o = 0; o < outs; o++) to[o] = y[o] * (grad[o] - mean) / temperature;
+}
+
+extern "C" void dynconv_perceptron_forward(const Perceptron* given) {
+    const Perceptron& p = *given;
+    const float* mean = p.positions == 1 ? p.x : p.mean;
+#pragma omp parallel num_threads(p.threads) if (p.rows * p.ins * (p.positions + p.width) > SMALL)
+    {
+        if (p.positions != 1) mean_of(p.x, p.rows * p.ins, p.positions, p.mean);
+        forward({p.weight, p.bias, p.ins, p.width}, mean, p.rows, p.second ? p.hidden : p.y, p.second);
+        if (p.second) forward({p.second, p.second_bias, p.width, p.outs}, p.hidden, p.rows, p.y, false);
+    }
+    for (Int r = 0; r < (p.temperature ? p.rows : 0); r++) softmax(p.y + r * p.outs, p.outs, p.temperature);
+}
+
+extern "C" void dynconv_perceptron_backward(const Perceptron* given) {
+    const Perceptron& p = *given;
+    const bool spread = p.grad_x && p.positions != 1;
+    std::vector<float> of_hidden(p.second ? p.rows * p.width : 0), of_mean(spread ? p.rows * p.ins : 0);
+    std::vector<float> of_scores(p.temperature ? p.rows * p.outs : 0);
+    for (Int r = 0; r < (p.temperature ? p.rows : 0); r++)
+        softmax_backward(p.y + r * p.outs, p.grad_y + r * p.outs, p.outs, p.temperature, of_scores.data() + r * p.outs);
+    const float *scores = p.temperature ? of_scores.data() : p.grad_y;
+    const float *mean = p.positions == 1 ? p.x : p.mean, *grad = p.second ? of_hidden.data() : scores;
+#pragma omp parallel num_threads(p.threads) if (p.rows * p.ins * (p.positions + p.width) > SMALL)
+    {
+        if (p.second) {
+            backward({p.second, nullptr, p.width, p.outs}, p.hidden, scores, p.rows, {of_hidden.data(), p.grad_second, p.grad_second_bias});
+#pragma omp for
+            for (Int i = 0; i < p.rows * p.width; i++)
+                if (!(p.hidden[i] > 0)) of_hidden[i] = 0;
+        }
+        backward({p.weight, nullptr, p.ins, p.width}, mean, grad, p.rows, {spread ? of_mean.data() : p.grad_x, p.grad_weight, p.grad_bias});
+#pragma omp for
+        for (Int r = 0; r < (spread ? p.rows * p.ins : 0); r++)
+            std::fill(p.grad_x + r * p.positions, p.grad_x + (r + 1) * p.positions, of_mean[r] / p.positions);
+    }
+}

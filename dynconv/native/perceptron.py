@@ -1,0 +1,149 @@
+"""What computes the attention from an image, by the C++ library: the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
+
+from .building import library
+from .definition import per_channel, softmax
+from .operation import unwatched
+
+__all__ = ["perceptron"]
+
+GRADIENTS = ("grad_x", "grad_weight", "grad_bias", "grad_second", "grad_second_bias")
+POINTERS = ("x", "weight", "bias", "second", "second_bias", "mean", "hidden", "y", "grad_y", *GRADIENTS)
+SIZES = ("rows", "ins", "positions", "width", "outs", "threads")
+PLAIN = (Tensor, torch.nn.Parameter)
+Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]  # x, weight, bias, second, second_bias
+
+
+class Perceptron(ctypes.Structure):
+    """What crosses the border: `Perceptron` in call.h, field by field."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in POINTERS),
+        *((name, ctypes.c_int64) for name in SIZES),
+        ("temperature", ctypes.c_double),
+    ]
+
+
+def perceptron(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    second: Tensor | None = None,
+    second_bias: Tensor | None = None,
+    temperature: Tensor | None = None,
+) -> Tensor:
+    """(B, C) or (B, C, *S), whose mean is taken → a linear layer's outputs, or a second layer's of what is positive in the first's.
+
+    With a temperature, their softmax. By torch's own functions, unless the tensors are float32 on a CPU and nobody looks on.
+    """
+    given = (x, weight, bias, second, second_bias)
+    if not (unwatched() and _fit(*given) and _taken(given)):  # what does not fit is told by torch
+        return _composed(given, temperature)
+    if temperature is not None and (temperature.requires_grad or not temperature.is_cpu):
+        return _composed(given, temperature)
+    divisor = 0.0 if temperature is None else temperature.item()
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
+        y: Tensor = _Perceptron.apply(divisor, *given)
+        return y
+    return _forward(given, divisor)[0]
+
+
+def _composed(given: Inputs, temperature: Tensor | None) -> Tensor:
+    x, weight, bias, second, second_bias = given
+    y = F.linear(x.flatten(2).mean(2) if x.ndim > 2 else x, weight, bias)
+    y = y if second is None else F.linear(torch.relu(y), second, second_bias)
+    if temperature is None:
+        return y
+    # autograd keeps the temperature: a copy, so that a schedule may move the buffer before backward
+    return softmax(y, temperature.clone())
+
+
+def _fit(x: Tensor, weight: Tensor, bias: Tensor | None, second: Tensor | None, second_bias: Tensor | None) -> bool:
+    if x.ndim < 2 or weight.ndim != 2 or x.shape[1] != weight.shape[1]:
+        return False
+    width = weight.shape[0]
+    if second is not None and (second.ndim != 2 or second.shape[1] != width):
+        return False
+    last = None if second is None else second.shape[:1]
+    return (bias is None or bias.shape == (width,)) and (second_bias is None or second_bias.shape == last)
+
+
+def _taken(given: Sequence[Tensor | None]) -> bool:
+    for t in given:
+        if t is None:
+            continue
+        if type(t) not in PLAIN or t.dtype != torch.float32 or not t.is_cpu or t.layout != torch.strided:
+            return False
+        if is_legacy_batchedtensor(t):  # by gradcheck: it looks like one, and has no memory
+            return False
+    return library() is not None and not torch.is_autocast_enabled("cpu")
+
+
+def _forward(given: Inputs, temperature: float) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The outputs, and what backward will want: the means and the hidden numbers."""
+    x, weight, _, second, _ = given
+    mean = x.new_empty(x.shape[:2]) if x.ndim > 2 else None
+    hidden = None if second is None else x.new_empty(x.shape[0], weight.shape[0])
+    y = x.new_empty(x.shape[0], (weight if second is None else second).shape[0])
+    _run("dynconv_perceptron_forward", given, (mean, hidden, y), temperature)
+    return y, mean, hidden
+
+
+class _Perceptron(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, temperature: float, *given: Any) -> Tensor:
+        y, *kept = _forward(given, temperature)
+        ctx.save_for_backward(*given, *kept, y if temperature else None)
+        ctx.temperature = temperature
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        (*given, mean, hidden, y) = ctx.saved_tensors
+        given = tuple(given)
+        needed = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled() or not (unwatched() and _taken((*given, grad))):  # it may be differentiated again
+            if y is not None:  # through the softmax
+                grad = y * (grad - (y * grad).sum(-1, keepdim=True)) / ctx.temperature
+            return None, *_differentiable(given, needed, grad)
+        found = [torch.empty_like(t).contiguous() if want else None for t, want in zip(given, needed, strict=True)]
+        _run("dynconv_perceptron_backward", given, (mean, hidden, y, grad, *found), ctx.temperature)
+        return None, *found
+
+
+def _differentiable(given: Inputs, needed: Sequence[bool], grad: Tensor) -> Sequence[Tensor | None]:
+    """The gradients by torch's operations, which can be differentiated, and batched."""
+    x, weight, bias, second, _ = given
+    mean = x.flatten(2).mean(2) if x.ndim > 2 else x
+    of_second = of_second_bias = None
+    if second is not None:
+        hidden = F.linear(mean, weight, bias)
+        of_second, of_second_bias = grad.T @ torch.relu(hidden), grad.sum(0)
+        grad = (grad @ second) * (hidden > 0)
+    of_x = grad @ weight
+    if x.ndim > 2:
+        spatial = x.shape[2:]
+        of_x = per_channel(of_x / spatial.numel(), x).expand(-1, -1, *spatial)
+    found = of_x, grad.T @ mean, grad.sum(0), of_second, of_second_bias
+    return tuple(g if want else None for g, want in zip(found, needed, strict=True))
+
+
+def _run(name: str, given: Inputs, others: Sequence[Tensor | None], temperature: float) -> None:
+    held = [None if t is None else t.contiguous() for t in (*given, *others)]
+    pointers = [None if t is None else t.data_ptr() for t in held]
+    x, weight, _, second, _ = given
+    width = weight.shape[0]
+    sizes = (*x.shape[:2], x.shape[2:].numel(), width, width if second is None else second.shape[0])
+    pointers += [None] * (len(POINTERS) - len(pointers))
+    call = Perceptron(*pointers, *sizes, torch.get_num_threads(), temperature)
+    getattr(library(), name)(ctypes.byref(call))
