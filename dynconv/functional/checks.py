@@ -40,16 +40,17 @@ def check_together(*, dtypes: bool = True, **tensors: Tensor | None) -> None:
     Not every operation of torch looks: some read another device's memory as numbers. Under autocast dtypes may differ,
     for torch casts them.
     """
-    given = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    first = next(iter(given.values()))
-    if any(tensor.device != first.device for tensor in given.values()):
-        raise RuntimeError(f"tensors must be on one device, got {_listed(given, 'device')}")
-    if dtypes and any(tensor.dtype != first.dtype for tensor in given.values()) and not autocasts(first.device.type):
-        raise TypeError(f"tensors must have one dtype, got {_listed(given, 'dtype')}")
+    given = [tensor for tensor in tensors.values() if tensor is not None]
+    device, dtype = given[0].device, given[0].dtype
+    for tensor in given[1:]:
+        if tensor.device != device:
+            raise RuntimeError(f"tensors must be on one device, got {_listed(tensors, 'device')}")
+        if dtypes and tensor.dtype != dtype and not autocasts(device.type):
+            raise TypeError(f"tensors must have one dtype, got {_listed(tensors, 'dtype')}")
 
 
-def _listed(tensors: dict[str, Tensor], attribute: str) -> str:
-    return ", ".join(f"{name}: {getattr(tensor, attribute)}" for name, tensor in tensors.items())
+def _listed(tensors: dict[str, Tensor | None], attribute: str) -> str:
+    return ", ".join(f"{name}: {getattr(t, attribute)}" for name, t in tensors.items() if t is not None)
 
 
 def autocasts(device: str) -> bool:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from ..native.definition import CONVS
+from ..native.operation import unwatched
 from .checks import check_counts, check_together
 from .choice import choose_method, choose_per_image
 from .methods import METHODS, PER_IMAGE, backends, dynamic
-from .padding import PADDING_MODES, geometry
+from .padding import PADDING_MODES, geometry, padded
 
 __all__ = ["conv", "conv_per_image", "dynamic_conv"]
+
+Ints = tuple[int, ...]
+PLANS: dict[Hashable, _Plan] = {}  # of arguments that were seen before
+MOST_PLANS = 4096
 
 
 def conv(
@@ -50,8 +57,8 @@ def conv(
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must be (O,) = ({weight.shape[0]},), got {tuple(bias.shape)}")
     check_together(x=x, weight=weight, bias=bias)
-    x, steps = geometry(x, weight, stride, padding, dilation, padding_mode)
-    return CONVS[n](x, weight, bias, *steps, groups)
+    pads, steps = geometry(x, weight, stride, padding, dilation, padding_mode)
+    return CONVS[n](padded(x, pads, padding_mode), weight, bias, *steps, groups)
 
 
 def dynamic_conv(
@@ -102,17 +109,53 @@ def dynamic_conv(
         TypeError: x is not floating point, or the tensors have more than one dtype (outside of autocast).
         RuntimeError: the tensors are on more than one device; the message names each.
     """
-    n = weight.ndim - 3
-    _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, n)
+    given, options = (x, weight, attention, bias), (stride, padding, dilation, groups, padding_mode, method)
+    if not unwatched():
+        return _plan(given, options).carry_out(*given)
+    key = _key(given, options)
+    if key not in PLANS:
+        if len(PLANS) >= MOST_PLANS:
+            PLANS.clear()
+        PLANS[key] = _plan(given, options)
+    return PLANS[key].carry_out(*given)
+
+
+class _Plan(NamedTuple):
+    """What was found out about arguments like these: that they fit, and how they are computed."""
+
+    method: str
+    registered: bool
+    pads: Sequence[int]
+    geometry: tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
+    padding_mode: str
+
+    def carry_out(self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
+        x = padded(x, self.pads, self.padding_mode)
+        return dynamic(self.method, self.registered, x, weight, attention, bias, self.geometry)
+
+
+def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
+    """All checks, and the choice."""
+    (x, weight, attention, bias), (stride, padding, dilation, groups, padding_mode, method) = given, options
+    _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, weight.ndim - 3)
     if method not in ("auto", *METHODS):
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
-    x, (stride, padding, dilation) = geometry(x, weight, stride, padding, dilation, padding_mode)
-    can = backends(x, weight, attention)
+    pads, steps = geometry(x, weight, stride, padding, dilation, padding_mode)
+    can = backends(x, weight, attention, bias)
     if method == "auto":
-        method = choose_method(x, weight, stride, dilation, can)
+        method = choose_method(x, weight, steps[0], can)
     elif method in ("tiled", "native", "triton") and method not in can:
         method = "unfold"
-    return dynamic(method, method in can, x, weight, attention, bias, (stride, padding, dilation, groups))
+    return _Plan(method, method in can, pads, (*steps, groups), padding_mode)
+
+
+def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:
+    """All that a plan hangs on: of the tensors all but their numbers, and what torch was told."""
+    tensors = [
+        (t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given if t is not None
+    ]
+    casts = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.is_grad_enabled()
+    return *tensors, given[3] is None, repr(options), casts, torch.are_deterministic_algorithms_enabled()
 
 
 def conv_per_image(
@@ -157,7 +200,8 @@ def conv_per_image(
         raise ValueError(f"kernel and bias must have one row for each of the {x.shape[0]} images, got {given}")
     _check_input(x, kernel, groups, padding_mode, n, "B")
     check_together(x=x, kernel=kernel, bias=bias)
-    x, steps = geometry(x, kernel, stride, padding, dilation, padding_mode)
+    pads, steps = geometry(x, kernel, stride, padding, dilation, padding_mode)
+    x = padded(x, pads, padding_mode)
     if method == "auto":
         method = choose_per_image(x, kernel, steps[0])
     return PER_IMAGE[method](x, kernel, bias, *steps, groups)

@@ -29,13 +29,13 @@ MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
 OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION, "triton": gpu.OPERATION}
 
 
-def backends(x: Tensor, weight: Tensor, *others: Tensor) -> tuple[str, ...]:
+def backends(x: Tensor, weight: Tensor, *others: Tensor | None) -> tuple[str, ...]:
     """The registered operations that can take these tensors: the one place where this is asked.
 
     They take real tensors of one dtype, and no others: subclasses, tracers and exporters are given torch's own operations,
     which they can take apart. (Function transforms and dispatch modes find what they need at the operations themselves.)
     """
-    compiling, given = torch.compiler.is_compiling(), (x, weight, *others)
+    compiling, given = torch.compiler.is_compiling(), [x, weight, *(t for t in others if t is not None)]
     if torch.compiler.is_exporting() or tracing() or x.shape[0] == 0:
         return ()
     if not all(type(t) in (Tensor, torch.nn.Parameter) and t.layout == torch.strided for t in given):

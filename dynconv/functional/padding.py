@@ -26,18 +26,31 @@ def geometry(
     padding: int | Sequence[int] | str,
     dilation: int | Sequence[int],
     padding_mode: str,
-) -> tuple[Tensor, tuple[Ints, Ints, Ints]]:
-    """The input, padded where a convolution cannot, with stride, padding and dilation as tuples; all of it checked.
+) -> tuple[Ints, tuple[Ints, Ints, Ints]]:
+    """What is to be padded before the convolution, for :func:`padded`, and its stride, padding and dilation; all of it checked.
 
     ``weight`` ends with the kernel's sizes, one for each of x's dimensions after the second.
     """
     n = x.ndim - 2
-    kernel = tuple(weight.shape[-n:])
+    spatial, kernel = tuple(x.shape[2:]), tuple(weight.shape[-n:])
     stride, dilation = sizes(stride, n, "stride", 1), sizes(dilation, n, "dilation", 1)
-    x, padding = _pad(x, kernel, stride, padding, dilation, padding_mode)
+    pads: Ints = ()
+    sides = _sides(spatial, kernel, stride, padding, dilation)
+    left = tuple(side for side, _ in sides)
+    if padding_mode != "zeros" or any(one != other for one, other in sides):  # what a convolution cannot pad
+        pads, left = (
+            tuple(p for pair in reversed(sides) for p in pair),
+            (0,) * n,
+        )  # F.pad counts from the last dimension
+        spatial = tuple(size + sum(pair) for size, pair in zip(spatial, sides, strict=True))
     if not torch.compiler.is_compiling():  # a tracer's sizes are not looked at
-        _check_sizes(x, weight, stride, padding, dilation)
-    return x, (stride, padding, dilation)
+        _check_sizes(x, weight, spatial, stride, left, dilation)
+    return pads, (stride, left, dilation)
+
+
+def padded(x: Tensor, pads: Sequence[int], padding_mode: str) -> Tensor:
+    """The input as a convolution with the padding that :func:`geometry` leaves is to see it."""
+    return F.pad(x, pads, mode="constant" if padding_mode == "zeros" else padding_mode) if pads else x
 
 
 def total_padding(size: int, kernel: int, step: int, gap: int) -> int:
@@ -47,29 +60,23 @@ def total_padding(size: int, kernel: int, step: int, gap: int) -> int:
     return max(0, (size - 1) // step * step + gap * (kernel - 1) + 1 - size)
 
 
-def _pad(
-    x: Tensor, kernel: Ints, stride: Ints, padding: int | Sequence[int] | str, dilation: Ints, padding_mode: str
-) -> tuple[Tensor, Ints]:
-    """Apply what a convolution cannot pad by itself; return the input and the symmetric zero padding that is left."""
-    n = len(kernel)
+def _sides(
+    spatial: Ints, kernel: Ints, stride: Ints, padding: int | Sequence[int] | str, dilation: Ints
+) -> list[tuple[int, int]]:
+    """How much is padded along each axis, before and after."""
     if padding == "same":
-        total = [total_padding(*axis) for axis in zip(x.shape[2:], kernel, stride, dilation, strict=True)]
-        sides = [(t // 2, t - t // 2) for t in total]  # an odd total pads one more on the right, as torch does
-    elif padding == "valid":
-        sides = [(0, 0)] * n
-    elif isinstance(padding, str):
+        total = [total_padding(*axis) for axis in zip(spatial, kernel, stride, dilation, strict=True)]
+        return [(t // 2, t - t // 2) for t in total]  # an odd total pads one more on the right, as torch does
+    if padding == "valid":
+        return [(0, 0)] * len(kernel)
+    if isinstance(padding, str):
         raise ValueError(f"padding must be an int, a tuple, 'same' or 'valid', got {padding!r}")
-    else:
-        sides = [(p, p) for p in sizes(padding, n, "padding", 0)]
-    if padding_mode == "zeros" and all(left == right for left, right in sides):
-        return x, tuple(left for left, _ in sides)
-    flat = [p for pair in reversed(sides) for p in pair]  # F.pad counts from the last dimension
-    return F.pad(x, flat, mode="constant" if padding_mode == "zeros" else padding_mode), (0,) * n
+    return [(p, p) for p in sizes(padding, len(kernel), "padding", 0)]
 
 
-def _check_sizes(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, dilation: Ints) -> None:
+def _check_sizes(x: Tensor, weight: Tensor, spatial: Ints, stride: Ints, padding: Ints, dilation: Ints) -> None:
     """Before a method is taken: each would say it in words of its own."""
-    out, spatial, kernel = weight.shape[-len(stride) - 2], tuple(x.shape[2:]), tuple(weight.shape[-len(stride) :])
+    out, kernel = weight.shape[-len(stride) - 2], tuple(weight.shape[-len(stride) :])
     high = output_size(spatial, kernel, stride, padding, dilation)
     if min(high) < 1 or min(spatial) < 1:
         raise ValueError(
