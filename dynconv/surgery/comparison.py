@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..cost import Sample, call, tensors
+from .replace import copied
 
 __all__: list[str] = []
 
@@ -46,6 +47,15 @@ def _difference(a: Tensor, b: Tensor) -> float:
     if not len(a):
         return 0.0
     return float((a - b).abs().max() / a.abs().max().clamp_min(1e-12)) / rounding
+
+
+def steady(model: nn.Module, sample: Sample, expected: list[Tensor]) -> bool:
+    """Whether the output stays if parameters are rounded anew: a model that sorts by its scores may exchange whole boxes."""
+    again, generator = copied(model), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in again.parameters():
+            p.add_(8 * torch.finfo(p.dtype).eps * p * torch.randn(p.shape, generator=generator).to(p))
+    return difference(expected, output(again, sample)) <= 1
 
 
 @contextmanager

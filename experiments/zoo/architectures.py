@@ -123,7 +123,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     **_classifiers(_torchvision, "resnet50 densenet121 mnasnet0_5 efficientnet_b0"),
     **_classifiers(_torchvision, "efficientnet_v2_s regnet_y_400mf regnet_x_400mf alexnet swin_t", 64),
-    **_classifiers(_torchvision, "googlenet inception_v3", 96, init_weights=False),
+    **_classifiers(_torchvision, "googlenet", 96, init_weights=False),
+    "torchvision/inception_v3": Architecture(  # in training its second head sees no fewer pixels
+        partial(_torchvision, "inception_v3", num_classes=10, init_weights=False), _images_of(96), _images_of(299)
+    ),
     **_classifiers(
         _timm, "mobilenetv2_050 lcnet_050 ghostnet_050 ghostnetv2_100 hardcorenas_a fbnetc_100 spnasnet_100"
     ),
