@@ -18,7 +18,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from dynconv.layers.weighting import Weighting
 
-__all__ = ["Gate", "exposed", "traced"]
+__all__ = ["Gate", "closed", "exposed", "traced"]
 
 PRODUCTS = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
 OVER = {4: "channels", 5: "branches"}  # (B, C, 1, 1); (B, K, C, 1, 1), as in SKNet and ResNeSt
@@ -97,7 +97,7 @@ def exposed(model: nn.Module, sample: Tensor) -> tuple[fx.GraphModule, list[Gate
         sample: at least two images, (B, C, H, W), of a size at which the last feature maps have positions.
 
     Raises:
-        ValueError: it cannot be traced; one image only; or the twin's output is another one.
+        ValueError: it cannot be traced; one image only; no gate is to be seen; or the twin's output is another one.
     """
     if len(sample) < 2:
         raise ValueError(f"sample must be at least 2 images, which tells a batch from a parameter, got {len(sample)}")
@@ -107,12 +107,22 @@ def exposed(model: nn.Module, sample: Tensor) -> tuple[fx.GraphModule, list[Gate
     graph_module.gates, gates = nn.ModuleDict(), []
     for node, index, over in _places(graph_module, len(sample)):
         gates.append(_insert(graph_module, node, index, over, len(gates)))
+    if not gates:
+        hidden = closed(graph_module)
+        also = f"; gates inside of {', '.join(hidden)} are not to be seen, torch.fx cannot trace these" if hidden else ""
+        raise ValueError(f"{type(model).__name__} multiplies by nothing that it computes from the whole image{also}")
     graph_module.graph.lint()
     graph_module.recompile()
     off = (graph_module(sample) - expected).abs().max().item() / expected.abs().max().clamp_min(1e-30).item()
     if not off < 1e-5:
         raise ValueError(f"with its gates laid open the network's output is off by {off:.1g}")
     return graph_module.eval(), gates
+
+
+def closed(graph_module: fx.GraphModule) -> list[str]:
+    """The kinds of modules with parts of their own that were not traced: whatever they multiply by stays hidden."""
+    called = [graph_module.get_submodule(str(node.target)) for node in graph_module.graph.nodes if node.op == "call_module"]
+    return sorted({type(m).__name__ for m in called if any(m.children()) and not type(m).__module__.startswith("torch.nn")})
 
 
 def _places(graph_module: fx.GraphModule, images: int) -> list[tuple[fx.Node, int, str]]:
