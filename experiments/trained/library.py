@@ -13,6 +13,7 @@ from urllib.parse import urlparse
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 __all__ = ["Known", "WeightsError", "load"]
 
@@ -54,8 +55,17 @@ def load(name: str, random: bool = False) -> Known:
         raise ValueError(f"model must be timm/NAME or torchvision/NAME, got {name!r}")
     torch.manual_seed(0)
     known = (_of_timm if library == "timm" else _of_torchvision)(network, random)
+    if random:
+        _as_after_training(known.net)
     known.net.eval()
     return known
+
+
+def _as_after_training(net: nn.Module) -> None:
+    """Many networks begin with branches multiplied by 0, in which nothing would be seen of what gates do."""
+    for module in net.modules():
+        if isinstance(module, _BatchNorm) and module.weight is not None:
+            nn.init.uniform_(module.weight, 0.5, 1.5)
 
 
 def _of_timm(network: str, random: bool) -> Known:

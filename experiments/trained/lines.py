@@ -131,14 +131,14 @@ def _page(random: np.random.Generator, size: int) -> tuple[Tensor, np.ndarray, b
     for _ in range(int(random.integers(3, 8))):
         each = _Look(str(random.choice(FONTS)), int(random.integers(12, 28)), look.ink, look.paper, 0.0, 0.0)
         font, text = _font(each.font, each.size), _text(random, longest=24)
-        left, above, right, below = font.getbbox(text)
-        width, height = right - left, below - above
+        left, _, right, _ = font.getbbox(text)
+        width, height = right - left, sum(font.getmetrics())  # from the ascender to the descender
         if width > size - 16 or top + height > size - 8:
             continue
         x = int(random.integers(8, size - width - 7))
-        ImageDraw.Draw(page).text((x - left, top - above), text, font=font, fill=each.ink)
+        ImageDraw.Draw(page).text((x - left, top), text, font=font, fill=each.ink)
         boxes.append((x, top, x + width, top + height))
-        top += height + int(random.integers(12, 32))
+        top += height + int(random.integers(6, 24))
     return _tensor(look.finished(page, random)).expand(3, -1, -1), np.array(boxes, dtype=float).reshape(-1, 4), look.hard
 
 
