@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--again", action="store_true", help="rows that the CSV has, too, and print both")
     parser.add_argument("--report", action="store_true", help="write the tables and the figure beside the CSV")
     online = parser.add_argument_group("any network by name")
-    online.add_argument("--model", metavar="NAME", help="timm/NAME or torchvision/NAME; its weights are downloaded once")
+    online.add_argument(
+        "--model", metavar="NAME", help="timm/NAME or torchvision/NAME; its weights are downloaded once"
+    )
     online.add_argument("--images", type=Path, metavar="FOLDER", help="with images; subfolders may name classes")
     online.add_argument("--random", action="store_true", help="random weights, no download")
     online.add_argument("--limit", type=int, default=1000, help="images at most, spread over the folder (1000)")

@@ -35,6 +35,8 @@ def main(args: argparse.Namespace) -> int:
         known = load(args.model, args.random)
         images, labels = pictures(args.images, known, args.limit)
         net, gates = exposed(known.net, images[:2])
+        if hidden := closed(net):
+            print(f"torch.fx cannot trace {', '.join(hidden)}: gates inside of these stay as they are")
         made = []
         for line in rows(net, gates, images, labels, args.each):
             made.append(_about(args) | {"found": found(gates)} | line)
@@ -47,7 +49,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def rows(net: nn.Module, gates: list[Gate], images: Tensor, labels: Tensor | None, alone: bool) -> Iterator[dict[str, Any]]:
+def rows(
+    net: nn.Module, gates: list[Gate], images: Tensor, labels: Tensor | None, alone: bool
+) -> Iterator[dict[str, Any]]:
     """One line an intervention: of all gates together and, if asked for, of each ``alone``.
 
     Args:

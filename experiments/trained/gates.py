@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn.modules.conv import _ConvNd
 
 from dynconv.layers.weighting import Weighting
 
@@ -22,7 +23,19 @@ __all__ = ["Gate", "closed", "exposed", "traced"]
 
 PRODUCTS = (operator.mul, operator.imul, torch.mul, torch.multiply, "mul", "mul_", "multiply")
 OVER = {4: "channels", 5: "branches"}  # (B, C, 1, 1); (B, K, C, 1, 1), as in SKNet and ResNeSt
-SILENT = {"view", "reshape", "unsqueeze", "expand", "flatten", "size", "getattr", "getitem", "shape", "floordiv", "dropout"}
+SILENT = {
+    "view",
+    "reshape",
+    "unsqueeze",
+    "expand",
+    "flatten",
+    "size",
+    "getattr",
+    "getitem",
+    "shape",
+    "floordiv",
+    "dropout",
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,7 @@ class _Tracer(fx.Tracer):
 def _whole() -> tuple[tuple[Any, ...], tuple[type, ...]]:
     try:
         from timm.layers import CondConv2d
-        from timm.layers._fx import get_notrace_functions, get_notrace_modules
+        from timm.models._features_fx import get_notrace_functions, get_notrace_modules
     except ImportError:  # torchvision's networks need none of it
         return (), ()
     return tuple(get_notrace_functions()), (*get_notrace_modules(), CondConv2d)
@@ -109,7 +122,9 @@ def exposed(model: nn.Module, sample: Tensor) -> tuple[fx.GraphModule, list[Gate
         gates.append(_insert(graph_module, node, index, over, len(gates)))
     if not gates:
         hidden = closed(graph_module)
-        also = f"; gates inside of {', '.join(hidden)} are not to be seen, torch.fx cannot trace these" if hidden else ""
+        also = (
+            f"; gates inside of {', '.join(hidden)} are not to be seen, torch.fx cannot trace these" if hidden else ""
+        )
         raise ValueError(f"{type(model).__name__} multiplies by nothing that it computes from the whole image{also}")
     graph_module.graph.lint()
     graph_module.recompile()
@@ -120,9 +135,11 @@ def exposed(model: nn.Module, sample: Tensor) -> tuple[fx.GraphModule, list[Gate
 
 
 def closed(graph_module: fx.GraphModule) -> list[str]:
-    """The kinds of modules with parts of their own that were not traced: whatever they multiply by stays hidden."""
-    called = [graph_module.get_submodule(str(node.target)) for node in graph_module.graph.nodes if node.op == "call_module"]
-    return sorted({type(m).__name__ for m in called if any(m.children()) and not type(m).__module__.startswith("torch.nn")})
+    """The kinds of modules with layers of their own that were not traced: whatever these multiply by stays hidden."""
+    called = [node.target for node in graph_module.graph.nodes if node.op == "call_module"]
+    parts = {name: list(graph_module.get_submodule(str(name)).modules())[1:] for name in called}
+    hiding = [name for name, inside in parts.items() if any(isinstance(m, (_ConvNd, nn.Linear)) for m in inside)]
+    return sorted({type(graph_module.get_submodule(str(name))).__name__ for name in hiding})
 
 
 def _places(graph_module: fx.GraphModule, images: int) -> list[tuple[fx.Node, int, str]]:

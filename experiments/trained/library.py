@@ -123,7 +123,7 @@ def _called(index: int, *names: str) -> dict[str, int]:
 
 def _from_hub(network: str, repository: str, filename: str) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.utils import EntryNotFoundError
 
     repository, _, revision = repository.partition("@")
     try:

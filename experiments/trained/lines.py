@@ -139,7 +139,11 @@ def _page(random: np.random.Generator, size: int) -> tuple[Tensor, np.ndarray, b
         ImageDraw.Draw(page).text((x - left, top), text, font=font, fill=each.ink)
         boxes.append((x, top, x + width, top + height))
         top += height + int(random.integers(6, 24))
-    return _tensor(look.finished(page, random)).expand(3, -1, -1), np.array(boxes, dtype=float).reshape(-1, 4), look.hard
+    return (
+        _tensor(look.finished(page, random)).expand(3, -1, -1),
+        np.array(boxes, dtype=float).reshape(-1, 4),
+        look.hard,
+    )
 
 
 def _cut_out(text: str, look: _Look, random: np.random.Generator) -> Image.Image:

@@ -29,11 +29,6 @@ def network(name: str) -> nn.Module:
     Reference: https://github.com/PaddlePaddle/PaddleOCR; https://github.com/RapidAI/RapidOCR;
     https://github.com/ENOT-AutoDL/onnx2torch
 
-    Example:
-        >>> import torch
-        >>> network("direction")(torch.zeros(1, *SHAPES["direction"])).shape
-        torch.Size([1, 2])
-
     Args:
         name: "direction": (B, 3, 48, 192) → probabilities (B, 2), upright and upside down; "detector": (B, 3, H, W), of sides
             that 32 divides → probability of text (B, 1, H, W); "recogniser": (B, 3, 48, W) → (B, W/8, classes).

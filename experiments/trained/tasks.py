@@ -52,7 +52,9 @@ def task(name: str, seed: int, images: int | None = None) -> Task:
     """
     number = SIZES[name] if images is None else images
     loose = partial(_direction, loose=True)
-    return {"direction": _direction, "direction-loose": loose, "detector": _detector, "recogniser": _recogniser}[name](number, seed)
+    return {"direction": _direction, "direction-loose": loose, "detector": _detector, "recogniser": _recogniser}[name](
+        number, seed
+    )
 
 
 def _direction(number: int, seed: int, loose: bool = False) -> Task:
@@ -70,7 +72,7 @@ def _recogniser(number: int, seed: int) -> Task:
 
     def score(i: int, answer: Tensor) -> float:
         text = made.texts[i]
-        return max(0.0, 1 - distance(decoded(answer), text) / len(text))
+        return max(0.0, 1 - distance(decoded(answer, _characters()), text) / len(text))
 
     return Task(made.images, others.images, made.hard, lambda y: y.argmax(2), score, "characters read right")
 
@@ -84,21 +86,19 @@ def _detector(number: int, seed: int) -> Task:
     return Task(made.images, others.images, made.hard, lambda y: y[:, 0] > THRESHOLD, score, "F1 of the lines found")
 
 
-def decoded(classes: Tensor) -> str:
-    """Greedy CTC: repeats are one, blanks fall out.
+_characters = cache(characters)
+
+
+def decoded(classes: Tensor, alphabet: list[str]) -> str:
+    """Greedy CTC: repeats are one, then blanks, class 0, fall out.
 
     Reference: Graves et al., https://doi.org/10.1145/1143844.1143891
 
     Example:
-        >>> a = characters().index("a")
-        >>> decoded(torch.tensor([0, a, a, 0, a]))
-        'aa'
+        >>> decoded(torch.tensor([0, 1, 1, 0, 1, 2]), ["", "a", "b"])
+        'aab'
     """
-    kept = torch.unique_consecutive(classes).tolist()
-    return "".join(_characters()[k] for k in kept).strip()
-
-
-_characters = cache(characters)
+    return "".join(alphabet[k] for k in torch.unique_consecutive(classes).tolist()).strip()
 
 
 def distance(one: str, other: str) -> int:
@@ -148,8 +148,12 @@ def _parts(mask: np.ndarray) -> list[list[int]]:
             touched = sorted({part for a, b, part in above if a <= end and start <= b})
             number = y * mask.shape[1] + start  # a new one for what is joined here
             joined = [boxes.pop(part) for part in touched] + [[start, y, end, y + 1]]
-            boxes[number] = [f(column) for f, column in zip((min, min, max, max), zip(*joined, strict=True), strict=True)]
-            above, here = ([(a, b, number if part in touched else part) for a, b, part in runs] for runs in (above, here))
+            boxes[number] = [
+                f(column) for f, column in zip((min, min, max, max), zip(*joined, strict=True), strict=True)
+            ]
+            above, here = (
+                [(a, b, number if part in touched else part) for a, b, part in runs] for runs in (above, here)
+            )
             here.append((start, end, number))
         above = here
     return list(boxes.values())
