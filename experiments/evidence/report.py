@@ -93,7 +93,9 @@ of [runs.csv](runs.csv) names the command that repeats it. Mean ± standard devi
 difference, seed by seed, to the plain convolution (negative is better). Systems, widths and tasks are those of
 `dynconv.lessons.systems` and `dynconv.lessons.tasks`: *static-parameters* and *static-flops* are plain networks as wide as the dynamic one
 (K = 4) has parameters or multiply-adds for. Temperature 30-1 falls from 30 to 1 over the first 30 % of the steps. Where a
-best one is named, it was chosen by the same test loss that is shown."""
+best one is named, it was chosen by the same test loss that is shown.
+
+All of these are small. The same questions, put to networks that others trained and people use: [trained.md](trained.md)."""
 
 
 def _references(one: Task) -> str:

