@@ -62,18 +62,22 @@ def _parser() -> argparse.ArgumentParser:
 def _rows(args: argparse.Namespace, out: Path) -> int:
     lines = read(out, offline.COLUMNS)
     kept = {(line["network"], line["gates"], line["mode"], line["seed"]): line for line in lines}
+    asked = 0
     for name in [args.network] if args.network else offline.SEEDS:
-        for seed in [args.seed] if args.seed is not None else range(offline.SEEDS[name]):
-            for gates, mode in offline.settings(name):
-                before = kept.get((name, gates, mode, str(seed)))
-                if args.gates not in (None, gates) or args.mode not in (None, mode) or (before and not args.again):
-                    continue
-                lines.append(offline.run(name, gates, mode, seed))
-                was = f" (kept: {float(before['score']):.4f})" if before else ""
-                score = f"{lines[-1]['score']:.4f}{was}"
-                print(f"{name}, gates {gates}, {mode}, seed {seed}: {score}, {lines[-1]['seconds']} s", flush=True)
-                write(out, lines, offline.COLUMNS)
-    return 0
+        for gates, mode, seed in offline.settings(name):
+            if args.gates not in (None, gates) or args.mode not in (None, mode) or args.seed not in (None, seed):
+                continue
+            before, asked = kept.get((name, gates, mode, str(seed))), asked + 1
+            if before and not args.again:
+                continue
+            lines.append(offline.run(name, gates, mode, seed))
+            was = f" (kept: {float(before['score']):.4f})" if before else ""
+            score = f"{lines[-1]['score']:.4f}{was}"
+            print(f"{name}, gates {gates}, {mode}, seed {seed}: {score}, {lines[-1]['seconds']} s", flush=True)
+            write(out, lines, offline.COLUMNS)
+    if not asked:
+        print(f"no row has gates {args.gates!r} and seed {args.seed}; see {out}", file=sys.stderr)
+    return int(not asked)
 
 
 if __name__ == "__main__":

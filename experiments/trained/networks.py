@@ -27,8 +27,7 @@ def network(name: str) -> nn.Module:
     """One of the networks, in eval mode: a graph of torch's modules with the package's weights.
 
     Reference: Du et al., *PP-OCR*, https://arxiv.org/abs/2009.09941, https://github.com/PaddlePaddle/PaddleOCR;
-    https://github.com/RapidAI/RapidOCR;
-    https://github.com/ENOT-AutoDL/onnx2torch
+    https://github.com/RapidAI/RapidOCR; https://github.com/ENOT-AutoDL/onnx2torch
 
     Args:
         name: "direction": (B, 3, 48, 192) → probabilities (B, 2), upright and upside down; "detector": (B, 3, H, W), of sides

@@ -22,7 +22,8 @@ COLUMNS = (
     *("network", "gates", "mode", "seed", "images", "score", "clear", "hard", "varies"),
     *("seconds", "torch", "command"),
 )
-SEEDS = {"direction": 10, "direction-loose": 10, "detector": 5, "recogniser": 5}
+SEEDS = {"direction": 10, "direction-loose": 10, "detector": 5, "recogniser": 5}  # for all gates together
+SEEDS_EACH = 5  # for each gate alone
 BATCH = {"direction": 50, "direction-loose": 50, "detector": 4, "recogniser": 10}
 
 
@@ -49,12 +50,13 @@ def _varying(name: str, seed: int) -> dict[str, float]:
     return variations(opened(name)[0], _task(name, seed).images, BATCH[name])
 
 
-def settings(name: str) -> Iterator[tuple[str, str]]:
-    """All gates and modes of a network, as a line names them; all gates together only on loose lines."""
+def settings(name: str) -> Iterator[tuple[str, str, int]]:
+    """All gates, modes and seeds of a network, as a line names them; all gates together only on loose lines."""
     gates = [] if name.endswith("-loose") else [gate.name for gate in opened(name)[1]]
-    for label, _ in each(gates):
-        for mode in (TRAINED, *MODES):
-            yield label, mode
+    for seed in range(SEEDS[name]):
+        for label, _ in each(gates if seed < SEEDS_EACH else []):
+            for mode in (TRAINED, *MODES):
+                yield label, mode, seed
 
 
 def run(name: str, label: str, mode: str, seed: int) -> dict:
