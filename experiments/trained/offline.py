@@ -16,14 +16,14 @@ from .measure import MODES, TRAINED, answers, each, variations
 from .networks import network
 from .tasks import Task, task
 
-__all__ = ["COLUMNS", "SEEDS", "run", "settings"]
+__all__ = ["ALONE", "COLUMNS", "SEEDS", "run", "settings"]
 
 COLUMNS = (
     *("network", "gates", "mode", "seed", "images", "score", "clear", "hard", "varies"),
     *("seconds", "torch", "command"),
 )
 SEEDS = {"direction": 10, "direction-loose": 10, "detector": 5, "recogniser": 5}  # for all gates together
-SEEDS_EACH = 5  # for each gate alone
+SEEDS_EACH, ALONE = 5, ("uniform", "shuffled", "frozen")  # for each gate alone
 BATCH = {"direction": 50, "direction-loose": 50, "detector": 4, "recogniser": 10}
 
 
@@ -51,11 +51,14 @@ def _varying(name: str, seed: int) -> dict[str, float]:
 
 
 def settings(name: str) -> Iterator[tuple[str, str, int]]:
-    """All gates, modes and seeds of a network, as a line names them; all gates together only on loose lines."""
+    """All gates, modes and seeds of a network, as a line names them; all gates together only on loose lines.
+
+    No argmax of one gate alone: a channel with the weight of all breaks the network, whether attention matters or not.
+    """
     gates = [] if name.endswith("-loose") else [gate.name for gate in opened(name)[1]]
     for seed in range(SEEDS[name]):
         for label, _ in each(gates if seed < SEEDS_EACH else []):
-            for mode in (TRAINED, *MODES):
+            for mode in (TRAINED, *(MODES if label == "all" else ALONE)):
                 yield label, mode, seed
 
 

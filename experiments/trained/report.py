@@ -13,6 +13,7 @@ from dynconv.lessons.tables import mean_and_std, read
 
 from . import by_name, offline
 from .measure import MODES, TRAINED
+from .offline import ALONE
 
 __all__ = ["report"]
 
@@ -156,15 +157,15 @@ def _each(lines: list[dict]) -> str:
         plain, rows = _of(lines, name, "all").get(TRAINED, []), []
         for number in numbers:
             modes = _of(lines, name, number)
-            if not plain or not set(MODES) <= set(modes):
+            if not plain or not set(ALONE) <= set(modes):
                 continue
             varies = statistics.fmean(float(line["varies"]) for line in modes["frozen"])
-            changes = " | ".join(_said(_change(modes[mode], plain)) for mode in MODES)
+            changes = " | ".join(_said(_change(modes[mode], plain)) for mode in ALONE)
             rows.append(f"| {int(number) + 1} | {100 * varies:.0f} % | {changes} |")
         if rows:
             head = [
-                f"| {WORDS[name][0]}: gate | varies by | {' | '.join(MODES)} |",
-                f"| --: | --: |{' --: |' * len(MODES)}",
+                f"| {WORDS[name][0]}: gate | varies by | {' | '.join(ALONE)} |",
+                f"| --: | --: |{' --: |' * len(ALONE)}",
             ]
             parts.append("\n".join([*head, *rows]))
     about = (
