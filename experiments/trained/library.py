@@ -41,7 +41,7 @@ def load(name: str, random: bool = False) -> Known:
         1
         >>> load("timm/skresnet81", random=True)
         Traceback (most recent call last):
-        ValueError: timm has no network 'skresnet81'; close to it: skresnet18, skresnet34, ...
+        ValueError: timm has no network 'skresnet81'; close to it: skresnet18, ...
 
     Args:
         name: library/network; timm's may have the tag of its weights after a dot.
