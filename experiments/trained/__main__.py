@@ -1,7 +1,7 @@
 """Interventions on networks that others trained.
 
 python -m experiments.trained                                    what trained.csv does not have yet: no network needed
-python -m experiments.trained --network direction --gates all --mode frozen --seed 0     one row, beside the kept one
+python -m experiments.trained --network direction --gates all --mode frozen --seed 0     one row, printed beside the kept one
 python -m experiments.trained --report                           trained.md and its figure from trained.csv
 python -m experiments.trained --model timm/skresnet18.ra_in1k --images FOLDER    any network of timm or torchvision
 """
@@ -46,7 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mode", choices=(offline.TRAINED, *offline.MODES), help="only this intervention")
     parser.add_argument("--seed", type=int, help="only this seed of the images")
     parser.add_argument("--out", type=Path, help=f"CSV that lines are added to ({OUT})")
-    parser.add_argument("--again", action="store_true", help="rows that the CSV has, too, and print both")
+    parser.add_argument(
+        "--again", action="store_true", help="rows that the CSV has, too: both are printed, the new one is kept"
+    )
     parser.add_argument("--report", action="store_true", help="write the tables and the figure beside the CSV")
     online = parser.add_argument_group("any network by name")
     online.add_argument(
@@ -62,19 +64,21 @@ def _parser() -> argparse.ArgumentParser:
 def _rows(args: argparse.Namespace, out: Path) -> int:
     lines = read(out, offline.COLUMNS)
     kept = {(line["network"], line["gates"], line["mode"], line["seed"]): line for line in lines}
+    whole = None not in (args.network, args.gates, args.mode, args.seed)  # one row, asked for by all of its name
     asked = 0
     for name in [args.network] if args.network else offline.SEEDS:
         for gates, mode, seed in offline.settings(name):
             if args.gates not in (None, gates) or args.mode not in (None, mode) or args.seed not in (None, seed):
                 continue
             before, asked = kept.get((name, gates, mode, str(seed))), asked + 1
-            if before and not args.again:
+            if before and not (whole or args.again):
                 continue
             lines.append(offline.run(name, gates, mode, seed))
             was = f" (kept: {float(before['score']):.4f})" if before else ""
             score = f"{lines[-1]['score']:.4f}{was}"
             print(f"{name}, gates {gates}, {mode}, seed {seed}: {score}, {lines[-1]['seconds']} s", flush=True)
-            write(out, lines, offline.COLUMNS)
+            if args.out or not whole:
+                write(out, lines, offline.COLUMNS)
     if not asked:
         print(f"no row has gates {args.gates!r} and seed {args.seed}; see {out}", file=sys.stderr)
     return int(not asked)
