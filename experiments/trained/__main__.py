@@ -1,6 +1,6 @@
 """Interventions on networks that others trained.
 
-python -m experiments.trained                                    what trained.csv does not have yet: no network needed
+python -m experiments.trained                                    what trained.csv does not have yet; no connection needed
 python -m experiments.trained --network direction --gates all --mode frozen --seed 0     one row, printed beside the kept one
 python -m experiments.trained --report                           trained.md and its figure from trained.csv
 python -m experiments.trained --model timm/skresnet18.ra_in1k --images FOLDER    any network of timm or torchvision

@@ -124,5 +124,6 @@ def said(line: dict[str, Any]) -> str:
 def _about(args: argparse.Namespace) -> dict[str, str]:
     options = " --random" if args.random else ""
     options += " --each" if args.each else ""
+    options += f" --limit {args.limit}" if args.limit != 1000 else ""
     command = f"python -m experiments.trained --model {args.model} --images {args.images.as_posix()}{options}"
     return {"model": args.model, "weights": "random" if args.random else "trained", "command": command}
