@@ -8,6 +8,7 @@ python -m experiments.questions --report experiments                            
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import sys
 
 import torch
@@ -21,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m experiments.questions", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help=", ".join(QUESTIONS))
-    parser.add_argument("--case", help="only this case of it")
+    parser.add_argument("--case", default="*", help="only this case of it; * stands for anything")
     parser.add_argument("--seed", type=int, help="only this seed")
     parser.add_argument("--out", help="CSV that the rows are added to; none that it has is run again")
     parser.add_argument("--report", metavar="FOLDER", help="write questions.md and figures from FOLDER/questions.csv")
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     for unknown in (name for name in args.questions if name not in QUESTIONS):
         parser.error(f"there is no question {unknown!r}; there are: {', '.join(QUESTIONS)}")
     for name in args.questions:
-        if args.case is not None and args.case not in QUESTIONS[name].CASES:
+        if not fnmatch.filter(QUESTIONS[name].CASES, args.case):
             parser.error(f"{name} has no case {args.case!r}; it has: {'; '.join(QUESTIONS[name].CASES)}")
     torch.set_num_threads(1)  # the same sums in the same order
     for line in ask(args.questions, args.case, args.seed, args.out):

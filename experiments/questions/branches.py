@@ -46,7 +46,9 @@ def run(case: str, seed: int) -> Numbers:
     trained = sum(p.numel() for p in model.parameters())
     losses: dict[int, float] = {}
     stops = (on.recipe["epochs"] // 3, on.recipe["epochs"])
-    train(model, on, seed, after=lambda epoch: epoch in stops and losses.update({epoch: measured(model, on)["test_loss"]}))
+    train(
+        model, on, seed, after=lambda epoch: epoch in stops and losses.update({epoch: measured(model, on)["test_loss"]})
+    )
     folded = fold(model)
     cost = summary(folded, on.test.inputs[:1])
     numbers = measured(folded, on) | {"parameters": cost.parameters, "macs": cost.macs, "trained": trained}
@@ -55,7 +57,9 @@ def run(case: str, seed: int) -> Numbers:
 
 def tell(found: dict[str, list[Numbers]]) -> list[str]:
     """The table."""
-    text = ["| network | parameters trained | when folded | multiply-adds | after a third | test loss | paired | accuracy % |"]
+    text = [
+        "| network | parameters trained | when folded | multiply-adds | after a third | test loss | paired | accuracy % |"
+    ]
     text += ["| --- |" + " --: |" * 7]
     for case, lines in found.items():
         name, depth, _ = CASES[case]

@@ -77,7 +77,9 @@ def blend(model: nn.Module, over: float) -> None:
 
 def tell(found: dict[str, list[Numbers]]) -> list[str]:
     """The table, and the one comparison in which nothing but the sum differs."""
-    text = ["| weights | sum to one | test loss | accuracy % | sum of the weights | spread between images | least weight |"]
+    text = [
+        "| weights | sum to one | test loss | accuracy % | sum of the weights | spread between images | least weight |"
+    ]
     text += ["| --- | --- | --: | --: | --: | --: | --: |"]
     for case, lines in found.items():
         cells = " | ".join(pm(lines, key, ".2f") for key in ("sum", "sum spread", "least"))

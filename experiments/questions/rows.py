@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import time
 from collections.abc import Iterator
@@ -13,13 +14,16 @@ import torch
 from dynconv.lessons.tables import read
 from experiments.evidence.table import write
 
-from . import branches, convexity, importance, similarity, temperature
+from . import branches, convexity, importance, maps, similarity, temperature
 from .common import Numbers
 
 __all__ = ["COLUMNS", "QUESTIONS", "ask", "found", "row"]
 
 # each has CASES (a name → its setting), SEEDS, run(case, seed) → numbers, and tell(case → numbers) → words and pictures
-QUESTIONS: dict[str, ModuleType] = {module.__name__.rpartition(".")[2]: module for module in (importance, similarity, convexity, branches, temperature)}
+QUESTIONS: dict[str, ModuleType] = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (importance, similarity, convexity, branches, temperature, maps)
+}
 COLUMNS = ("question", "case", "seed", "numbers", "seconds", "torch", "command")
 
 
@@ -34,15 +38,17 @@ def row(question: str, case: str, seed: int) -> dict[str, str]:
     return dict(zip(COLUMNS, line, strict=True))
 
 
-def ask(questions: list[str], case: str | None, seed: int | None, out: str | None) -> Iterator[dict[str, str]]:
+def ask(
+    questions: list[str], cases: str = "*", seed: int | None = None, out: str | None = None
+) -> Iterator[dict[str, str]]:
     """The rows that are asked for, as they come; with ``out``, those that the file lacks, each kept at once."""
     for question in questions:
         asked = QUESTIONS[question]
-        for one in asked.SEEDS if seed is None else [seed]:  # all cases of a seed, so that a stop leaves whole seeds
-            for name in asked.CASES if case is None else [case]:
+        for case in fnmatch.filter(asked.CASES, cases):  # all seeds of a case, so that a stop leaves whole cases
+            for one in asked.SEEDS if seed is None else [seed]:
                 kept = read(out, COLUMNS) if out else []  # anew each time: another question may be writing too
-                if not any((k["question"], k["case"], k["seed"]) == (question, name, str(one)) for k in kept):
-                    line = row(question, name, one)
+                if not any((k["question"], k["case"], k["seed"]) == (question, case, str(one)) for k in kept):
+                    line = row(question, case, one)
                     if out:
                         write(out, [*read(out, COLUMNS), line], COLUMNS)
                     yield line

@@ -98,7 +98,9 @@ def _differences(found: dict[str, list[Numbers]]) -> list[str]:
             if both:
                 told.append(f"{setting}: {pm(both, 'early', '+.4f')} early, {pm(both, 'late', '+.4f')} late")
         if told:
-            text.append(f"Against T = 1 from the start, {name}, K = {K}, test loss, paired (negative is better): {'; '.join(told)}.")
+            text.append(
+                f"Against T = 1 from the start, {name}, K = {K}, test loss, paired (negative is better): {'; '.join(told)}."
+            )
     return text
 
 
