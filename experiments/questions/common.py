@@ -65,7 +65,8 @@ def pm(lines: list[Numbers], name: str, form: str = ".4f", scale: float = 1.0) -
     if not lines or name not in lines[0]:
         return "–"
     values = torch.tensor([scale * line[name] for line in lines], dtype=torch.float64)
-    return f"{values.mean():{form}} ± {values.std() if len(values) > 1 else 0.0:{form}}"
+    spread = values.std().item() if len(values) > 1 else 0.0
+    return f"{values.mean().item():{form}} ± {spread:{form.lstrip('+')}}"
 
 
 def percent(lines: list[Numbers], name: str) -> str:
