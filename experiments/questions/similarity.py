@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dynconv import KernelAttention
 from dynconv.lessons.systems import LOOK, look
@@ -48,12 +50,26 @@ def _start(name: str, temperature: float, start: str, seed: int) -> nn.Module:
     """The network before the training that is watched."""
     if start == "drawn":
         return task(name).network("dynamic", num_kernels=4, temperature=temperature)
-    plain, noise = train(task(name).network("static"), task(name), seed), NOISE * start.endswith("noise")
+    plain, noise = _plain(name, seed), NOISE * start.endswith("noise")
+    torch.manual_seed(seed)  # whether the plain one was trained just now or before
     if isinstance(plain, nn.Conv2d):  # a layer of one channel looks with a stem
         decide = KernelAttention(LOOK, num_kernels=4, reduction=1, temperature=temperature)
         return from_conv(plain, 4, noise=noise, attention=nn.Sequential(*look(), decide)).eval()
     plain[3] = from_conv(plain[3], 4, noise=noise, temperature=temperature)
     return plain
+
+
+def _plain(name: str, seed: int) -> nn.Module:
+    """A trained plain network, anew each time it is asked for, though trained once."""
+    model = task(name).network("static")
+    model.load_state_dict(_trained(name, seed))
+    return model.eval()
+
+
+@cache
+def _trained(name: str, seed: int) -> dict[str, Tensor]:
+    torch.manual_seed(seed)
+    return train(task(name).network("static"), task(name), seed).state_dict()
 
 
 def tell(found: dict[str, list[Numbers]]) -> list[str]:
