@@ -82,7 +82,7 @@ def tell(found: dict[str, list[Numbers]]) -> list[str]:
         text.append(f"| {case} | {cells} | {losses} | {percent(lines, 'test_accuracy')} |")
     return [
         "Four kernels of one dynamic layer. *drawn*: at random, as such layers begin. *converted*: a plain network is trained, its "
-        f"convolution becomes four equal kernels (*noise*: told apart by {NOISE:g} of its spread), and all is trained once more. *cosine*: "
+        f"convolution becomes four equal kernels (*noise*: told apart by {NOISE:g} of its spread), and all is trained once more (so twice as long as *drawn*). *cosine*: "
         "the mean over the six pairs; *spectra*: that of their Fourier amplitudes, which are positive and so never near 0. *even "
         "weights*: the test loss when every image gets a quarter of each kernel. "
         "[FDConv](https://arxiv.org/abs/2503.18783) says of dynamic convolutions in large networks that the frequency responses of "

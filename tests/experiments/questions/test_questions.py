@@ -86,6 +86,9 @@ def test_importance_is_what_breaks_without_a_kernel():
         numbers = importance.rank(layer, split)
         # by hand: without kernel k the error is what it adds
         errors = [(0.2 * F.conv2d(x, w[None, 0])).square().mean().item() for w in layer.weight[[0, 2]]]
+        assert importance._adds(layer, split, layer.attention()).mean(0).tolist() == pytest.approx(
+            [errors[0], 0, errors[1]]
+        )
         first = importance._without(layer, split, layer.attention(), "dropped").mean(0)
         assert first.tolist() == pytest.approx([errors[0], 0, errors[1]], abs=1e-7)
         left = importance._without(layer, split, layer.attention(), "renormalised").mean(0)
