@@ -68,7 +68,7 @@ def tell(found: dict[str, list[Numbers]]) -> list[str]:
         text.append(f"| {case} | {cost} | {losses} | {percent(lines, 'test_accuracy')} |")
     worst = max(line["off"] for lines in found.values() for line in lines)
     return [
-        "The same network, recipe and seeds; each convolution is trained as one, or as [ACNet](https://arxiv.org/abs/1908.03930)'s, "
+        "The same network, recipe (one learning rate for all) and seeds; each convolution is trained as one, or as [ACNet](https://arxiv.org/abs/1908.03930)'s, "
         "[RepVGG](https://arxiv.org/abs/2101.03697)'s or [diverse](https://arxiv.org/abs/2103.13425) branches, each with a batch norm. "
         "Measured folded: then all of a group cost the same and differ in their numbers only "
         f"(folding changes the test loss by at most {worst:.0e}). *paired*: test loss against one convolution, seed by seed (negative is "

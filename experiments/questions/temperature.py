@@ -15,7 +15,7 @@ from .statistics import effective_rank, participation_ratio
 __all__ = ["CASES", "SEEDS", "run", "tell"]
 
 SEEDS, EARLY, LOOKED_AT = range(5), 0.1, 256  # early: after a tenth of the steps; gradients: of so many training images
-SETTINGS: dict[str, tuple[float, float]] = {"T = 1": (1.0, 0.0), "T = 10": (10.0, 0.0), "T = 30": (30.0, 0.0)} | {
+SETTINGS: dict[str, tuple[float, float]] = {"T = 1": (1.0, 0.0), "T = 30": (30.0, 0.0)} | {
     f"T = 30 → 1 over {share:.0%}": (30.0, share) for share in (0.1, 0.3, 0.5)
 }
 CASES = {
