@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,11 +12,12 @@ from torch import nn
 from dynconv import DynamicConv2d, StaticMixConv2d
 from dynconv.lessons.data import digits_in_clutter
 from dynconv.lessons.networks import cam_network
+from dynconv.lessons.site.execute import NOTEBOOKS
 from dynconv.lessons.tables import read
 from dynconv.lessons.tasks import Split
 from experiments.questions import branches, convexity, importance, maps, similarity, temperature
 from experiments.questions.__main__ import main
-from experiments.questions.common import task
+from experiments.questions.common import pm, task
 from experiments.questions.report import report
 from experiments.questions.rows import COLUMNS, QUESTIONS, found, row
 from experiments.questions.statistics import alike, effective_rank, participation_ratio, ranks, spearman, spectra_alike
@@ -266,6 +268,39 @@ def test_the_kept_report_is_that_of_the_kept_rows(tmp_path):
     written = report(tmp_path)
     assert written[0].read_text("utf-8") == (EXPERIMENTS / "questions.md").read_text("utf-8")
     assert [path.name for path in written[1:]] == sorted(path.name for path in EXPERIMENTS.glob("questions_*.png"))
+
+
+# what the lessons quote: lesson, cell → question, numbers of cases
+QUOTED = {
+    ("03", "parallel-seen"): (
+        "similarity",
+        [
+            ("clutter, T = 1, drawn", "cosine before"),
+            ("clutter, T = 1, drawn", "cosine after"),
+            ("clutter, T = 30, drawn", "cosine after"),
+        ],
+    ),
+    ("12", "2e2f24c0"): (
+        "convexity",
+        [(f"clutter, {kind}", "test_loss") for kind in ("softmax", "signed", "unnormalised")],
+    ),
+    ("12", "0bcfdcf0"): ("branches", [(f"digits, two layers, {kind}", "test_loss") for kind in branches.KINDS]),
+    ("12", "fefbad43"): (
+        "importance",
+        [("clutter, mix", f"{guess}, {way}") for way in importance.WAYS for guess in importance.GUESSES],
+    ),
+}
+
+
+@pytest.mark.parametrize(("lesson", "cell"), QUOTED)
+def test_the_lessons_quote_the_kept_rows(lesson, cell):
+    question, quoted = QUOTED[lesson, cell]
+    (path,) = NOTEBOOKS.glob(f"{lesson}_*.ipynb")
+    (source,) = [c.source for c in nbformat.read(path, as_version=4).cells if c.id == cell]
+    kept = found(KEPT, question)
+    for case, name in quoted:
+        assert pm(kept[case], name, ".2f") in source, (case, name)
+    assert "../experiments/questions.md" in source
 
 
 def test_the_command_keeps_rows_and_knows_its_names(tmp_path, capsys, monkeypatch):
