@@ -280,6 +280,15 @@ QUOTED = {
             ("clutter, T = 30, drawn", "cosine after"),
         ],
     ),
+    ("03", "c37"): (
+        "temperature",
+        [("clutter, K = 4, T = 30", "early ratio"), ("clutter, K = 4, T = 1", "early ratio")],
+    ),
+    ("05", "c52"): (
+        "temperature",
+        [(f"clutter, K = 4, {T}", f"{when} test_loss") for T in ("T = 1", "T = 30") for when in ("early", "late")]
+        + [("clutter, K = 4, T = 30 → 1 over 30%", "late test_loss")],
+    ),
     ("12", "2e2f24c0"): (
         "convexity",
         [(f"clutter, {kind}", "test_loss") for kind in ("softmax", "signed", "unnormalised")],
