@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dynconv import KernelAttention
+from dynconv.lessons import figures
 from dynconv.lessons.systems import LOOK, look
 from dynconv.probe import intervene
 from dynconv.surgery import from_conv
@@ -72,7 +73,7 @@ def _trained(name: str, seed: int) -> dict[str, Tensor]:
     return train(task(name).network("static"), task(name), seed).state_dict()
 
 
-def tell(found: dict[str, list[Numbers]]) -> list[str]:
+def tell(found: dict[str, list[Numbers]]) -> list[str | figures.Picture]:
     """The table."""
     names = ("cosine before", "cosine after", "spectra before", "spectra after")
     text = [f"| kernels | {' | '.join(names)} | test loss | even weights | accuracy % |", "| --- |" + " --: |" * 7]
@@ -88,4 +89,17 @@ def tell(found: dict[str, list[Numbers]]) -> list[str]:
         "[FDConv](https://arxiv.org/abs/2503.18783) says of dynamic convolutions in large networks that the frequency responses of "
         "their kernels tend to be much alike.",
         "\n".join(text),
+        _picture(found),
     ]
+
+
+def _picture(found: dict[str, list[Numbers]]) -> figures.Picture:
+    """How alike kernels are in the end, and what loss that goes with."""
+    points = {}
+    for case, lines in found.items():
+        if case.startswith("clutter"):
+            values = torch.tensor([[line["cosine after"], line["test_loss"]] for line in lines])
+            spread = values[:, 1].std().item() if len(lines) > 1 else 0.0
+            points[case.removeprefix("clutter, ")] = (values[:, 0].mean().item(), values[:, 1].mean().item(), spread)
+    alt = "Digits in clutter: test loss against the mean cosine of the four kernels after training, one point a start and temperature."
+    return figures.scatter(points, alt, xlabel="cosine after training", ylabel="test loss")

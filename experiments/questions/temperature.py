@@ -105,13 +105,13 @@ def _differences(found: dict[str, list[Numbers]]) -> list[str]:
 
 
 def _picture(found: dict[str, list[Numbers]]) -> figures.Picture:
-    """Gradients' rank against the loss at the end, early in the training; K = 4."""
+    """How many kernels an image uses in the end, and what loss that goes with; K = 4."""
     points = {}
     for case, lines in found.items():
         name, K, setting = CASES[case]
         if K == 4 and name == "clutter":
-            values = torch.tensor([[line["early kernels"], line["late test_loss"]] for line in lines])
+            values = torch.tensor([[line["late kernels"], line["late test_loss"]] for line in lines])
             spread = values[:, 1].std().item() if len(lines) > 1 else 0.0
             points[setting] = (values[:, 0].mean().item(), values[:, 1].mean().item(), spread)
-    alt = "Digits in clutter, K = 4: test loss at the end against the kernels an image uses early, one point a temperature."
-    return figures.scatter(points, alt, xlabel="kernels used early", ylabel="test loss at the end")
+    alt = "Digits in clutter, K = 4: test loss at the end against the kernels that an image then uses, one point a temperature."
+    return figures.scatter(points, alt, xlabel="kernels used at the end", ylabel="test loss at the end")
