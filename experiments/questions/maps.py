@@ -141,7 +141,7 @@ def tell(found: dict[str, list[Numbers]]) -> list[str | figures.Picture]:
         for method in METHODS:
             text.append(f"| {method} | {' | '.join(percent(lines, f'{method}, {score}') for score in SCORES)} |")
         text.append(f"\nAccuracy {percent(lines, 'accuracy')} %. ")
-        far = (f"{name} {pm(lines, f'{name}, off', '.0e')}" for name in ("torchcam", "pytorch-grad-cam"))
-        text[-1] += f"Against our Grad-CAM (largest difference, median image, maps of 0 … 1): {'; '.join(far)}."
+        far = (f"{name} {max(line[f'{name}, off'] for line in lines):.0e}" for name in ("torchcam", "pytorch-grad-cam"))
+        text[-1] += f"From our Grad-CAM (largest difference, median image, maps of 0 … 1) at most: {'; '.join(far)}."
         parts.append("\n".join(text))
     return parts
