@@ -15,7 +15,7 @@ from dynconv.lessons.data.clutter import Clutter
 from dynconv.lessons.localisation import hit_rate
 from experiments.evidence.localisation import trained
 
-from .common import Numbers, percent, pm
+from .common import Numbers, percent
 
 __all__ = ["CASES", "SEEDS", "run", "tell"]
 
