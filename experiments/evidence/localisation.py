@@ -6,6 +6,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from dynconv.functional import grad_cam
 from dynconv.lessons.data import digits_in_clutter
@@ -13,12 +14,23 @@ from dynconv.lessons.localisation import hit_rate
 from dynconv.lessons.networks import cam_network
 from dynconv.lessons.train import fit
 
-__all__ = ["COLUMNS", "run"]
+__all__ = ["COLUMNS", "run", "trained"]
 
 COLUMNS = (
     *("seed", "test_accuracy", "chance", "cam", "grad_cam", "grad_cam_torchcam", "difference"),
     *("seconds", "torch", "torchcam", "command"),
 )
+
+
+def trained(seed: int) -> nn.Sequential:
+    """The net whose maps are scored: body and head."""
+    train = digits_in_clutter("train", 1200)
+    torch.manual_seed(seed)
+    net = cam_network().eval()
+    options = {"epochs": 15, "batch_size": 64, "lr": 5e-3, "seed": seed, "progress": False}
+    for _ in fit(net, train.images, train.labels, loss=F.cross_entropy, **options):
+        pass
+    return net
 
 
 def run(seed: int = 0) -> dict:
@@ -38,12 +50,8 @@ def run(seed: int = 0) -> dict:
         from torchcam.methods import GradCAM
     except ModuleNotFoundError:
         raise ImportError("the comparison needs torchcam: pip install 'dynconv[evidence]'") from None
-    started, train, test = time.perf_counter(), digits_in_clutter("train", 1200), digits_in_clutter("test", 500)
-    torch.manual_seed(seed)
-    net = cam_network().eval()
-    options = {"epochs": 15, "batch_size": 64, "lr": 5e-3, "seed": seed, "progress": False}
-    for _ in fit(net, train.images, train.labels, loss=F.cross_entropy, **options):
-        pass
+    started, test = time.perf_counter(), digits_in_clutter("test", 500)
+    net = trained(seed)
     body, head = net
     features = body(test.images)
     logits = head(features)

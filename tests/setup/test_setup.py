@@ -79,6 +79,7 @@ def test_everything_imported_is_declared(project):
         "yaml": "pyyaml",
         "tomllib": "tomli",
         "xdist": "pytest-xdist",
+        "pytorch_grad_cam": "grad-cam",
     }
     extras = {name: _names(listed) for name, listed in project["project"]["optional-dependencies"].items()}
     core = _names(project["project"]["dependencies"]) | {"typing_extensions", "triton"}  # torch's own
@@ -107,7 +108,9 @@ def test_run_alone_lists_its_commands():
     assert re.findall(r"^    (\w+) ", shown, re.MULTILINE) == ["lab", "test", "site", "publish"]
 
 
-@pytest.mark.parametrize("tool", ["experiments.evidence", "experiments.bench", "experiments.bench_views"])
+@pytest.mark.parametrize(
+    "tool", ["experiments.evidence", "experiments.questions", "experiments.bench", "experiments.bench_views"]
+)
 def test_the_authors_commands_say_how_they_are_used(tool):
     shown = run(sys.executable, "-m", tool, "--help")
     assert shown.returncode == 0, shown.stderr
