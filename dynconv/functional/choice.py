@@ -7,7 +7,6 @@ On a CPU, in the order in which it is asked:
   so under ``torch.use_deterministic_algorithms(True)`` it is taken wherever it can be.
 - *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
   patches are the kernel's size times the image, so it is left where they are many.
-- *tiled* is unfold where the mixed kernels are more than a cache holds.
 - *grouped* is what is left.
 
 On an NVIDIA GPU (one group, 16 channels and more; an H100's numbers are in experiments/speed_gpu.md):
@@ -27,7 +26,6 @@ import torch
 from torch import Tensor
 
 from ..native.operation import format_of
-from . import tiled
 from .checks import autocasts
 from .methods import backends
 
@@ -76,8 +74,7 @@ def choose_method(
     if "native" in can and _native_wins(x, weight, stride):
         return "native"
     method = _on_a_gpu(x, weight, stride) if "triton" in can else None
-    method = method or choose_per_image(x, weight, stride)
-    return "tiled" if method == "unfold" and "tiled" in can and tiled.pays(x, weight) else method
+    return method or choose_per_image(x, weight, stride)
 
 
 def choose_per_image(x: Tensor, kernel: Tensor, stride: Sequence[int] = ()) -> str:

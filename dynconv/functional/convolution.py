@@ -98,10 +98,8 @@ def dynamic_conv(
         padding_mode: "zeros", "reflect", "replicate" or "circular", as in ``torch.nn.Conv2d``.
         method: the same numbers by different methods. "grouped" mixes the kernels and runs one convolution in which each
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
-            exports); "unfold" mixes the kernels and multiplies them with every patch; "tiled" does so a few kernels at a
-            time, in memory that is used again (on CPUs, one group; elsewhere it is "unfold"); "native" mixes them in the
-            cache, in C++ (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is
-            "unfold"); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16
+            exports); "unfold" mixes the kernels and multiplies them with every patch; "native" mixes them in the cache, in C++
+            (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is "unfold"); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16
             channels and more; elsewhere it is "unfold"); "auto" chooses.
 
     Raises:
@@ -144,7 +142,7 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
     can = backends(x, weight, attention, bias)
     if method == "auto":
         method = choose_method(x, weight, steps[0], can)
-    elif method in ("tiled", "native", "triton") and method not in can:
+    elif method in ("native", "triton") and method not in can:
         method = "unfold"
     return _Plan(method, method in can, pads, (*steps, groups), padding_mode)
 

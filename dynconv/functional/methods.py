@@ -1,7 +1,7 @@
 """The methods: ways to the same numbers, of torch's own operations or of those that are registered with it.
 
 The kernels are mixed first ("grouped", "unfold") or the outputs last ("outputs"). Registered operations mix kernels, too,
-but keep none of them for the backward pass: "tiled", "native" and "triton", and, so that compilers see one operation
+but keep none of them for the backward pass: "native" and "triton", and, so that compilers see one operation
 whatever the batch, "grouped".
 """
 
@@ -18,7 +18,6 @@ from .. import native
 from ..native import gpu
 from ..native.definition import CONVS, conv_per_image, mix, per_channel
 from ..native.operation import tracing
-from . import tiled
 from .checks import autocasts
 
 __all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
@@ -26,7 +25,7 @@ __all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
 Ints = tuple[int, ...]
 Geometry = tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
 MIXED_AT_ONCE, FEWEST_AT_ONCE = 8_000_000, 6  # bytes of mixed kernels; images
-OPERATIONS = {"grouped": native.GROUPED, "tiled": tiled.OPERATION, "native": native.OPERATION, "triton": gpu.OPERATION}
+OPERATIONS = {"grouped": native.GROUPED, "native": native.OPERATION, "triton": gpu.OPERATION}
 
 
 def backends(x: Tensor, weight: Tensor, *others: Tensor | None) -> tuple[str, ...]:
@@ -46,9 +45,7 @@ def backends(x: Tensor, weight: Tensor, *others: Tensor | None) -> tuple[str, ..
         found += ("triton",)
     if casts or x.device.type != "cpu" or any(t.dtype != x.dtype for t in given):
         return found
-    if x.shape[1] == weight.shape[2] and x.dtype in (torch.float32, torch.float64):
-        found += ("tiled", "native") if native.takes(x, weight) else ("tiled",)
-    return found
+    return (*found, "native") if native.takes(x, weight) else found
 
 
 def dynamic(
@@ -136,4 +133,4 @@ def patches(x: Tensor, kernel_size: Ints, stride: Ints, dilation: Ints) -> Tenso
 
 
 PER_IMAGE = {"grouped": conv_per_image, "unfold": _unfold}
-METHODS = ("outputs", *PER_IMAGE, "tiled", "native", "triton")
+METHODS = ("outputs", *PER_IMAGE, "native", "triton")

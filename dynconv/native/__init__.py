@@ -8,7 +8,7 @@ from . import definition
 from .building import build, library
 from .convolution import OPERATION, release, takes
 from .operation import Operation, unwatched
-from .perceptron import perceptron
+from .scores import perceptron
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 

@@ -1,4 +1,4 @@
-// What crosses the border: `Call` in convolution.py and `Perceptron` in perceptron.py, field by field.
+// What crosses the border: `Call` in convolution.py and `Perceptron` in scores.py, field by field.
 
 #pragma once
 

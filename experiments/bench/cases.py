@@ -30,7 +30,7 @@ class Case(NamedTuple):
         return f"{self.batch} × {self.channels} → {self.out}, {self.size}², {self.kernel}×{self.kernel}{extra}"
 
 
-NOT_THERE = {"cpu": ("triton",), "cuda": ("tiled", "native")}  # methods that would be another one there
+NOT_THERE = {"cpu": ("triton",), "cuda": ("native",)}  # methods that would be another one there
 CASES = (
     Case(1, 64, 64, 56),
     Case(1, 256, 256, 14),

@@ -12,7 +12,7 @@ from dynconv.surgery import convert
 
 __all__ = ["NETWORKS", "steps"]
 
-NETWORKS = ("resnet18", "mobilenet_v2")
+NETWORKS = ("resnet18", "mobilenet_v2", "convnext_tiny")
 
 
 def steps(

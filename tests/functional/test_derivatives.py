@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:`torch.jit.script` is deprecated",  # torch's own, when forward mode is first used
     "ignore:There is a performance drop:UserWarning",  # of aten::unfold_backward under vmap
 )
-REGISTERED = ("tiled", "native")
+REGISTERED = ("native",)
 
 
 def definition(layer, x, attention=None):

@@ -44,7 +44,7 @@ def inside(path: str, count: int) -> None:
     loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [ctypes.c_void_p]
     for name in ("release", "perceptron_forward", "perceptron_backward"):
         getattr(loaded, f"dynconv_{name}").restype = None
-    native.convolution.library = importlib.import_module("dynconv.native.perceptron").library = lambda: loaded
+    native.convolution.library = importlib.import_module("dynconv.native.scores").library = lambda: loaded
     for seed in range(count):
         tensors, options = a_geometry(seed)
         torch.set_num_threads(1 + seed % 3)

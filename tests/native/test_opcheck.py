@@ -5,9 +5,8 @@ import torch
 from torch.library import opcheck
 
 from dynconv import native
-from dynconv.functional import tiled
 
-OPERATIONS = {"native": native.OPERATION, "grouped": native.GROUPED, "tiled": tiled.OPERATION}
+OPERATIONS = {"native": native.OPERATION, "grouped": native.GROUPED}
 
 
 # torch looks at .grad of its own copies and hides this warning from a reader, not from a test in which warnings are errors

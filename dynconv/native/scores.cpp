@@ -1,5 +1,5 @@
 // What computes the attention from an image: the mean of each channel, one or two linear layers, the first with its negative outputs
-// set to 0, and a softmax; and all gradients. Called by perceptron.py.
+// set to 0, and a softmax; and all gradients. Called by scores.py.
 //
 // The idea. These products are small, and there is nothing to gain from cutting them; but a library's product cuts them all the same, by
 // the number of threads, and with the cuts the order of its sums. Here a thread has whole rows of what is computed, and each number is
