@@ -57,8 +57,8 @@ def choose_method(
 
     Example:
         >>> import torch
-        >>> choose_method(torch.empty(16, 3, 56, 56), torch.empty(4, 64, 3, 3, 3))
-        'unfold'
+        >>> choose_method(torch.empty(16, 64, 28, 28), torch.empty(4, 64, 64, 5, 5))
+        'grouped'
 
     Args:
         x: (B, C, *S).

@@ -18,9 +18,10 @@ class Linear(nn.Linear):
 
 
 def bare(*layers: nn.Module) -> bool:
-    """Whether calling these is no more than their products: nobody has put another layer, a hook or a parametrization there."""
+    """Whether calling these is no more than their products: nobody has put another layer, forward, hook or parametrization there."""
     return not _has_any_global_hook() and all(
         type(layer) is Linear
+        and "forward" not in vars(layer)
         and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
         for layer in layers
     )

@@ -23,6 +23,8 @@ ABOUT = {
     "clutter": "A digit among pieces of others, the same network. Test cross-entropy and accuracy.",
 }
 
+TRAINED = "All of these are small. The same questions, put to networks that others trained and people use: [trained.md](trained.md)."
+
 
 def report(folder: str | Path) -> list[Path]:
     """Write ``folder``/README.md and its figures from ``folder``/runs.csv.
@@ -49,6 +51,8 @@ def report(folder: str | Path) -> list[Path]:
         raise FileNotFoundError(f"there are no runs in {(folder / 'runs.csv').as_posix()}")
     lines.sort(key=_place)
     written, parts = [], [_head(lines)]
+    if (folder / "trained.csv").exists():
+        parts.append(TRAINED)
     for name in dict.fromkeys(line["task"] for line in lines):
         one, mine = task(name), [line for line in lines if line["task"] == name]
         recipe = f" Trained by {one.recipe['optimizer']}, {one.recipe['epochs']} epochs."
@@ -93,9 +97,7 @@ of [runs.csv](runs.csv) names the command that repeats it. Mean ± standard devi
 difference, seed by seed, to the plain convolution (negative is better). Systems, widths and tasks are those of
 `dynconv.lessons.systems` and `dynconv.lessons.tasks`: *static-parameters* and *static-flops* are plain networks as wide as the dynamic one
 (K = 4) has parameters or multiply-adds for. Temperature 30-1 falls from 30 to 1 over the first 30 % of the steps. Where a
-best one is named, it was chosen by the same test loss that is shown.
-
-All of these are small. The same questions, put to networks that others trained and people use: [trained.md](trained.md)."""
+best one is named, it was chosen by the same test loss that is shown."""
 
 
 def _references(one: Task) -> str:
