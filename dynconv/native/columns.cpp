@@ -3,7 +3,8 @@
 // them, a few rows at a time, mixed for a few images into a little memory that is used again, and at once multiplied: so the stack is
 // read once for all of these images, and mixed kernels never leave the cache.
 //
-// Each output, and each number of the gradient, is summed by one thread, in an order that the sizes alone decide.
+// Each output, and each number of the gradient, is summed by one thread, in an order that the sizes alone decide. So are the tiles: what is
+// rounded before it is added is the choice of a compiler, tile by tile.
 
 #include "columns.h"
 #include "product.h"
@@ -23,7 +24,7 @@ class Outputs {
         const Int most = cut.most(see.positions);
         seen = up(most, WIDE);
         chunk = std::min(see.rows, up(std::max<Int>(64, CHUNK / (cut.together * seen)), LANES));
-        shares = std::min(parts(call.outs, MOST), parts(2 * call.threads, cut.groups * cut.pieces));
+        shares = std::min(parts(call.outs, MOST), parts(2 * WORKERS, cut.groups * cut.pieces));
         block = std::max<Int>(MOST, std::min(BLOCK, MIXED / (cut.together * chunk) / MOST * MOST));
         tile = block * up(chunk, LANES);
         own = up(cut.together * (seen * chunk + tile) + seen, 16);

@@ -47,6 +47,25 @@ def test_outputs_and_all_gradients(seed, on_threads):
             assert torch.equal(one, other), f"{name} differs on {threads} threads"
 
 
+@pytest.mark.parametrize(
+    ("batch", "channels", "outs", "stack", "kernel", "padding", "dilation", "size"),
+    [
+        (2, 70, 52, 9, (5, 5), (1, 2), (2, 2), (7, 5)),
+        (3, 68, 39, 9, (5, 4), (1, 0), (2, 1), (7, 5)),
+        (3, 61, 13, 7, (5, 5), (1, 1), (2, 2), (7, 7)),
+        (17, 39, 44, 3, (3, 3), (1, 0), (1, 2), (5, 5)),
+    ],
+)
+def test_few_positions(batch, channels, outs, stack, kernel, padding, dilation, size, on_threads):
+    """A compiler may round a product before it is added in one size of tile, and not in another: tiles hang on sizes alone."""
+    shapes = (batch, channels, *size), (stack, outs, channels, *kernel), (batch, stack), (stack, outs)
+    tensors, options = [torch.randn(shape) for shape in shapes], {"padding": padding, "dilation": dilation}
+    expected = on_threads(1, lambda: output_and_gradients(tensors, options, "native"))
+    for threads in THREADS:
+        found = on_threads(threads, lambda: output_and_gradients(tensors, options, "native"))
+        assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True)), threads
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_layer_of_odd_sizes_by_auto(stride, on_threads):
     """Sizes at which torch's own products of the attention, and its convolution, have other bits on three threads."""
