@@ -86,8 +86,9 @@ def test_one_call_is_torchs_functions(shape, temperature):
     torch.testing.assert_close(*answers, check_dtype=False, atol=1e-4, rtol=1e-3)
 
 
-def test_the_temperature_may_move_before_backward():
-    attention, x = KernelAttention(8, temperature=2.0), torch.randn(3, 8, 5, 5)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])  # by the C++, and by torch's functions
+def test_the_temperature_may_move_before_backward(dtype):
+    attention, x = KernelAttention(8, temperature=2.0, dtype=dtype), torch.randn(3, 8, 5, 5, dtype=dtype)
     answers = []
     for moved in (2.0, 5.0):
         attention.temperature.fill_(2.0)
