@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .. import native
 from ..native.definition import CONVS
 from ..native.operation import unwatched
-from .checks import check_counts, check_together
+from .checks import autocasts, check_counts, check_together
 from .choice import choose_method, choose_per_image
 from .methods import METHODS, PER_IMAGE, backends, dynamic
 from .padding import PADDING_MODES, geometry, padded
@@ -99,8 +100,9 @@ def dynamic_conv(
         method: the same numbers by different methods. "grouped" mixes the kernels and runs one convolution in which each
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
             exports); "unfold" mixes the kernels and multiplies them with every patch; "native" mixes them in the cache, in C++
-            (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is "unfold"); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16
-            channels and more; elsewhere it is "unfold"); "auto" chooses.
+            (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is "unfold"); "triton"
+            mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16 channels and more;
+            elsewhere it is "unfold"); "auto" chooses.
 
     Raises:
         ValueError: shapes, stride, padding, dilation, groups or method do not fit; the message names the value.
@@ -111,11 +113,12 @@ def dynamic_conv(
     if not unwatched():
         return _plan(given, options).carry_out(*given)
     key = _key(given, options)
-    if key not in PLANS:
+    plan = PLANS.get(key)
+    if plan is None:
         if len(PLANS) >= MOST_PLANS:
-            PLANS.clear()
-        PLANS[key] = _plan(given, options)
-    return PLANS[key].carry_out(*given)
+            PLANS.clear()  # other threads hold the plans that they go by
+        plan = PLANS[key] = _plan(given, options)
+    return plan.carry_out(*given)
 
 
 class _Plan(NamedTuple):
@@ -152,8 +155,8 @@ def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:
     tensors = [
         (t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given if t is not None
     ]
-    casts = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda"), torch.is_grad_enabled()
-    return *tensors, given[3] is None, repr(options), casts, torch.are_deterministic_algorithms_enabled()
+    told = autocasts(given[0].device.type), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
+    return *tensors, given[3] is None, repr(options), told, native.available()
 
 
 def conv_per_image(

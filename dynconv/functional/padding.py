@@ -38,10 +38,8 @@ def geometry(
     sides = _sides(spatial, kernel, stride, padding, dilation)
     left = tuple(side for side, _ in sides)
     if padding_mode != "zeros" or any(one != other for one, other in sides):  # what a convolution cannot pad
-        pads, left = (
-            tuple(p for pair in reversed(sides) for p in pair),
-            (0,) * n,
-        )  # F.pad counts from the last dimension
+        pads = tuple(p for pair in reversed(sides) for p in pair)  # F.pad counts from the last dimension
+        left = (0,) * n
         spatial = tuple(size + sum(pair) for size, pair in zip(spatial, sides, strict=True))
     if not torch.compiler.is_compiling():  # a tracer's sizes are not looked at
         _check_sizes(x, weight, spatial, stride, left, dilation)

@@ -6,10 +6,10 @@ The C++ is an operation of torch's (``torch.ops.dynconv.native``), and so is the
 
 from . import definition
 from .building import build, library
-from .convolution import OPERATION, release, takes
+from .convolution import OPERATION, available, release, takes
 from .operation import Operation, unwatched
 from .scores import perceptron
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 
-__all__ = ["GROUPED", "OPERATION", "build", "library", "perceptron", "release", "takes", "unwatched"]
+__all__ = ["GROUPED", "OPERATION", "available", "build", "library", "perceptron", "release", "takes", "unwatched"]

@@ -15,7 +15,6 @@ struct Images {
     Int pixel;                            // numbers a pixel: its channels, and what makes an odd number of registers of them, so that
                                           // neighbouring pixels do not fall into the same few lines of the cache
 
-    void set_memory(const float* at, Int images) { first = at, end = at + images * channels * height * width; }
     void set_row(Int pixels) { across = pixels, pixel = (parts(channels, LANES) | 1) * LANES; }
 
     // (high, across, pixel): an image from the padded row `top` on

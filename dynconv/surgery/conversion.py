@@ -15,7 +15,7 @@ from ..cost import Sample
 from ..layers.dynamic import DynamicConv1d, DynamicConv2d, DynamicConv3d
 from ..layers.kernel_stack import KernelStack
 from ..layers.static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
-from .comparison import called, difference, output, steady
+from .comparison import UNSTEADY, called, difference, output, steady
 from .obstacles import check_wrapper, obstacle, obstacles
 from .plain import CONVS, Plain, plain
 from .replace import carry_marks, copied, plain_name, replace_modules
@@ -30,9 +30,6 @@ FAMILIES: dict[str, tuple[Callable[..., KernelStack], ...]] = {
 Where = str | Iterable[str] | Callable[[str, nn.Module], bool] | None
 PLAIN = nn.Conv2d(1, 1, 1, device="meta")
 NOT_CHOSEN = "not chosen"
-UNSTEADY = (
-    "the model's own output jumps if its parameters are rounded anew: whether it computes the same cannot be told"
-)
 
 
 def from_conv(

@@ -7,9 +7,10 @@ from torch import nn
 
 from dynconv.cost import summary
 from dynconv.layers import BranchedConv2d
+from dynconv.lessons.tasks import measure
 from dynconv.surgery import fold
 
-from .common import Numbers, measured, percent, pm, task, train
+from .common import Numbers, percent, pm, task, train
 
 __all__ = ["CASES", "SEEDS", "run", "tell"]
 
@@ -47,11 +48,11 @@ def run(case: str, seed: int) -> Numbers:
     losses: dict[int, float] = {}
     stops = (on.recipe["epochs"] // 3, on.recipe["epochs"])
     train(
-        model, on, seed, after=lambda epoch: epoch in stops and losses.update({epoch: measured(model, on)["test_loss"]})
+        model, on, seed, after=lambda epoch: epoch in stops and losses.update({epoch: measure(model, on)["test_loss"]})
     )
     folded = fold(model)
     cost = summary(folded, on.test.inputs[:1])
-    numbers = measured(folded, on) | {"parameters": cost.parameters, "macs": cost.macs, "trained": trained}
+    numbers = measure(folded, on) | {"parameters": cost.parameters, "macs": cost.macs, "trained": trained}
     return numbers | {"early": losses[stops[0]], "off": abs(losses[stops[1]] - numbers["test_loss"])}
 
 

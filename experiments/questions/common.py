@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from dynconv.layers.kernel_stack import KernelStack
 from dynconv.lessons import tasks
+from dynconv.lessons.tables import mean_and_std
 from dynconv.lessons.tasks import Split, Task
 from dynconv.lessons.train import fit
 
-__all__ = ["Numbers", "each_loss", "layer_of", "measured", "percent", "pm", "task", "train"]
+__all__ = ["Numbers", "each_loss", "layer_of", "percent", "pm", "task", "train"]
 
 Numbers = dict[str, float]
 
@@ -55,18 +56,12 @@ def each_loss(model: nn.Module, split: Split) -> Tensor:
     return F.cross_entropy(output, split.targets, reduction="none")
 
 
-def measured(model: nn.Module, on: Task) -> Numbers:
-    """Test loss, and accuracy where there are classes."""
-    return tasks.measure(model, on)
-
-
 def pm(lines: list[Numbers], name: str, form: str = ".4f", scale: float = 1.0) -> str:
     """Mean ± standard deviation over seeds."""
     if not lines or name not in lines[0]:
         return "–"
-    values = torch.tensor([scale * line[name] for line in lines], dtype=torch.float64)
-    spread = values.std().item() if len(values) > 1 else 0.0
-    return f"{values.mean().item():{form}} ± {spread:{form.lstrip('+')}}"
+    mean, std = mean_and_std([{name: scale * line[name]} for line in lines], name) or (0.0, 0.0)
+    return f"{mean:{form}} ± {std:{form.lstrip('+')}}"
 
 
 def percent(lines: list[Numbers], name: str) -> str:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from dynconv import KernelAttention, SignedAttention
 from dynconv.lessons.systems import LOOK, look
+from dynconv.lessons.tasks import measure
 from dynconv.probe import record
 
-from .common import Numbers, layer_of, measured, percent, pm, task, train
+from .common import Numbers, layer_of, percent, pm, task, train
 
 __all__ = ["CASES", "SEEDS", "run", "tell"]
 
@@ -52,7 +53,7 @@ def run(case: str, seed: int) -> Numbers:
     attend(model, kind, seed)
     train(model, on, seed, after=lambda epoch: blend(model, epoch / (BLENDING * on.recipe["epochs"])))
     with record(model) as seen:
-        numbers = measured(model, on)
+        numbers = measure(model, on)
     (weights,) = (layer.weights for layer in seen.values())
     sums = weights.sum(1)
     return numbers | {"sum": sums.mean().item(), "sum spread": sums.std().item(), "least": weights.min().item()}

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from dynconv import KernelAttention
 from dynconv.lessons import figures
 from dynconv.lessons.systems import LOOK, look
+from dynconv.lessons.tasks import measure
 from dynconv.probe import intervene
 from dynconv.surgery import from_conv
 
-from .common import Numbers, layer_of, measured, percent, pm, task, train
+from .common import Numbers, layer_of, percent, pm, task, train
 from .statistics import alike, spectra_alike
 
 __all__ = ["CASES", "SEEDS", "run", "tell"]
@@ -42,9 +43,9 @@ def run(case: str, seed: int) -> Numbers:
     after = layer_of(train(model, task(name), seed)).weight.detach()
     numbers = {"cosine before": alike(before), "cosine after": alike(after)}
     numbers |= {"spectra before": spectra_alike(before), "spectra after": spectra_alike(after)}
-    numbers |= measured(model, task(name))
+    numbers |= measure(model, task(name))
     with intervene(model, "uniform"):
-        return numbers | {f"uniform {key}": value for key, value in measured(model, task(name)).items()}
+        return numbers | {f"uniform {key}": value for key, value in measure(model, task(name)).items()}
 
 
 def _start(name: str, temperature: float, start: str, seed: int) -> nn.Module:

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from dynconv.lessons import figures
-from dynconv.lessons.tasks import Task
+from dynconv.lessons.tasks import Task, measure
 from dynconv.probe import record
 
-from .common import Numbers, layer_of, measured, percent, pm, task, train
+from .common import Numbers, layer_of, percent, pm, task, train
 from .statistics import effective_rank, participation_ratio
 
 __all__ = ["CASES", "SEEDS", "run", "tell"]
@@ -46,7 +46,7 @@ def run(case: str, seed: int) -> Numbers:
 def state(model: nn.Module, on: Task) -> Numbers:
     """Test loss, how many kernels an image uses, and how many directions the K kernels are pulled in."""
     with torch.no_grad(), record(model) as seen:
-        numbers = measured(model, on)
+        numbers = measure(model, on)
     (pi,) = (layer.weights for layer in seen.values())  # (N, K)
     numbers["kernels"] = torch.special.entr(pi).sum(1).exp().mean().item()
     rows = gradients(model, on)

@@ -1,6 +1,7 @@
 """The mathematics: identities in float64 over random geometries, gradients, and every error."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from dynconv.functional import (
     METHODS,
     choose_method,
     conv,
+    convolution,
     dynamic_conv,
     mix_kernels,
     mix_outputs,
@@ -113,6 +115,31 @@ def test_the_method_that_auto_takes(batch, kernel, size, method, built, monkeypa
         assert choose_method(x, weight, (2, 2)) == expected
         few = "outputs" if batch == 0 else "native" if library else "unfold" if batch > 1 else "grouped"
         assert choose_method(x[:, :3], weight[:, :, :3]) == few
+
+
+def test_a_plan_hangs_on_what_is_built(monkeypatch):
+    taken, tensors = [], (torch.randn(2, 16, 9, 9), torch.randn(3, 16, 16, 3, 3), torch.randn(2, 3))
+
+    def dynamic(method, registered, *rest):
+        taken.append((method, registered))
+
+    monkeypatch.setattr(convolution, "dynamic", dynamic)
+    for library in (None, object(), None):
+        monkeypatch.setattr("dynconv.native.convolution.library", lambda found=library: found)
+        dynamic_conv(*tensors, method="native")
+    assert taken == [("unfold", False), ("native", True), ("unfold", False)]
+
+
+def test_plans_are_dropped_while_other_threads_go_by_them(monkeypatch):
+    monkeypatch.setattr(convolution, "MOST_PLANS", 1)
+
+    def run(size):
+        x, weight, pi = torch.randn(2, 4, size, size), torch.randn(3, 4, 4, 3, 3), torch.randn(2, 3)
+        return [tuple(dynamic_conv(x, weight, pi, padding=1).shape) for _ in range(50)]
+
+    with ThreadPoolExecutor(8) as pool:
+        for size, shapes in zip(range(3, 19), pool.map(run, range(3, 19)), strict=True):
+            assert set(shapes) == {(2, 4, size, size)}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from timm.layers.std_conv import ScaledStdConv2dSame, StdConv2dSame
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from dynconv import CAMAttention, DynamicConv1d, DynamicConv3d, SparseBlock, StaticMixConv2d
+from dynconv import CAMAttention, DynamicConv1d, DynamicConv2d, DynamicConv3d, SparseBlock, StaticMixConv2d
 from dynconv.layers.kernel_stack import KernelStack
 from dynconv.probe import intervene
 from dynconv.surgery import convert, fold, from_conv, report
@@ -450,6 +450,26 @@ def test_another_output_on_the_sample_is_an_error_and_undone(inplace):
         convert(model, sample=X, inplace=inplace)
     assert stacks(model) == []
     torch.testing.assert_close(model(X), expected)
+
+
+class Jumps(nn.Module):
+    """Its output is what rounding leaves, as the order of boxes is that are sorted by nearly equal scores."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3)
+
+    def forward(self, x):
+        return self.conv(x).mul(1e8).remainder(97)
+
+
+def test_an_output_that_jumps_by_itself_is_told_and_no_error():
+    model = Jumps().eval()
+    with pytest.warns(UserWarning, match="own output jumps"):
+        converted = convert(model, 3, sample=X)
+    assert type(converted.conv) is DynamicConv2d
+    folded = quietly(fold, converted, "uniform", sample=X)
+    torch.testing.assert_close(folded.conv(X), model.conv(X))
 
 
 def test_our_own_blocks():
