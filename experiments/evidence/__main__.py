@@ -11,6 +11,7 @@ python -m experiments.evidence --report experiments               tables and fig
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 
 import torch
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="only this seed (default: 0 to 4)")
     parser.add_argument("--gates", action="store_true", help="train gated nets")
     parser.add_argument("--budget", type=float, help="only this budget of the gated nets")
+    parser.add_argument("--quiet", type=float, help="only this share of their training without noise, at its end")
     parser.add_argument("--localisation", action="store_true", help="score maps against known places")
     parser.add_argument("--playground", action="store_true", help="train as the playground's page does")
     parser.add_argument(
@@ -79,7 +81,8 @@ def series(args) -> int:
         columns, runs = playground.COLUMNS, ((playground.run, job) for job in playground.jobs(args.task, args.seed))
     elif args.gates:
         budgets = [args.budget] if args.budget is not None else gates.BUDGETS
-        columns, runs = gates.COLUMNS, ((gates.run, (budget, seed)) for budget in budgets for seed in seeds)
+        quiet = [args.quiet] if args.quiet is not None else gates.QUIET
+        columns, runs = gates.COLUMNS, ((gates.run, job) for job in itertools.product(budgets, quiet, seeds))
     else:
         columns, runs = localisation.COLUMNS, ((localisation.run, (seed,)) for seed in seeds)
     torch.set_num_threads(1)

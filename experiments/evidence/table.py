@@ -32,7 +32,19 @@ def write(path: str | Path, lines: list[dict], columns: tuple[str, ...] = COLUMN
         columns: in their order.
     """
     path = Path(path)
-    more = ("question", "case", "learning_rate", "budget", "network", "model", "weights", "gates", "mode", "seed")
+    more = (
+        "question",
+        "case",
+        "learning_rate",
+        "budget",
+        "quiet",
+        "network",
+        "model",
+        "weights",
+        "gates",
+        "mode",
+        "seed",
+    )
     key = [name for name in (*KEY, *more) if name in columns]
     lines = [{n: f"{v:.6g}" if isinstance(v, float) else str(v) for n, v in line.items()} for line in lines]
     latest = {tuple(line[name] for name in key): line for line in lines}  # a fresh 1.0 is the file's "1"
