@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from .functional import choose_method
+from .layers.inputs import tensors
 from .layers.kernel_stack import KernelStack
 from .layers.static_mix import StaticMixConv1d, StaticMixConv2d, StaticMixConv3d
 
@@ -330,17 +331,3 @@ def _line(name: str, module: nn.Module, parameters: int, count: _Count, gate: _C
 
 def _shape(value: Any) -> tuple[int, ...]:
     return next((tuple(tensor.shape) for tensor in tensors(value)), ())
-
-
-def tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor inside of lists, tuples, mappings and dataclasses, in order."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors(part)
-    elif isinstance(value, (list, tuple)):
-        for part in value:
-            yield from tensors(part)
-    elif hasattr(value, "__dataclass_fields__"):
-        yield from tensors(vars(value))

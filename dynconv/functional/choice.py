@@ -41,12 +41,7 @@ HALF_POSITIONS = 64  # the same in half precision, if gradients are wanted
 PATCHES = 8_000_000  # bytes that may be unfolded, but for 1 × 1 kernels, whose patches are the image itself
 
 
-def choose_method(
-    x: Tensor,
-    weight: Tensor,
-    stride: Sequence[int] = (),
-    can: Sequence[str] | None = None,
-) -> str:
+def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = (), can: Sequence[str] | None = None) -> str:
     """Name the method that ``method="auto"`` takes.
 
     Reference: Chen et al., https://arxiv.org/abs/1912.03458; where one method overtakes another was measured here

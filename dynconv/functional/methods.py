@@ -49,13 +49,7 @@ def backends(x: Tensor, weight: Tensor, *others: Tensor | None) -> tuple[str, ..
 
 
 def dynamic(
-    method: str,
-    registered: bool,
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    geometry: Geometry,
+    method: str, registered: bool, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
     """(B, C, *S), (K, O, C/g, *kernel), (B, K), (K, O) → (B, O, *S') by a method."""
     if registered:
@@ -87,12 +81,7 @@ def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
 
 
 def _mix_and_convolve(
-    method: str,
-    x: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    bias: Tensor | None,
-    geometry: Geometry,
+    method: str, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, geometry: Geometry
 ) -> Tensor:
     kernel = mix(weight, attention)  # (B, O, C/g, *kernel)
     mixed_bias = None if bias is None else mix(bias, attention)  # (B, O)

@@ -65,12 +65,7 @@ def layer_instance_norm(
 
 
 def adaptive_layer_instance_norm(
-    x: Tensor,
-    rho: float | Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float = 1e-5,
-    correction: int = 1,
+    x: Tensor, rho: float | Tensor, gamma: Tensor, beta: Tensor, eps: float = 1e-5, correction: int = 1
 ) -> Tensor:
     r"""AdaLIN: :func:`layer_instance_norm` with a scale and a shift for each channel of **each image**.
 

@@ -81,12 +81,7 @@ def gumbel_sigmoid(
 
 
 def dilate_gate(
-    gate: Tensor,
-    size: Sequence[int],
-    kernel_size: int = 3,
-    stride: int = 1,
-    padding: int = 1,
-    dilation: int = 1,
+    gate: Tensor, size: Sequence[int], kernel_size: int = 3, stride: int = 1, padding: int = 1, dilation: int = 1
 ) -> Tensor:
     r"""The positions of a convolution's input that its open output positions need.
 

@@ -5,7 +5,7 @@ References: Zhou et al., https://arxiv.org/abs/1512.04150; Kim et al., *U-GAT-IT
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from ..functional.cam import class_activation_map, normalize_map
 from ..functional.checks import check_counts
 from .checkpoints import rename
 from .hooks import hooked
-from .inputs import check_images
+from .inputs import check_images, tensors
 from .layer import Factory, Layer
 from .weighting import Weighting
 
@@ -315,7 +315,7 @@ class CAM:
             self._ran, self._seen, self._logits = self._nothing()  # let go of what may be large tensors
         if not ran:
             raise RuntimeError(f"the model did not run the layer {type(self.layer).__name__}: there are no features")
-        self.layer, features, self.classifier = self._head(seen, logits or list(_tensors(output)))
+        self.layer, features, self.classifier = self._head(seen, logits or list(tensors(output)))
         weight = self.classifier.weight
         dtype = torch.promote_types(features.dtype, weight.dtype)  # under autocast they differ
         return class_activation_map(features.to(dtype), weight.to(dtype), class_index)
@@ -379,17 +379,6 @@ def _deviation(features: Tensor, linear: nn.Linear, logits: Tensor) -> tuple[flo
         error = min((function(ours) - theirs).norm().item() for function in FINAL)
         allowed = (4 if precision > 1e-4 else 64) * precision * size.norm().item()
         return error / max(theirs.norm().item(), 1e-30), error <= allowed
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """The tensors in what a model puts out."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        yield from _tensors(list(output.values()))
-    elif isinstance(output, (tuple, list)):
-        for part in output:
-            yield from _tensors(part)
 
 
 def _name(model: nn.Module, wanted: nn.Module) -> str:

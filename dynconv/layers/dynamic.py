@@ -18,12 +18,7 @@ class _DynamicConv(KernelStack):
     attention: nn.Module
 
     def _weigh(
-        self,
-        *,
-        reduction: int = 4,
-        temperature: float = 30.0,
-        attention: nn.Module | None = None,
-        method: str = "auto",
+        self, *, reduction: int = 4, temperature: float = 30.0, attention: nn.Module | None = None, method: str = "auto"
     ) -> None:
         self.method = self._check_method(method)
         if attention is None:

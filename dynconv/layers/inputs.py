@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +45,17 @@ def refuse_torchscript(module: nn.Module) -> None:
             f"{type(module).__name__}, which has a kernel for each: use torch.export.export, or torch.onnx.export with "
             "dynamo=True, where dynamic_shapes leaves it free"
         )
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor inside of lists, tuples, mappings and dataclasses, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from tensors(part)
+    elif hasattr(value, "__dataclass_fields__"):
+        yield from tensors(vars(value))

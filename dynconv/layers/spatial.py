@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.types import Device
 
+from .. import native
 from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
 from ..native.operation import tracing
@@ -23,6 +24,19 @@ from .linear import Linear
 from .tempered import Tempered
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
+
+WORTHWHILE = 0.25  # the share of multiply-adds up to which skipping by torch's own operations saves time
+
+
+class _OneOutput(nn.Conv2d):
+    """nn.Conv2d, 3×3 with padding 1, to one channel: by a product for each tap, which are then shifted and added."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.in_channels <= 32 or self.stride != (1, 1) or self.bias is None or input.is_cuda:
+            return super().forward(input)
+        taps = self.weight[0].flatten(1).flip(1).T[..., None, None]  # (9, C, 1, 1)
+        maps = F.conv2d(input, taps, F.pad(self.bias, (4, 4)))  # the bias once, in the middle
+        return F.fold(maps.flatten(2), input.shape[2:], 3, padding=1)
 
 
 class SpatialGate(Tempered):
@@ -67,7 +81,7 @@ class SpatialGate(Tempered):
         super().__init__(temperature, device, dtype)
         check_counts(in_channels=in_channels, stride=stride)
         factory: Factory = {"device": device, "dtype": dtype}
-        self.conv = nn.Conv2d(in_channels, 1, 3, stride, padding=1, **factory)
+        self.conv = _OneOutput(in_channels, 1, 3, stride, padding=1, **factory)
         self.fc = Linear(in_channels, 1, **factory)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -179,7 +193,8 @@ class SparseBlock(Layer):
 
     def forward(self, x: Tensor, return_cost: bool = False) -> Tensor | tuple[Tensor, SparseCost]:
         gate = self.gate(x)  # (B, 1, H', W')
-        branch = self._skipping(x, gate) if self._skips() else self._everywhere(x) * gate  # (B, O, H', W')
+        branch = self._skipping(x, gate) if self._skips() else None
+        branch = self._everywhere(x) * gate if branch is None else branch  # (B, O, H', W')
         y = torch.relu(self.shortcut(x) + branch)
         return (y, self.cost(gate)) if return_cost else y
 
@@ -203,12 +218,18 @@ class SparseBlock(Layer):
         out: Tensor = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
         return out
 
-    def _skipping(self, x: Tensor, gate: Tensor) -> Tensor:
-        size = gate.shape[2:]
-        needed = dilate_gate(gate, size) != 0
+    def _skipping(self, x: Tensor, gate: Tensor) -> Tensor | None:
+        """None where it is faster to compute everywhere, and nobody insists."""
+        always = self.sparse is True
+        if type(self.conv1) is type(self.conv2) is nn.Conv2d:
+            branch = native.skipping(x, gate, self.conv1, self.bn1, self.conv2, self.bn2, always)
+            if branch is not None:
+                return branch
+        needed, is_open = dilate_gate(gate, gate.shape[2:]) != 0, gate != 0
+        if not always and needed.float().mean() + is_open.float().mean() > 2 * WORTHWHILE:
+            return None
         hidden = torch.relu(_normalized(self.bn1, _conv_at(x, needed, self.conv1)))  # (needed, O)
         hidden = _scatter(hidden, needed)  # (B, O, H', W'); nobody looks where it is 0 without being needed
-        is_open = gate != 0
         out = _normalized(self.bn2, _conv_at(hidden, is_open, self.conv2))  # (open, O)
         return _scatter(out * gate[is_open].unsqueeze(1).to(out.dtype), is_open)
 

@@ -9,7 +9,19 @@ from .building import build, library
 from .convolution import OPERATION, available, release, takes
 from .operation import Operation, unwatched
 from .scores import perceptron
+from .sparse import skipping
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 
-__all__ = ["GROUPED", "OPERATION", "available", "build", "library", "perceptron", "release", "takes", "unwatched"]
+__all__ = [
+    "GROUPED",
+    "OPERATION",
+    "available",
+    "build",
+    "library",
+    "perceptron",
+    "release",
+    "skipping",
+    "takes",
+    "unwatched",
+]

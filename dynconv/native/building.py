@@ -255,11 +255,7 @@ def _run(command: Sequence[str]) -> tuple[int, str]:
     """A program's status and the last lines it says; it is stopped, with all it has started, after ``SECONDS``."""
     try:
         process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
     except OSError as error:
         raise RuntimeError(f"{command[0]} could not be started: {error}") from error

@@ -1,4 +1,4 @@
-// What crosses the border: `Call` in convolution.py and `Perceptron` in scores.py, field by field.
+// What crosses the border: `Call` in convolution.py, `Perceptron` in scores.py and `Branch` in sparse.py, field by field.
 
 #pragma once
 
@@ -34,7 +34,24 @@ struct Perceptron {
     double temperature;  // of a softmax of each row of y, or 0 where there is none
 };
 
-// How it is computed; each is false where there is not memory enough
+// A 3 x 3 convolution with padding 1 and without a bias, and the batch norm after it
+struct Convolution {
+    const float *kernels;                  // (outs, channels, 3, 3)
+    const float *factor, *term;            // (outs), or null
+    const float *mean, *variance;          // (outs)
+};
+
+struct Branch {
+    const float *x;                        // (images, channels, height, width)
+    const float *gate;                     // (images, high, wide): closed where it is 0
+    float *outputs;                        // (images, outs, high, wide)
+    Convolution first, second;             // first: at the stride
+    Int images, channels, height, width, outs, high, wide, stride, threads;
+    double first_eps, second_eps;          // of the batch norms
+    double limit;                          // the share of multiply-adds above which nothing is computed
+};
+
+// How a dynamic convolution is computed; each is false where there is not memory enough
 bool forward_by_tiles(const Call& call);           // winograd.cpp
 bool forward_by_columns(const Call& call);         // columns.cpp
 bool input_gradient_by_columns(const Call& call);  // columns.cpp

@@ -98,12 +98,7 @@ def _by_tap(weight: Tensor) -> Tensor:
 
 
 def _turned(
-    layout: torch.memory_format,
-    grad: Tensor,
-    weight: Tensor,
-    attention: Tensor,
-    steps: tuple[Ints, Ints],
-    size: Ints,
+    layout: torch.memory_format, grad: Tensor, weight: Tensor, attention: Tensor, steps: tuple[Ints, Ints], size: Ints
 ) -> Tensor:
     kernels = weight.flatten(3).flip(3).permute(0, 3, 2, 1).contiguous()
     return _convolve(grad, kernels, weight.shape[3:], attention, None, ((1, 1), *steps), size, layout)

@@ -47,7 +47,7 @@ def perceptron(
     With a temperature, their softmax. By torch's own functions, unless the tensors are float32 on a CPU and nobody looks on.
     """
     given = (x, weight, bias, second, second_bias)
-    if not (unwatched() and _fit(*given) and _taken(given)):  # what does not fit is told by torch
+    if not (unwatched() and _fit(*given) and taken(given)):  # what does not fit is told by torch
         return _composed(given, temperature)
     if temperature is not None and (temperature.requires_grad or not temperature.is_cpu):
         return _composed(given, temperature)
@@ -78,7 +78,7 @@ def _fit(x: Tensor, weight: Tensor, bias: Tensor | None, second: Tensor | None, 
     return (bias is None or bias.shape == (width,)) and (second_bias is None or second_bias.shape == last)
 
 
-def _taken(given: Sequence[Tensor | None]) -> bool:
+def taken(given: Sequence[Tensor | None]) -> bool:
     for t in given:
         if t is None:
             continue
@@ -112,7 +112,7 @@ class _Perceptron(torch.autograd.Function):
         (*given, mean, hidden, y) = ctx.saved_tensors
         given = tuple(given)
         needed = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() or not (unwatched() and _taken((*given, grad))):  # it may be differentiated again
+        if torch.is_grad_enabled() or not (unwatched() and taken((*given, grad))):  # it may be differentiated again
             if y is not None:  # through the softmax
                 grad = y * (grad - (y * grad).sum(-1, keepdim=True)) / ctx.temperature
             return None, *_differentiable(given, needed, grad)

@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from ..cost import Sample, call, tensors
+from ..cost import Sample, call
+from ..layers.inputs import tensors
 from .replace import copied
 
 __all__: list[str] = []

@@ -207,10 +207,7 @@ def _folded(stack: nn.Module, weights: Weights | None) -> nn.Module:
 
 
 def _frozen_output(
-    model: nn.Module,
-    sample: Sample,
-    stacks: Mapping[str, KernelStack],
-    frozen: Mapping[str, Weights | None],
+    model: nn.Module, sample: Sample, stacks: Mapping[str, KernelStack], frozen: Mapping[str, Weights | None]
 ) -> list[Tensor]:
     """What the model puts out with the attention of some layers frozen."""
     parts, values = dict[str, nn.Module](), dict[str, Tensor]()

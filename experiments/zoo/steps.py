@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dynconv.cost import tensors
+from dynconv.layers.inputs import tensors
 from dynconv.layers.kernel_stack import KernelStack
 from dynconv.probe import intervene, record
 from dynconv.surgery import convert, fold, parameter_groups, report

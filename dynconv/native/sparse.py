@@ -1,0 +1,52 @@
+"""The branch of a sparse block at its open positions alone, by the C++ library."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .building import library
+from .operation import unwatched
+from .scores import taken
+
+__all__ = ["skipping"]
+
+LAYER = ("kernels", "factor", "term", "mean", "variance")
+POINTERS = ("x", "gate", "outputs", *(f"{of}_{name}" for of in ("first", "second") for name in LAYER))
+SIZES = ("images", "channels", "height", "width", "outs", "high", "wide", "stride", "threads")
+NUMBERS = ("first_eps", "second_eps", "limit")
+MANY, LIMIT = 1 << 16, 0.7  # with more pairs of channels, the share of multiply-adds above which all are faster
+
+
+class Branch(ctypes.Structure):
+    """What crosses the border: `Branch` in call.h, field by field."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in POINTERS),
+        *((name, ctypes.c_int64) for name in SIZES),
+        *((name, ctypes.c_double) for name in NUMBERS),
+    ]
+
+
+def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any, always: bool) -> Tensor | None:
+    """(B, C, H, W), (B, 1, H', W') → (B, O, H', W'), 0 where the gate is; None where torch has to compute it.
+
+    It takes float32 on a CPU that nobody looks at and that needs no gradient; and much that is open if it is said to, always.
+    """
+    tensors = [x, gate]
+    for conv, norm in ((conv1, bn1), (conv2, bn2)):
+        tensors += [conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    if learns or bn1.running_mean is None or bn2.running_mean is None or not (unwatched() and taken(tensors)):
+        return None
+    held = [None if t is None else t.contiguous() for t in tensors]  # to the end: what is copied has no other owner
+    outs, size = conv1.out_channels, gate.shape[2:]
+    y = x.new_empty(x.shape[0], outs, *size)
+    x_at, gate_at, *layers = [None if t is None else t.data_ptr() for t in held]
+    sizes = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads())
+    limit = LIMIT if x.shape[1] * outs > MANY and not always else 1.0
+    call = Branch(x_at, gate_at, y.data_ptr(), *layers, *sizes, bn1.eps, bn2.eps, limit)
+    return y if getattr(library(), "dynconv_sparse_branch")(ctypes.byref(call)) == 0 else None  # noqa: B009
