@@ -214,9 +214,7 @@ def _lstm_flops(x: Any, weight: Any, recurrent: Any, *rest: Any, **more: Any) ->
     return int(2 * math.prod(x[:2]) * (math.prod(weight) + math.prod(recurrent)))
 
 
-MORE_OPERATIONS = {
-    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops
-}  # an LSTM on a CPU, which torch's counter does not know
+MORE_OPERATIONS = {torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}  # an LSTM on a CPU: torch's counter does not know it
 
 
 @dataclass

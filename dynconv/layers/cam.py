@@ -257,13 +257,11 @@ class CAM:
         self._pooled = layer is None
         self._layers = _all(model, POOLINGS, "layer") if layer is None else [_find(model, layer, "layer")]
         self._own_logits = classifier is not None
-        linears = (
-            _all(model, nn.Linear, "classifier") if classifier is None else [_find(model, classifier, "classifier")]
-        )
-        for module in linears:
+        heads = _all(model, nn.Linear, "classifier") if classifier is None else [_find(model, classifier, "classifier")]
+        for module in heads:
             if not isinstance(module, nn.Linear):
                 raise ValueError(f"classifier must be an nn.Linear, got {type(module).__name__}")
-        self._linears = [module for module in linears if isinstance(module, nn.Linear)]
+        self._linears = [module for module in heads if isinstance(module, nn.Linear)]
         self.layer, self.classifier = self._layers[-1], self._linears[-1]
         self._block = ExitStack()
         self._listening = False

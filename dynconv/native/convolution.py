@@ -85,12 +85,10 @@ def _backward(
     return tuple(found)
 
 
-def _call(x: Tensor, weight: Tensor, attention: Tensor, outputs: Tensor, steps: Steps) -> Call:
-    call = Call.from_buffer_copy(
-        _sizes(x.shape, weight.shape, outputs.shape, *map(tuple, steps), torch.get_num_threads())
-    )
+def _call(x: Tensor, weight: Tensor, attention: Tensor, y: Tensor, steps: Steps) -> Call:
+    call = Call.from_buffer_copy(_sizes(x.shape, weight.shape, y.shape, *map(tuple, steps), torch.get_num_threads()))
     call.x, call.kernels = x.data_ptr(), weight.data_ptr()
-    call.attention, call.outputs = attention.data_ptr(), outputs.data_ptr()
+    call.attention, call.outputs = attention.data_ptr(), y.data_ptr()
     return call
 
 

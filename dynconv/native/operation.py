@@ -227,10 +227,8 @@ def _all_changes(
     total: Derivatives = (None,) * 5
     for i, change in enumerate(changes):
         if change is not None:
-            given, others = [*five[:i], change, *five[i + 1 :]], [want and i != j for j, want in enumerate(wanted)]
-            found = (
-                _of_bias_alone(ctx, given, others) if i == BIAS else _derivatives(ctx, given, others, i in CONVOLVED)
-            )
+            given, rest = [*five[:i], change, *five[i + 1 :]], [want and i != j for j, want in enumerate(wanted)]
+            found = _of_bias_alone(ctx, given, rest) if i == BIAS else _derivatives(ctx, given, rest, i in CONVOLVED)
             total = tuple(
                 new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
             )

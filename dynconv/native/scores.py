@@ -20,6 +20,7 @@ __all__ = ["perceptron"]
 GRADIENTS = ("grad_x", "grad_weight", "grad_bias", "grad_second", "grad_second_bias")
 POINTERS = ("x", "weight", "bias", "second", "second_bias", "mean", "hidden", "y", "grad_y", *GRADIENTS)
 SIZES = ("rows", "ins", "positions", "width", "outs", "threads")
+TEMPERATURE = ("temperature", ctypes.c_double)
 PLAIN = (Tensor, torch.nn.Parameter)
 Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]  # x, weight, bias, second, second_bias
 
@@ -30,7 +31,7 @@ class Perceptron(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in POINTERS),
         *((name, ctypes.c_int64) for name in SIZES),
-        ("temperature", ctypes.c_double),
+        TEMPERATURE,
     ]
 
 

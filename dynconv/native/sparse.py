@@ -18,17 +18,15 @@ LAYER = ("kernels", "factor", "term", "mean", "variance")
 POINTERS = ("x", "gate", "outputs", *(f"{of}_{name}" for of in ("first", "second") for name in LAYER))
 SIZES = ("images", "channels", "height", "width", "outs", "high", "wide", "stride", "threads")
 NUMBERS = ("first_eps", "second_eps", "limit")
+FIELDS = (POINTERS, ctypes.c_void_p), (SIZES, ctypes.c_int64), (NUMBERS, ctypes.c_double)
+AS_MADE = (1, 1), (1, 1), "zeros", None
 MANY, LIMIT = 1 << 16, 0.7  # with more pairs of channels, the share of multiply-adds above which all are faster
 
 
 class Branch(ctypes.Structure):
     """What crosses the border: `Branch` in call.h, field by field."""
 
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in POINTERS),
-        *((name, ctypes.c_int64) for name in SIZES),
-        *((name, ctypes.c_double) for name in NUMBERS),
-    ]
+    _fields_ = [(name, kind) for names, kind in FIELDS for name in names]
 
 
 def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any, always: bool) -> Tensor | None:
@@ -40,7 +38,7 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     for conv, norm in ((conv1, bn1), (conv2, bn2)):
         tensors += [conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if learns or bn1.running_mean is None or bn2.running_mean is None or not (unwatched() and taken(tensors)):
+    if learns or not (unwatched() and _fit(x, gate, conv1, bn1, conv2, bn2) and taken(tensors)):
         return None
     held = [None if t is None else t.contiguous() for t in tensors]  # to the end: what is copied has no other owner
     outs, size = conv1.out_channels, gate.shape[2:]
@@ -50,3 +48,13 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     limit = LIMIT if x.shape[1] * outs > MANY and not always else 1.0
     call = Branch(x_at, gate_at, y.data_ptr(), *layers, *sizes, bn1.eps, bn2.eps, limit)
     return y if getattr(library(), "dynconv_sparse_branch")(ctypes.byref(call)) == 0 else None  # noqa: B009
+
+
+def _fit(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any) -> bool:
+    """The library sees addresses and sizes only: layers that somebody else has put there may be others."""
+    outs, stride = conv1.out_channels, conv1.stride[0]
+    spatial = [-(-size // stride) for size in x.shape[2:]]
+    asked = (gate.shape, conv1.weight.shape, conv1.stride, conv2.weight.shape, conv2.stride)
+    made = ((x.shape[0], 1, *spatial), (outs, x.shape[1], 3, 3), (stride, stride), (outs, outs, 3, 3), (1, 1))
+    convs = all((c.padding, c.dilation, c.padding_mode, c.bias) == AS_MADE for c in (conv1, conv2))
+    return asked == made and convs and all(n.running_mean is not None and n.num_features == outs for n in (bn1, bn2))

@@ -61,9 +61,8 @@ def best_convolution(
         "padding": padding,
         "dilation": dilation or (1,) * n,
     }
-    source, target = (
-        t.detach().cpu().double() for t in _inside(x, y, geometry)
-    )  # gelsd, for any rank, runs on the CPU
+    # gelsd, for any rank, runs on the CPU
+    source, target = (t.detach().cpu().double() for t in _inside(x, y, geometry))
     rows = patches(source, kernel_size, stride or (1,) * n, dilation or (1,) * n)  # (B, C·kernel, *S')
     rows = rows.flatten(2).transpose(1, 2).flatten(0, 1)  # (equations, unknowns - 1)
     rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)

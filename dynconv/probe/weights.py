@@ -147,9 +147,8 @@ def image_gradient(module: nn.Module, batch: Tensor) -> float:
     generator, total = torch.Generator(device="cpu").manual_seed(0), x.new_zeros(())
     squares = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for weights in kept:
-        direction = torch.randn((1, *weights.shape[1:]), generator=generator, device="cpu").to(
-            weights
-        )  # for all images
+        # one for all images
+        direction = torch.randn((1, *weights.shape[1:]), generator=generator, device="cpu").to(weights)
         total = total + (weights * direction / direction.norm()).sum()
         own = weights.detach().double().square()
         squares += own.reshape(len(x), -1).sum(1) if len(own) == len(x) else own.sum()

@@ -1,10 +1,14 @@
-"""Random dynamic convolutions for the C++, and what is computed of each."""
+"""Random dynamic convolutions and sparse blocks for the C++, and what is computed of each."""
 
+import copy
 import random
 
 import torch
+from torch import nn
 
+from dynconv import native
 from dynconv.functional import dynamic_conv
+from dynconv.layers import SparseBlock
 
 
 def a_geometry(seed):
@@ -27,3 +31,34 @@ def output_and_gradients(tensors, options, method):
     y = dynamic_conv(*leaves, **options, method=method)
     direction = torch.linspace(-1, 1, y.numel()).reshape(y.shape).cos()
     return y, *torch.autograd.grad(y, leaves, direction)
+
+
+def a_block(seed):
+    """A sparse block of any size in eval mode, images for it, and a gate: of squares, scattered, closed, open or of fractions."""
+    draw = random.Random(seed)
+    channels, outs, stride = draw.choice((1, 3, 8, 17, 40)), draw.choice((1, 5, 8, 33)), draw.choice((1, 1, 2))
+    torch.manual_seed(seed)
+    block = SparseBlock(channels, outs, stride).eval()
+    for norm in (block.bn1, block.bn2):
+        nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.uniform_(norm.weight, -1, 1)
+        nn.init.uniform_(norm.bias, -1, 1)
+    if seed % 5 == 0:
+        block.bn2.weight = block.bn1.bias = None
+    x = torch.randn(draw.randint(1, 5), channels, draw.randint(1, 19), draw.randint(1, 19))
+    gate = block.gate(x).detach()
+    share = draw.choice((0.0, 0.1, 0.5, 1.0))
+    gate = (torch.rand_like(gate) < share).float()
+    if seed % 3 == 0:
+        gate = torch.zeros_like(gate)
+        gate[..., : gate.shape[2] // 2 + 1, gate.shape[3] // 3 :] = 1
+    return block, x, gate * torch.rand_like(gate) if seed % 4 == 0 else gate
+
+
+def branch_of(block, x, gate):
+    return native.skipping(x, gate, block.conv1, block.bn1, block.conv2, block.bn2, True)
+
+
+def branch_of_double(block, x, gate):
+    return copy.deepcopy(block).double()._everywhere(x.double()) * gate.double()

@@ -15,7 +15,7 @@ import torch
 
 from dynconv import native
 from dynconv.native import building
-from tests.native.geometries import a_geometry, output_and_gradients
+from tests.native.geometries import a_block, a_geometry, branch_of, branch_of_double, output_and_gradients
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
 SETTINGS = {
@@ -44,7 +44,9 @@ def inside(path: str, count: int) -> None:
     loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [ctypes.c_void_p]
     for name in ("release", "perceptron_forward", "perceptron_backward"):
         getattr(loaded, f"dynconv_{name}").restype = None
-    native.convolution.library = importlib.import_module("dynconv.native.scores").library = lambda: loaded
+    native.convolution.library = lambda: loaded
+    for name in ("scores", "sparse"):
+        importlib.import_module(f"dynconv.native.{name}").library = lambda: loaded
     for seed in range(count):
         tensors, options = a_geometry(seed)
         torch.set_num_threads(1 + seed % 3)
@@ -58,6 +60,11 @@ def inside(path: str, count: int) -> None:
         x, weight = (t.flatten(1)[:, : 1 + seed].requires_grad_() for t in (tensors[0], tensors[1].flatten(0, 1)))
         if x.shape[1] == weight.shape[1]:
             native.perceptron(x, weight, weight[:, 0].contiguous()).square().sum().backward()
+        with torch.no_grad():
+            block, x, gate = a_block(seed)
+            torch.testing.assert_close(
+                branch_of(block, x, gate), branch_of_double(block, x, gate).float(), atol=1e-4, rtol=1e-4
+            )
         if seed % 50 == 49:
             print(f"{seed + 1} done", flush=True)
         native.release()  # so that the next begins with memory whose ends are watched
