@@ -278,16 +278,23 @@ QUOTED = {
             ("clutter, T = 1, drawn", "cosine before"),
             ("clutter, T = 1, drawn", "cosine after"),
             ("clutter, T = 30, drawn", "cosine after"),
+            ("restoration, T = 1, drawn", "cosine before"),
+            ("restoration, T = 1, drawn", "cosine after"),
         ],
     ),
     ("03", "c37"): (
         "temperature",
-        [("clutter, K = 4, T = 30", "early ratio"), ("clutter, K = 4, T = 1", "early ratio")],
+        [(f"clutter, K = 4, {T}", "early ratio") for T in ("T = 1", "T = 30")]
+        + [(f"restoration, K = 4, {T}", "late ratio") for T in ("T = 1", "T = 30")],
     ),
     ("05", "c52"): (
         "temperature",
         [(f"clutter, K = 4, {T}", f"{when} test_loss") for T in ("T = 1", "T = 30") for when in ("early", "late")]
-        + [("clutter, K = 4, T = 30 → 1 over 30%", "late test_loss")],
+        + [("clutter, K = 4, T = 30 → 1 over 30%", "late test_loss")]
+        + [
+            (f"restoration, K = 4, {T}", "late test_loss")
+            for T in ("T = 1", "T = 30", "T = 30 → 1 over 10%", "T = 30 → 1 over 50%")
+        ],
     ),
     ("07", "c47"): ("maps", [("digits in clutter", f"{name}, energy") for name in ("CAM", "Grad-CAM")]),
     ("12", "2e2f24c0"): (
@@ -309,7 +316,8 @@ def test_the_lessons_quote_the_kept_rows(lesson, cell):
     (source,) = [c.source for c in nbformat.read(path, as_version=4).cells if c.id == cell]
     kept = found(KEPT, question)
     for case, name in quoted:
-        said = percent(kept[case], name) if question == "maps" else pm(kept[case], name, ".2f")
+        digits = ".3f" if case.startswith("restoration") and name.endswith("loss") else ".2f"
+        said = percent(kept[case], name) if question == "maps" else pm(kept[case], name, digits)
         assert said in source, (case, name)
     assert "../experiments/questions.md" in source
 
