@@ -162,6 +162,19 @@ def test_exports_with_a_free_batch_size(name):
         close(program.module()(x), layer(x))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("images", [1, 3, None])
+def test_an_exported_graph_mixes_kernels_first_where_its_batch_is_fixed(images, strict):
+    """With a free one, images cannot be groups of one convolution: there are K convolutions for each."""
+    layer, x = d.DynamicConv2d(8, 6, 3, num_kernels=5, padding=1).eval(), torch.randn(images or 2, 8, 8, 8)
+    free = ({0: torch.export.Dim("batch", min=1, max=64)},) if images is None else None
+    program = torch.export.export(layer, (x,), dynamic_shapes=free, strict=strict)
+    (kernels,) = [n.args[1].meta["val"].shape for n in program.graph.nodes if n.target is torch.ops.aten.conv2d.default]
+    mixed = images is not None and not strict  # of dynamo's batch it is not known
+    assert kernels[0] == (images * 6 if mixed else 5 * 6)
+    close(program.module()(x), layer(x))
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_onnx_with_a_free_batch_size_runs_in_onnxruntime(name, tmp_path):
     import onnxruntime

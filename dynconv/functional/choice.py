@@ -48,7 +48,8 @@ def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = (), can: Se
     (experiments/speed.md)
 
     It depends on shapes and device, on what is built, on whether gradients are wanted, and on
-    ``torch.use_deterministic_algorithms``.
+    ``torch.use_deterministic_algorithms``. While a model is exported, on whether its batch is free: with a fixed one the
+    kernels are mixed before the convolution, with a free one K convolutions are computed for each image, K times the work.
 
     Example:
         >>> import torch
@@ -61,7 +62,7 @@ def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = (), can: Se
         stride: one number a dimension, or none for 1.
         can: the registered operations that can take the tensors, where this is known.
     """
-    if torch.compiler.is_exporting():  # images as groups would fix the batch size in the exported graph
+    if _free_batch(x):  # images as groups would fix it
         return "unfold" if _pointwise(weight) else "outputs"
     if x.shape[0] == 0:  # a convolution cannot have zero groups
         return "outputs"
@@ -74,7 +75,7 @@ def choose_method(x: Tensor, weight: Tensor, stride: Sequence[int] = (), can: Se
 
 def choose_per_image(x: Tensor, kernel: Tensor, stride: Sequence[int] = ()) -> str:
     """ "unfold" where patches cost little or, on a CPU, where a large kernel sees few positions; else "grouped"."""
-    if torch.compiler.is_exporting() or x.shape[0] == 0:
+    if _free_batch(x) or x.shape[0] == 0:
         return "unfold"
     if x.shape[0] == 1:  # one image is one group: a plain convolution
         return "grouped"
@@ -111,6 +112,12 @@ def _on_a_gpu(x: Tensor, weight: Tensor, stride: Sequence[int]) -> str | None:
 
 def _learns(x: Tensor, weight: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+
+
+def _free_batch(x: Tensor) -> bool:
+    """Whether an exporter wants any number of images (of dynamo's it is not known: there it looks like one number)."""
+    free = not isinstance(x.shape[0], int) or torch.compiler.is_dynamo_compiling()
+    return torch.compiler.is_exporting() and free
 
 
 def _pointwise(weight: Tensor) -> bool:
