@@ -299,7 +299,11 @@ QUOTED = {
     ("07", "c47"): ("maps", [("digits in clutter", f"{name}, energy") for name in ("CAM", "Grad-CAM")]),
     ("12", "2e2f24c0"): (
         "convexity",
-        [(f"clutter, {kind}", "test_loss") for kind in ("softmax", "signed", "unnormalised")],
+        [
+            (f"{on}, {k}", "test_loss")
+            for on in ("clutter", "restoration")
+            for k in ("softmax", "signed", "unnormalised")
+        ],
     ),
     ("12", "0bcfdcf0"): ("branches", [(f"digits, two layers, {kind}", "test_loss") for kind in branches.KINDS]),
     ("12", "fefbad43"): (
