@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import native
-from ..native.definition import CONVS
+from ..native.definition import CONVS, mix
 from ..native.operation import unwatched
 from .checks import autocasts, check_counts, check_together
 from .choice import choose_method, choose_per_image
@@ -92,7 +92,9 @@ def dynamic_conv(
     Args:
         x: (B, C, *S), floating point; B may be 0.
         weight: (K, O, C/groups, *kernel).
-        attention: (B, K), any sign and sum.
+        attention: (B, K), any sign and sum. Where "auto" sees that all rows are one (a row that was expanded, as
+            :func:`dynconv.probe.intervene` gives "frozen" and "given" ones), the kernels are mixed once for all images: frames
+            of a film or tiles of an image cost what a static convolution does.
         bias: (K, O), mixed like the kernels, or None.
         stride, padding, dilation, groups: as in ``torch.nn.functional.conv2d``; padding also "valid" or "same", which at a
             stride pads as TensorFlow and timm do, so that the output has ⌈size / stride⌉ positions.
@@ -129,9 +131,13 @@ class _Plan(NamedTuple):
     pads: Sequence[int]
     geometry: tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
     padding_mode: str
+    alike: bool  # whether all images have one mix of the kernels
 
     def carry_out(self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
         x = padded(x, self.pads, self.padding_mode)
+        if self.alike:
+            kernel, mixed_bias = mix(weight, attention[:1])[0], None if bias is None else mix(bias, attention[:1])[0]
+            return CONVS[x.ndim - 2](x, kernel, mixed_bias, *self.geometry)
         return dynamic(self.method, self.registered, x, weight, attention, bias, self.geometry)
 
 
@@ -143,11 +149,13 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
     pads, steps = geometry(x, weight, stride, padding, dilation, padding_mode)
     can = backends(x, weight, attention, bias)
+    one_row = x.shape[0] > 1 and attention.stride(0) == 0 and not attention.requires_grad  # expanded
+    alike = method == "auto" and one_row and not torch.are_deterministic_algorithms_enabled()
     if method == "auto":
         method = choose_method(x, weight, steps[0], can)
     elif method in ("native", "triton") and method not in can:
         method = "unfold"
-    return _Plan(method, method in can, pads, (*steps, groups), padding_mode)
+    return _Plan(method, method in can, pads, (*steps, groups), padding_mode, alike)
 
 
 def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:

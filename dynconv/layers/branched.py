@@ -6,6 +6,7 @@ Reference: Ding et al., *ACNet*, https://arxiv.org/abs/1908.03930, *RepVGG*, htt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -141,9 +142,7 @@ class BranchedConv2d(Layer):
             elif isinstance(module, nn.BatchNorm2d):
                 weight, bias = _normed(weight, bias, module)
             else:  # the mean over the kernel: the map before it has one tap
-                weight = weight.expand(*weight.shape[:2], *self.kernel_size) / (
-                    self.kernel_size[0] * self.kernel_size[1]
-                )
+                weight = weight.expand(*weight.shape[:2], *self.kernel_size) / math.prod(self.kernel_size)
         around = [(whole - own) // 2 for whole, own in zip(self.kernel_size, weight.shape[2:], strict=True)]
         return F.pad(weight, (around[1], around[1], around[0], around[0])), bias
 

@@ -209,11 +209,9 @@ class SplitAttention(Layer):
         check_counts(in_channels=in_channels, out_channels=out_channels, groups=groups, radix=radix)
         hidden = max(32, in_channels * radix // 4) if hidden_channels is None else hidden_channels
         factory: Factory = {"device": device, "dtype": dtype}
-        self.in_channels, self.radix, many = in_channels, radix, out_channels * radix
-        self.conv = nn.Conv2d(
-            in_channels, many, kernel_size, stride, padding, dilation, groups * radix, bias, **factory
-        )
-        self.norm = nn.BatchNorm2d(many, **factory) if norm else nn.Identity()
+        self.in_channels, self.radix, out = in_channels, radix, out_channels * radix
+        self.conv = nn.Conv2d(in_channels, out, kernel_size, stride, padding, dilation, groups * radix, bias, **factory)
+        self.norm = nn.BatchNorm2d(out, **factory) if norm else nn.Identity()
         self.attention = BranchAttention(out_channels, radix, hidden, groups, True, norm, **factory)
 
     def forward(self, x: Tensor) -> Tensor:

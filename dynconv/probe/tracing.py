@@ -118,9 +118,9 @@ class Trace(TorchDispatchMode):
         """Outputs of a softmax or sigmoid, and copies of them; views share their storage, which is what is marked."""
         kind = SQUASHED.get(name)
         if kind is None and name in COPIES:
-            sources = [a for arg in args for a in (arg if isinstance(arg, (tuple, list)) else [arg])]
+            given = [a for arg in args for a in (arg if isinstance(arg, (tuple, list)) else [arg])]
             kinds = {
-                self._squashed[k][1] for a in sources if isinstance(a, Tensor) and (k := _storage(a)) in self._squashed
+                self._squashed[k][1] for a in given if isinstance(a, Tensor) and (k := _storage(a)) in self._squashed
             }
             kind = next(iter(kinds), None)
         if kind is not None:

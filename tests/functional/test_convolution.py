@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 from dynconv.functional import (
     METHODS,
@@ -115,6 +116,35 @@ def test_the_method_that_auto_takes(batch, kernel, size, method, built, monkeypa
         assert choose_method(x, weight, (2, 2)) == expected
         few = "outputs" if batch == 0 else "native" if library else "unfold" if batch > 1 else "grouped"
         assert choose_method(x[:, :3], weight[:, :, :3]) == few
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_rows_that_are_one_are_mixed_once(with_bias):
+    """An expanded row is known by its step of 0; what is computed is one convolution of all images."""
+    x, weight = torch.randn(5, 6, 9, 9, requires_grad=True), torch.randn(4, 8, 6, 3, 3, requires_grad=True)
+    bias = torch.randn(4, 8, requires_grad=True) if with_bias else None
+    alike = torch.randn(1, 4).expand(5, -1)
+    found, expected = [], []
+    for attention, to in ((alike, found), (alike.contiguous(), expected)):
+        with FlopCounterMode(display=False) as counter:
+            y = dynamic_conv(x, weight, attention, bias, padding=1)
+        to += [y, *torch.autograd.grad(y.square().sum(), [t for t in (x, weight, bias) if t is not None])]
+        to.append(counter.get_total_flops())
+    once = 2 * weight[0].numel() * 4
+    assert expected.pop() - found.pop() >= 4 * once  # of five images four are not mixed anew
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_that_are_one_have_gradients_of_their_own():
+    x, weight = torch.randn(3, 4, 5, 5), torch.randn(2, 4, 4, 3, 3)
+    row = torch.randn(1, 2, requires_grad=True)
+    each = row.expand(3, -1)
+    each.retain_grad()
+    dynamic_conv(x, weight, each).square().sum().backward()
+    apart = row.detach().repeat(3, 1).requires_grad_()
+    dynamic_conv(x, weight, apart).square().sum().backward()
+    torch.testing.assert_close(each.grad, apart.grad)
 
 
 def test_a_plan_hangs_on_what_is_built(monkeypatch):
