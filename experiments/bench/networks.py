@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -9,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynconv.surgery import convert
+from dynconv.surgery import convert, report
 
 from .peers import with_peers
 from .unet import UNet
 
-__all__ = ["NETWORKS", "networks", "step", "steps"]
+__all__ = ["NETWORKS", "dynamic_share", "networks", "step", "steps"]
 
 NETWORKS = ("resnet18", "mobilenet_v2", "convnext_tiny", "unet")
 
@@ -35,16 +36,32 @@ def networks(name: str, num_kernels: int, peers: bool = True) -> dict[str, nn.Mo
     """
 
     def dynamic() -> nn.Module:
-        return convert(plain(), num_kernels, where=_not_the_first)
+        return _dynamic(name, num_kernels)
 
-    def plain() -> nn.Module:
-        torch.manual_seed(0)
-        return _plain(name)
+    return {"static": _plain(name), "dynamic": dynamic(), **(with_peers(dynamic) if peers else {})}
 
-    return {"static": plain(), "dynamic": dynamic(), **(with_peers(dynamic) if peers else {})}
+
+def dynamic_share(name: str) -> float:
+    """The part of the plain network's multiply-adds that becomes dynamic: the rest costs what it cost before.
+
+    Example:
+        >>> 0.9 < dynamic_share("unet") < 1
+        True
+
+    Args:
+        name: as in :func:`networks`.
+    """
+    return report(_dynamic(name, 1, sample=torch.rand(1, 3, 64, 64))).share
+
+
+def _dynamic(name: str, num_kernels: int, **options) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* stay static", UserWarning)  # the table says how much
+        return convert(_plain(name), num_kernels, where=_not_the_first, **options)
 
 
 def _plain(name: str) -> nn.Module:
+    torch.manual_seed(0)
     if name == "unet":
         return UNet()
     import torchvision

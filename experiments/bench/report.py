@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .layers import ATTENTION, GIVEN
 from .peers import PEERS
@@ -75,18 +75,20 @@ def tiny(rows: Sequence[Row]) -> str:
     return "\n".join([f"**tiny layers**: one call, {CLOCKS[rows[0].clock]}\n", *table, "", *last])
 
 
-def networks(rows: Sequence[Row], images: str) -> str:
+def networks(rows: Sequence[Row], images: str, shares: Mapping[str, float]) -> str:
     """Whole networks, with the peers in the same places.
 
     Args:
         rows: inference and training.
         images: how many and how large, in words.
+        shares: network → the part of its multiply-adds that is dynamic.
     """
-    columns = {"static ms": _milliseconds("static", ".1f"), "dynconv": _both("dynamic")}
+    columns: dict[str, Callable] = {"dynamic": lambda row: f"{shares[row.name]:.0%}"}
+    columns |= {"static ms": _milliseconds("static", ".1f"), "dynconv": _both("dynamic")}
     columns |= {kind: _both(kind) for kind in PEERS}
     columns |= {f"× faster than {kind}": _both(kind, "dynamic") for kind in PEERS}
     columns |= {"peak memory": lambda row: row.memory("dynamic")}
-    said = f"**whole networks**, {images}: over the static network, {_clocks(rows)}\n"
+    said = f"**whole networks**, {images}: over the static network, {_clocks(rows)}; *dynamic* is the part of its multiply-adds that became so\n"
     table = _table("network", rows, columns, {"peak": ".1f"}, step=True)
     return "\n".join([said, *table, "", _ends("dynconv", rows, _ratio("dynamic")), *_lead(rows)])
 

@@ -14,8 +14,8 @@ from .cases import Case, methods
 from .compiled import compiled_steps
 from .exported import exported_runs
 from .layers import layer_calls, layer_of
+from .networks import dynamic_share, steps
 from .networks import networks as made
-from .networks import steps
 from .rows import Row
 from .settings import Settings
 
@@ -75,7 +75,7 @@ def networks(names: Sequence[str], directions: Sequence[bool], shape: tuple[int,
         for train in directions:
             functions = steps(name, settings.num_kernels, _images(shape, settings), train, settings.memory_format)
             rows.append(settings.measure("networks", name, train, functions, network=True))
-    yield rows, report.networks(rows, _words(shape))
+    yield rows, report.networks(rows, _words(shape), {name: dynamic_share(name) for name in names})
 
 
 def compiled(names: Sequence[str], directions: Sequence[bool], shape: tuple[int, int], settings: Settings) -> Found:

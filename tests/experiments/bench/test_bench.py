@@ -189,12 +189,13 @@ def test_the_networks_table_says_the_worst_as_clearly_as_the_best():
         _row("a", static=1.0, dynamic=1.5, timm=3.0, **{"one grouped convolution": 1.2}),
         _row("b", train=True, static=2.0, dynamic=2.0, timm=5.0, **{"one grouped convolution": 4.0}),
     ]
-    text = report.networks(rows, "2 images of 8 × 8")
+    text = report.networks(rows, "2 images of 8 × 8", {"a": 0.07, "b": 1.0})
     assert (
         "**whole networks**, 2 images of 8 × 8: over the static network, by CPU time (by the clock on the wall)" in text
     )
     assert (
-        "| a | inference | 1000.0 | 1.50 (1.50) | 1.20 (1.20) | 3.00 (3.00) | 0.80 (0.80) | 2.00 (2.00) | – |" in text
+        "| a | inference | 7% | 1000.0 | 1.50 (1.50) | 1.20 (1.20) | 3.00 (3.00) | 0.80 (0.80) | 2.00 (2.00) | – |"
+        in text
     )
     assert "dynconv: best 1.00 (b, training), worst 1.50 (a, inference)." in text
     assert "Times faster than one grouped convolution: worst 0.80 (a, inference), best 2.00 (b, training)." in text
