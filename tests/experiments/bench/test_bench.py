@@ -9,6 +9,7 @@ from torch import nn
 from dynconv.functional import dynamic_conv
 from dynconv.layers import DynamicConv2d, LearnedAttention
 from experiments.bench import __main__ as command
+from experiments.bench import networks as nets
 from experiments.bench import report, tables
 from experiments.bench.by_layer import distinct_layers, kind_of
 from experiments.bench.cases import CASES, NETWORK_CASES, TINY_CASES, Case, methods
@@ -20,6 +21,7 @@ from experiments.bench.networks import NETWORKS, networks, steps
 from experiments.bench.peers import PEERS, OneGrouped, Routed
 from experiments.bench.rows import Row, extremes
 from experiments.bench.settings import Settings
+from experiments.bench.unet import UNet
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,17 @@ def test_all_networks_compute_the_same_to_begin_with(name):
         assert sum(isinstance(m, peer) for m in models[kind].modules()) == dynamic
 
 
+@pytest.fixture
+def tiny_net(monkeypatch):
+    """All networks are one of two levels."""
+
+    def made(name):
+        torch.manual_seed(0)
+        return UNet((4, 8))
+
+    monkeypatch.setattr(nets, "_plain", made)
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_networks_step(train):
     made = steps("unet", 2, torch.rand(2, 3, 32, 32), train)
@@ -97,7 +110,7 @@ def test_networks_step(train):
         torch.testing.assert_close(other, found[0], rtol=0, atol=1e-4)
 
 
-def test_compiled_networks_step():
+def test_compiled_networks_step(tiny_net):
     made = compiled_steps("unet", 2, torch.rand(2, 3, 16, 16), True, backend="eager")
     assert sorted(made) == ["dynamic", "dynamic, compiled", "static", "static, compiled"]
     losses = [function() for function in made.values()]
@@ -106,7 +119,7 @@ def test_compiled_networks_step():
 
 
 @pytest.mark.parametrize("free", [False, True])
-def test_exported_networks_run(free):
+def test_exported_networks_run(free, tiny_net):
     made = exported_runs("unet", 2, torch.rand(1, 3, 16, 16), free, threads=1)
     assert list(made) == (["static", "dynamic"] if free else ["static", "dynamic", *PEERS])
     (expected,) = made["static"]()
@@ -243,11 +256,11 @@ def test_the_layers_of_networks_are_named_once():
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(monkeypatch, tiny_net):
     monkeypatch.setattr(command, "CASES", [Case(2, 4, 4, 6)])
     monkeypatch.setattr(command, "NETWORK_CASES", [Case(2, 4, 4, 6, stride=2)])
     monkeypatch.setattr(command, "TINY_CASES", [Case(1, 2, 2, 3)])
-    monkeypatch.setattr(command, "IMAGES", {"cpu": (2, 32)})
+    monkeypatch.setattr(command, "IMAGES", {"cpu": (2, 16)})
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -287,8 +300,8 @@ def test_command_exports_and_compiles(capsys, small, monkeypatch):
     assert command.main([*asked, "--threads", "1"]) == 0
     said = capsys.readouterr().out
     assert "| unet | training |" in said
-    assert "| unet, batch 1: 1 image of 32 × 32 |" in said
-    assert "| unet, free batch: 2 images of 32 × 32 |" in said
+    assert "| unet, batch 1: 1 image of 16 × 16 |" in said
+    assert "| unet, free batch: 2 images of 16 × 16 |" in said
 
 
 @pytest.mark.parametrize(
