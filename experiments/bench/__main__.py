@@ -23,6 +23,7 @@ from dynconv.native import library
 from . import tables
 from .cases import CASES, GPU_CASES, MORE_CASES, NETWORK_CASES, TINY_CASES
 from .networks import NETWORKS
+from .rows import Row
 from .settings import Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -43,11 +44,17 @@ def main(argv: list[str] | None = None) -> int:
         for rows, text in _tables(args, replace(_settings(args), threads=threads)):
             print("\n" + text, flush=True)
             results["rows"] += [asdict(row) for row in rows]
+            _keep(results, args.json)
         results["passes"].append({"threads": threads, "load_before": began, "load_after": _load()})
         print(f"\nLoad average of the machine (1 minute) before and after: {began} and {_load()}.", flush=True)
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    _keep(results, args.json)
     return 0
+
+
+def _keep(results: dict, file: Path | None) -> None:
+    """After each table: a run that is ended keeps what it has."""
+    if file:
+        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _tables(args: argparse.Namespace, settings: Settings) -> Iterator[tuple[list, str]]:
@@ -122,7 +129,14 @@ def _all_cases() -> tuple:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    return Settings(args.device, DTYPES[args.dtype], FORMATS[args.channels_last], args.num_kernels, args.seconds)
+    made = Settings(args.device, DTYPES[args.dtype], FORMATS[args.channels_last], args.num_kernels, args.seconds)
+    return replace(made, say=_say)
+
+
+def _say(row: Row) -> None:
+    """On the way: a table comes when all of it is measured."""
+    took = ", ".join(f"{kind} {1e3 * seconds:.3g}" for kind, seconds in row.seconds.items())
+    print(f"{row.table}: {row.name}, {row.step}, ms: {took}", file=sys.stderr, flush=True)
 
 
 def _machine(args: argparse.Namespace) -> dict:

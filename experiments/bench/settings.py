@@ -28,6 +28,7 @@ class Settings:
     num_kernels: int = 4
     seconds: float = 2.0  # at least, for a row of one layer; a network's row takes four times as long
     threads: int = 1
+    say: Callable[[Row], object] = lambda row: None  # called with each row when it is measured: a table takes minutes
 
     def measure(
         self,
@@ -50,7 +51,9 @@ class Settings:
         asked = functions if memory is None else memory
         peak = {kind: peak_memory(functions[kind], self.device) for kind in asked}
         wall, cpu = ({kind: clocks[i] for kind, clocks in took.items()} for i in (0, 1))
-        return Row(table, name, train, self.threads, wall, cpu, peak, self.clock)
+        row = Row(table, name, train, self.threads, wall, cpu, peak, self.clock)
+        self.say(row)
+        return row
 
     @property
     def clock(self) -> str:

@@ -268,22 +268,39 @@ def small(monkeypatch, tiny_net):
 
 def test_command_writes_what_it_prints(tmp_path, capsys, small):
     file = tmp_path / "b.json"
-    asked = ["--layers", "--networks", "unet", "--ways", "inference", "training", "by-layer", "--threads", "1", "2"]
+    asked = ["--layers", "--networks", "unet", "--ways", "inference", "training", "by-layer", "--threads", "1"]
     assert command.main([*asked, "--seconds", "0", "--num-kernels", "2", "--json", str(file)]) == 0
     said, written = capsys.readouterr().out, json.loads(file.read_text())
-    assert said.count("| 2 × 4 → 4, 6², 3×3 |") == 4  # two directions, two numbers of threads
-    assert said.count("Load average of the machine (1 minute) before and after: ") == len(written["passes"]) == 2
-    kinds = {(row["table"], row["train"], row["threads"]) for row in written["rows"]}
-    assert kinds == {
-        (table, train, threads)
-        for table in ("shapes", "layers", "tiny", "networks", "by-layer")
-        for train in (False, True)
-        for threads in (1, 2)
-    }
+    assert said.count("| 2 × 4 → 4, 6², 3×3 |") == 2  # one table a direction
+    kinds = {(row["table"], row["train"]) for row in written["rows"]}
+    wanted = ("shapes", "layers", "tiny", "networks", "by-layer")
+    assert kinds == {(table, train) for table in wanted for train in (False, True)}
     for row in (row for row in written["rows"] if row["table"] == "networks"):
         took = row[row["clock"]]
-        assert row["clock"] == ("cpu" if row["threads"] == 1 else "wall")
         assert f"| {took['dynamic'] / took['static']:.2f} (" in said
+
+
+def test_command_repeats_all_for_each_number_of_threads(tmp_path, capsys, small):
+    file = tmp_path / "b.json"
+    asked = [
+        "--layers",
+        "stride 2",
+        "--ways",
+        "inference",
+        "--threads",
+        "1",
+        "2",
+        "--seconds",
+        "0",
+        "--json",
+        str(file),
+    ]
+    assert command.main(asked) == 0
+    said, written = capsys.readouterr().out, json.loads(file.read_text())
+    assert [(row["threads"], row["clock"]) for row in written["rows"]] == [(1, "cpu"), (2, "wall")]
+    for threads, load in zip(("1 thread\n", "2 threads\n"), written["passes"], strict=True):
+        part = said[said.index(f"## {threads}") :]
+        assert f"before and after: {load['load_before']} and {load['load_after']}." in part
 
 
 def test_command_chooses_rows(capsys, small):
@@ -295,13 +312,22 @@ def test_command_chooses_rows(capsys, small):
 
 
 def test_command_exports_and_compiles(capsys, small, monkeypatch):
-    monkeypatch.setattr(tables, "compiled_steps", lambda *given: compiled_steps(*given, backend="eager"))
+    asked_for = []
+
+    def found(*given):
+        asked_for.append([tuple(g.shape) if isinstance(g, torch.Tensor) else g for g in given])
+        return dict.fromkeys(["static", "dynamic", "static, compiled", "dynamic, compiled"], _wait)
+
+    monkeypatch.setattr(tables, "compiled_steps", found)
+    monkeypatch.setattr(tables, "exported_runs", found)
     asked = ["--networks", "unet", "--ways", "compiled", "onnx", "--seconds", "0", "--num-kernels", "2"]
     assert command.main([*asked, "--threads", "1"]) == 0
     said = capsys.readouterr().out
-    assert "| unet | training |" in said
-    assert "| unet, batch 1: 1 image of 16 × 16 |" in said
-    assert "| unet, free batch: 2 images of 16 × 16 |" in said
+    images, layout = (2, 3, 16, 16), torch.contiguous_format
+    assert asked_for[:2] == [["unet", 2, images, train, layout] for train in (False, True)]
+    assert asked_for[2:] == [["unet", 2, (1, 3, 16, 16), False, 1], ["unet", 2, images, True, 1]]
+    for line in ("unet | training", "unet, batch 1: 1 image of 16 × 16", "unet, free batch: 2 images of 16 × 16"):
+        assert f"| {line} |" in said
 
 
 @pytest.mark.parametrize(
