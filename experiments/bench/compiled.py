@@ -24,10 +24,6 @@ def compiled_steps(
 
     What was compiled before is forgotten: its code may be for another number of threads.
 
-    Example:
-        >>> sorted(compiled_steps("unet", 2, torch.rand(1, 3, 32, 32), train=False, backend="eager"))
-        ['dynamic', 'dynamic, compiled', 'static', 'static, compiled']
-
     Args:
         name, num_kernels, images, train, memory_format: as in :func:`experiments.bench.networks.steps`.
         backend: of torch.compile.

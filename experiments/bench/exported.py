@@ -24,11 +24,6 @@ def exported_runs(
 
     Reference: https://onnx.ai/onnx/operators/onnx__Conv.html
 
-    Example:
-        >>> runs = exported_runs("unet", 2, torch.rand(2, 3, 32, 32), free=True, threads=1)
-        >>> sorted(runs), runs["dynamic"]()[0].shape
-        (['dynamic', 'static'], (2, 2, 32, 32))
-
     Args:
         name, num_kernels: as in :func:`experiments.bench.networks.networks`.
         images: what is run; (B, 3, H, W).

@@ -20,7 +20,7 @@ def shapes(rows: Sequence[Row]) -> str:
     """One convolution by every method, beside torch's.
 
     Example:
-        >>> row = Row("shapes", "1 × 2 → 2, 3², 3×3", False, 1, {"static": 1e-3, "auto": 2e-3}, {"static": 1e-3, "auto": 1e-3})
+        >>> row = Row("shapes", "1 × 2 → 2, 3², 3×3", False, 1, {"static": 1e-3, "auto": 1e-3}, {"static": 1e-3, "auto": 2e-3})
         >>> print(shapes([row]).splitlines()[4])
         | 1 × 2 → 2, 3², 3×3 | 1.00 | 2.00 | – | 1.00 |
 

@@ -136,8 +136,9 @@ def summed(parts: Iterable[tuple[Row, int]], name: str) -> Row:
 
     Example:
         >>> row = Row("by-layer", "1×1", False, 1, {"static": 1.0}, {"static": 2.0})
-        >>> summed([(row, 2), (row, 3)], "1×1 expand")
-        Row(table='by-layer', name='5 × 1×1 expand', train=False, threads=1, wall={'static': 5.0}, cpu={'static': 10.0}, peak={})
+        >>> both = summed([(row, 2), (row, 3)], "1×1 expand")
+        >>> both.name, both.wall, both.cpu
+        ('5 × 1×1 expand', {'static': 5.0}, {'static': 10.0})
 
     Args:
         parts: rows of the same kinds, and how often each comes.
