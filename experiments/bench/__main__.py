@@ -1,69 +1,149 @@
-"""A dynamic convolution beside a static one, in one run: python -m experiments.bench [--all] [--json FILE] ..."""
+"""Dynamic convolutions beside static ones and beside what others do, in one run: python -m experiments.bench
+
+Single layers: the shapes by every method, the layers of networks where time is spent, and tiny ones. Whole networks: inference
+and training, with peers in the same places; compiled; exported to ONNX. Medians of turns, by the clock on the wall and by CPU time.
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import platform
-import statistics
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
 from dynconv.native import library
 
-from .cases import CASES, GPU_CASES, MORE_CASES, methods
-from .measure import interleaved, peak_memory
-from .networks import NETWORKS, steps
+from . import tables
+from .cases import CASES, GPU_CASES, MORE_CASES, NETWORK_CASES, TINY_CASES
+from .networks import NETWORKS
+from .rows import Row
+from .settings import Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FORMATS = {False: torch.contiguous_format, True: torch.channels_last}
 IMAGES = {"cpu": (8, 128), "cuda": (64, 224)}  # for whole networks: how many, and their height and width
+WAYS = ("inference", "training", "compiled", "onnx", "by-layer")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print the tables, write the JSON; the exit status."""
     args = _arguments(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    results = {"machine": _machine(args), "cases": [], "networks": []}
+    results = {"machine": _machine(args), "passes": [], "rows": []}
     print("\n" + ", ".join(f"{name} {value}" for name, value in results["machine"].items()))
-    for backward in (False, True):
-        cases = GPU_CASES if args.device == "cuda" else MORE_CASES if args.all else CASES
-        rows = [_case(case, args, backward) for case in cases]
-        results["cases"] += rows
-        _print_cases(rows, "forward and backward" if backward else "forward")
-    if not args.no_networks:
-        results["networks"] = [_network(name, args, train) for name in NETWORKS for train in (False, True)]
-        _print_networks(results["networks"], *IMAGES[args.device])
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        began = _load()
+        print(f"\n## {threads} thread{'s' * (threads > 1)}")
+        for rows, text in _tables(args, replace(_settings(args), threads=threads)):
+            print("\n" + text, flush=True)
+            results["rows"] += [asdict(row) for row in rows]
+            _keep(results, args.json)
+        results["passes"].append({"threads": threads, "load_before": began, "load_after": _load()})
+        print(f"\nLoad average of the machine (1 minute) before and after: {began} and {_load()}.", flush=True)
+    _keep(results, args.json)
     return 0
 
 
-def _arguments(argv):
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
+def _keep(results: dict, file: Path | None) -> None:
+    """After each table: a run that is ended keeps what it has."""
+    if file:
+        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _tables(args: argparse.Namespace, settings: Settings) -> Iterator[tuple[list, str]]:
+    """All tables that were asked for, each measured when it is its turn."""
+    directions = [way == "training" for way in ("inference", "training") if way in args.ways]
+    if args.layers is not None and directions:
+        usual = GPU_CASES if args.device == "cuda" else MORE_CASES if args.all else CASES
+        for table, cases in ((tables.shapes, usual), (tables.layers, NETWORK_CASES), (tables.tiny, TINY_CASES)):
+            chosen = [case for case in cases if not args.layers or any(text in str(case) for text in args.layers)]
+            if chosen:
+                yield from table(chosen, directions, settings)
+    if args.networks is None:
+        return
+    names, shape = args.networks, IMAGES[args.device]
+    if directions:
+        yield from tables.networks(names, directions, shape, settings)
+    if "compiled" in args.ways:
+        yield from tables.compiled(names, (False, True), shape, settings)
+    if "onnx" in args.ways:
+        yield from tables.exported(names, shape, settings)
+    if "by-layer" in args.ways:
+        yield from tables.by_layer(names, (False, True), shape, settings)
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    shape = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__, **shape)
+    parser.add_argument(
+        "--layers", nargs="*", metavar="TEXT", help="single layers only; of them those whose name contains a TEXT"
+    )
+    parser.add_argument("--networks", nargs="*", metavar="NAME", help=f"whole networks only; of {', '.join(NETWORKS)}")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, help="which (all but by-layer, which says where a network's time goes)"
+    )
+    parser.add_argument("--threads", type=int, nargs="+", help="CPU threads, a pass each (default: torch's choice)")
     parser.add_argument("--all", action="store_true", help="more shapes: strides, groups, depthwise (CPU)")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default="float32", choices=list(DTYPES))
     parser.add_argument("--channels-last", action="store_true", help="images lie so that channels are side by side")
     parser.add_argument("--num-kernels", type=int, default=4, help="K (4)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="at least this long a shape and direction (2)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--no-networks", action="store_true", help="single layers only")
+    parser.add_argument("--seconds", type=float, default=2.0, help="at least this long a row; networks four times (2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     args = parser.parse_args(argv)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("this torch sees no CUDA device")
+    _complete(args, parser)
     return args
 
 
-def _machine(args) -> dict:
+def _complete(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Fill in what was not said, and refuse what cannot be measured."""
+    if args.device == "cuda" and not torch.cuda.is_available():
+        parser.error("this torch sees no CUDA device")
+    args.threads = args.threads or [torch.get_num_threads()]
+    if min(args.threads) < 1:
+        parser.error(f"--threads must be 1 or more, got {min(args.threads)}")
+    if args.layers is None and args.networks is None:
+        args.layers = args.networks = []
+    if args.networks is not None:
+        args.networks = args.networks or list(NETWORKS)
+        if unknown := set(args.networks) - set(NETWORKS):
+            parser.error(f"--networks must be of {', '.join(NETWORKS)}, got {min(unknown)}")
+    if args.layers and not any(text in str(c) for text in args.layers for c in _all_cases()):
+        parser.error(f"no layer's name contains {' or '.join(args.layers)}; one is named {CASES[0]}")
+    can_export = args.device == "cpu" and args.dtype == "float32"
+    missing = [name for name in ("onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+    if args.ways and "onnx" in args.ways and (missing or not can_export):
+        parser.error(f"onnx needs {' and '.join(missing)}" if missing else "onnx runs in float32 on a CPU")
+    args.ways = args.ways or [w for w in WAYS[:4] if w != "onnx" or (can_export and not missing)]
+
+
+def _all_cases() -> tuple:
+    return *MORE_CASES, *GPU_CASES, *NETWORK_CASES, *TINY_CASES
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    made = Settings(args.device, DTYPES[args.dtype], FORMATS[args.channels_last], args.num_kernels, args.seconds)
+    return replace(made, say=_say)
+
+
+def _say(row: Row) -> None:
+    """On the way: a table comes when all of it is measured."""
+    took = ", ".join(f"{kind} {1e3 * seconds:.3g}" for kind, seconds in row.seconds.items())
+    print(f"{row.table}: {row.name}, {row.step}, ms: {took}", file=sys.stderr, flush=True)
+
+
+def _machine(args: argparse.Namespace) -> dict:
     cpu = platform.processor() or platform.machine()
     device = torch.cuda.get_device_name() if args.device == "cuda" else f"{cpu}, {os.cpu_count()} cores"
-    versions = {"torch": torch.__version__, "Python": platform.python_version(), "threads": torch.get_num_threads()}
+    versions = {"torch": torch.__version__, "Python": platform.python_version()}
+    versions |= {"threads": " and ".join(map(str, args.threads))}
     built = "built" if library() else "not built: python -m dynconv.native"
     layout = "channels last" if args.channels_last else "contiguous"
     said = {"dtype": args.dtype, "images": layout, "K": args.num_kernels, "native": built}
@@ -71,52 +151,8 @@ def _machine(args) -> dict:
     return {"device": device, **versions, **said, **tf32}
 
 
-def _case(case, args, backward: bool) -> dict:
-    layout = FORMATS[args.channels_last]
-    functions = methods(case, args.num_kernels, args.device, DTYPES[args.dtype], backward, layout)
-    seconds = interleaved(functions, args.device, args.seconds)
-    memory = {name: peak_memory(functions[name], args.device) for name in ("static", "auto")}
-    return {"case": str(case), "backward": backward, "seconds": seconds, "peak_bytes": memory}
-
-
-def _network(name: str, args, train: bool) -> dict:
-    made = {"dtype": DTYPES[args.dtype], "memory_format": FORMATS[args.channels_last]}
-    functions = steps(name, args.num_kernels, args.device, *IMAGES[args.device], train=train, **made)
-    seconds = interleaved(functions, args.device, 4 * args.seconds, least=5)
-    memory = {kind: peak_memory(function, args.device) for kind, function in functions.items()}
-    return {"network": name, "train": train, "seconds": seconds, "peak_bytes": memory}
-
-
-def _print_cases(rows: list[dict], title: str) -> None:
-    names = [name for name in rows[0]["seconds"] if name != "static"]
-    print(f"\n**{title}**: time over that of one torch.nn.functional.conv2d of the shape\n")
-    print("| B × C → O, size, kernel | static ms | " + " | ".join(names) + " | peak memory, auto over static |")
-    print("| --- | " + "--: | " * (len(names) + 2))
-    for row in rows:
-        static = row["seconds"]["static"]
-        ratios = " | ".join(f"{row['seconds'][name] / static:.2f}" if name in row["seconds"] else "–" for name in names)
-        print(f"| {row['case']} | {1e3 * static:.2f} | {ratios} | {_memory_ratio(row['peak_bytes'], 'auto')} |")
-    means = [
-        statistics.geometric_mean(r["seconds"][name] / r["seconds"]["static"] for r in rows if name in r["seconds"])
-        for name in names
-    ]
-    print("| geometric mean | | " + " | ".join(f"**{mean:.2f}**" for mean in means) + " | |", flush=True)
-
-
-def _print_networks(rows: list[dict], images: int, size: int) -> None:
-    print(f"\n**whole networks**, {images} images of {size} × {size}: dynamic over static\n")
-    print("| network | step | static ms | time | peak memory |\n| --- | --- | --: | --: | --: |")
-    for row in rows:
-        static, dynamic = row["seconds"]["static"], row["seconds"]["dynamic"]
-        step = "training" if row["train"] else "inference"
-        memory = _memory_ratio(row["peak_bytes"], "dynamic")
-        print(f"| {row['network']} | {step} | {1e3 * static:.1f} | {dynamic / static:.2f} | {memory} |", flush=True)
-
-
-def _memory_ratio(peak: dict, name: str) -> str:
-    if not peak["static"] or peak[name] is None:
-        return "–"
-    return f"{peak[name] / peak['static']:.1f}"
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from dynconv.functional import METHODS, dynamic_conv
 
-__all__ = ["CASES", "GPU_CASES", "MORE_CASES", "Case", "methods"]
+from .peers import one_grouped
+
+__all__ = ["CASES", "GPU_CASES", "MORE_CASES", "NETWORK_CASES", "TINY_CASES", "Case", "methods"]
 
 
 class Case(NamedTuple):
@@ -54,6 +56,22 @@ MORE_CASES = (
     Case(32, 256, 256, 14, kernel=1),
     Case(64, 256, 256, 7, kernel=1),
 )
+NETWORK_CASES = (  # where networks spend their time: measured as whole layers, with their attention
+    *(
+        Case(8, 512, 512, 4),
+        Case(8, 256, 512, 8, stride=2),
+        Case(8, 128, 256, 16, stride=2),
+        Case(8, 64, 128, 32, stride=2),
+    ),
+    *(Case(8, 64, 128, 32, kernel=1, stride=2), Case(8, 256, 512, 8, kernel=1, stride=2)),
+    *(Case(8, 96, 24, 32, kernel=1), Case(8, 144, 24, 32, kernel=1), Case(8, 192, 32, 16, kernel=1)),
+    *(Case(8, 576, 96, 8, kernel=1), Case(8, 960, 160, 4, kernel=1), Case(8, 24, 144, 32, kernel=1)),
+    *(Case(8, 32, 32, 64, groups=32), Case(8, 96, 96, 64, stride=2, groups=96), Case(8, 144, 144, 32, groups=144)),
+    *(Case(8, 192, 192, 16, groups=192), Case(8, 384, 384, 8, groups=384), Case(8, 960, 960, 4, groups=960)),
+    *(Case(1, 64, 64, 32), Case(1, 512, 512, 4), Case(1, 256, 512, 8, stride=2)),
+    *(Case(1, 144, 24, 32, kernel=1), Case(1, 144, 144, 32, groups=144), Case(1, 960, 960, 4, groups=960)),
+)
+TINY_CASES = Case(1, 8, 8, 8), Case(1, 16, 16, 8, kernel=1), Case(1, 16, 16, 8, groups=16), Case(8, 8, 8, 8)
 GPU_CASES = (  # a GPU's work on CASES is over before the next can be asked for
     Case(128, 64, 64, 56),
     Case(128, 128, 128, 28),
@@ -117,7 +135,7 @@ def methods(
         made_by["one kernel, native"] = call(
             lambda: dynamic_conv(x, only, ones, **geometry, method="native"), (x, only)
         )
-    made_by["one grouped convolution"] = call(lambda: _one_grouped(x, weight, attention, geometry), every)
+    made_by["one grouped convolution"] = call(lambda: one_grouped(x, weight, attention, None, geometry), every)
     layer = _timm(case, num_kernels, geometry)
     if layer is not None:
         stacked = weight.detach().flatten(1).clone().requires_grad_(backward)
@@ -125,14 +143,6 @@ def methods(
         layer.to(device)
         made_by["timm"] = call(lambda: layer(x, attention), (x, layer.weight, attention))
     return made_by
-
-
-def _one_grouped(x, weight, attention, geometry):
-    """All kernels mixed at once, images as groups of one convolution."""
-    batch, groups = x.shape[0], geometry["groups"]
-    kernel = (attention @ weight.flatten(1)).view(-1, *weight.shape[2:])
-    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), kernel, **(geometry | {"groups": batch * groups}))
-    return y.view(batch, -1, *y.shape[2:])
 
 
 def _timm(case, num_kernels, geometry):
