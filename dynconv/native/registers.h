@@ -59,28 +59,37 @@ static inline vec load_some(const float* at, const float* end, Int here) {
     return v;
 }
 
-// Sums over n numbers, in an order that hangs on n alone: lane by lane, a piece of so many registers at a time
-static float sum_of(const float* a, Int n) {
-    constexpr Int PIECE = 64 * LANES;
-    const Int whole = n / LANES * LANES;
+// Sums over n numbers, in an order that hangs on n alone: lane by lane, in several registers, for one addition waits for the last; `at(i)`
+// is what is added from place i on, and a piece of so many registers comes first, so that small numbers are not added to a large sum.
+template <class At>
+static inline vec lanes_of(Int n, At at) {
+    constexpr Int CHAINS = 4, PIECE = 64 * LANES;
     vec lanes = {};
-    for (Int from = 0; from < whole; from += PIECE) {
-        vec piece = {};
-        for (Int i = from; i < std::min(whole, from + PIECE); i += LANES) piece += load(a + i);
-        lanes += piece;
+    for (Int from = 0; from < n; from += PIECE) {
+        vec some[CHAINS] = {};
+        const Int stop = std::min(n, from + PIECE), whole = from + (stop - from) / (CHAINS * LANES) * (CHAINS * LANES);
+        for (Int i = from; i < whole; i += CHAINS * LANES)
+            for (Int c = 0; c < CHAINS; c++) some[c] += at(i + c * LANES);
+        for (Int i = whole; i < stop; i += LANES) some[0] += at(i);
+        lanes += (some[0] + some[1]) + (some[2] + some[3]);
     }
+    return lanes;
+}
+static inline float total(vec lanes) {
     float sum = 0;
-    for (Int i = whole; i < n; i++) sum += a[i];
     for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
+    return sum;
+}
+static float sum_of(const float* a, Int n) {
+    const Int whole = n / LANES * LANES;
+    float sum = total(lanes_of(whole, [&](Int i) { return load(a + i); }));
+    for (Int i = whole; i < n; i++) sum += a[i];
     return sum;
 }
 static float sum_of_products(const float* a, const float* b, Int n) {
     const Int whole = n / LANES * LANES;
-    vec lanes = {};
-    for (Int i = 0; i < whole; i += LANES) lanes += load(a + i) * load(b + i);
-    float sum = 0;
+    float sum = total(lanes_of(whole, [&](Int i) { return load(a + i) * load(b + i); }));
     for (Int i = whole; i < n; i++) sum += a[i] * b[i];
-    for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
     return sum;
 }
 
