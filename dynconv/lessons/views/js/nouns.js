@@ -80,6 +80,13 @@ const vector = (spec) => {
   return standing(spec, svg("svg", view, line, path), set);
 };
 
+// {scale: name, full}: the colour bar of signed pictures that share one scale
+const scaleBar = (spec) => {
+  const bar = colourBar();
+  bar.write(spec);
+  return standing(spec, bar.node, () => {});
+};
+
 // {op: name, sign} and {box: name, text}; {piece: name, element, set}: an element of the figure's own
 const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
 const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
@@ -138,7 +145,10 @@ const tiles = ({ size, names, full, what }, k) => {
   return { node: cell("", k, frame), port: frame, set };
 };
 
-const COLUMNS = { bars, shares, tiles };
+// {pieces: name, elements: [{node, set}]}: an element of the figure's own in each row
+const pieces = ({ elements }, k) => ({ ...elements[k], node: cell("", k, elements[k].node), port: elements[k].node });
+
+const COLUMNS = { bars, shares, tiles, pieces };
 
 const kindOf = (spec, kinds) => Object.keys(kinds).find((kind) => spec[kind] !== undefined);
 
@@ -169,7 +179,7 @@ const rows = ({ rows: count, columns, class: className = "" }, beside) => {
   return { node: grid, named: [...named, ...beside.flatMap((one) => one.named)] };
 };
 
-const NOUNS = { picture, vector, op, box, piece };
+const NOUNS = { picture, vector, scale: scaleBar, op, box, piece };
 
 // What one stage of the spec stands for: an element, and its nouns by name. A list is a stack; an element stays itself.
 export const build = (spec) => {

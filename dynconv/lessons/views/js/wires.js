@@ -102,9 +102,9 @@ const straight = (wire, source, targets, down) => {
   return { paths, middle: at(...middle) };
 };
 
-// From each row of a column to that row of another.
+// From each row of a column to that row of another, or all to one.
 const rowByRow = (wire, sources, targets, down) => {
-  const all = sources.map((source, k) => straight(wire, source, [targets[k]], down));
+  const all = sources.map((source, k) => straight(wire, source, [targets[k] ?? targets[0]], down));
   const paths = all.flatMap((one, k) => {
     one.paths.forEach((path) => setAttributes(path, { "data-k": k }));
     return one.paths;
@@ -125,7 +125,7 @@ const moveHandle = (handle, middle) => {
   handle.style.top = `${y}px`;
 };
 
-// One wire: {from, to, kind, name, joined, around, crossing, far, title, handle}.
+// One wire: {from, to, kind, name, joined, around, crossing, down, far, title, handle}.
 export const drawWire = (wire, group, placed, form) => {
   group.replaceChildren();
   group.setAttribute("class", `dc-wire dc-${wire.kind}`);
@@ -137,7 +137,7 @@ export const drawWire = (wire, group, placed, form) => {
   if (wire.around) group.append(...around(wire, source, targets[0], form));
   else if (isBeneath && !form.column) group.append(...elbow(source, placed.whole(wire.to), form));
   else {
-    const down = wire.crossing ? !form.column : form.column;
+    const down = wire.down || form.column !== Boolean(wire.crossing);
     const { paths, middle } = through(wire, sources, targets, placed.whole(wire.to), down);
     group.append(...paths);
     if (wire.handle) moveHandle(wire.handle, middle);
