@@ -90,7 +90,7 @@ def test_dragging_with_mouse_and_beyond_the_edge(chromium, tmp_path):
         tab.mouse.up()
         assert tab.evaluate("model.get('free')") == [1, 0, 0]
         assert "100 % kernel 1" in root.locator(".dc-summary").inner_text()
-        assert mixed.evaluate(kernel) == root.get_by_role("img", name="kernel 1", exact=True).evaluate(kernel)
+        assert mixed.evaluate(kernel) == root.get_by_role("img", name="kernel 1", exact=True).locator("canvas").evaluate(kernel)
         tab.mouse.move(0, 0)
         assert tab.evaluate("model.get('free')") == [1, 0, 0]  # let go is let go
 

@@ -156,6 +156,7 @@ const column = (spec, c, count, grid) => {
   const kind = kindOf(spec, COLUMNS);
   const head = words(spec);
   head.node.style.setProperty("--c", c);
+  if (spec.class) head.node.classList.add(spec.class);
   const cells = Array.from({ length: count }, (_, k) => COLUMNS[kind](spec, k));
   cells.forEach(({ node }, k) => node.setAttribute("style", `--k: ${k}; --c: ${c}`));
   grid.append(head.node, ...cells.map((one) => one.node));
