@@ -42,11 +42,12 @@ const signedPicture = (size, className, own) => {
   return { node, set };
 };
 
-const colourBar = () => {
+const colourBar = (className = "") => {
   const ends = [element("span"), element("span")];
-  const node = element("div", { class: "dc-scale", "aria-hidden": "true" }, ends[0], element("i"), ends[1]);
-  const write = ({ full, cut }) =>
-    ends.forEach((end, i) => say(end, `${cut ? "≤≥"[i] : ""} ${fixed(i ? full : -full, full < 0.1 ? 3 : 2)}`.trim()));
+  const strip = element("i", { class: className });
+  const node = element("div", { class: "dc-scale", "aria-hidden": "true" }, ends[0], strip, ends[1]);
+  const write = ({ full, cut, ends: [low, high] = [-full, full] }) =>
+    [low, high].forEach((end, i) => say(ends[i], `${cut ? "≤≥"[i] : ""} ${fixed(end, high < 0.1 ? 3 : 2)}`.trim()));
   return { node, write };
 };
 
@@ -80,11 +81,12 @@ const vector = (spec) => {
   return standing(spec, svg("svg", view, line, path), set);
 };
 
-// {scale: name, full}: the colour bar of signed pictures that share one scale
+// {scale: name, full, cut, title}: the colour bar of signed pictures that share one scale, which ends at `full` or at the value given;
+// {scale: name, ends: [low, high], title}: of pictures that go from the one to the other
 const scaleBar = (spec) => {
-  const bar = colourBar();
+  const bar = colourBar(spec.ends ? "dc-viridis" : "");
   bar.write(spec);
-  return standing(spec, bar.node, () => {});
+  return standing(spec, bar.node, (full) => bar.write({ full }));
 };
 
 // {op: name, sign} and {box: name, text}; {piece: name, element, set}: an element of the figure's own
@@ -117,14 +119,14 @@ const bars = ({ reach = 5, show = oneDecimal, names, controls, what }, k) => {
   return { node, port: bar.node, set, clear };
 };
 
-// {shares: name}: one bar a kernel, from 0 to 100 %
-const shares = (_, k) => {
-  const fill = kernelMark(k, "dc-fill");
+// {shares: name, what, show}: one bar a kernel, from 0 to 100 %; with `what`, as bars have it, of rows that are no kernels
+const shares = ({ what, show = percent }, k) => {
+  const fill = what ? element("span", { class: "dc-fill dc-gate", "aria-hidden": "true" }) : kernelMark(k, "dc-fill");
   const track = element("span", { class: "dc-track" }, fill);
   const text = element("b");
   const set = (v) => {
     showPart(fill, 0, v);
-    say(text, percent(v));
+    say(text, show(v));
   };
   const clear = () => {
     showPart(fill, 0, 0);

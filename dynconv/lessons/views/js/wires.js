@@ -190,16 +190,20 @@ export const drawRibbons = (paths, shares, tiles, target, down) => {
   });
 };
 
-// A band that runs from each row of a column to that of another, behind all that stands between: what many share.
-export const drawBands = (paths, weights, starts, ends, width, down) => {
-  const at = pen(down);
-  const turned = down ? downwards : sideways;
-  const full = Math.max(...weights.map(Math.abs)) || 1;
+// A band that runs from each row of a column to that of another, behind all that stands between: what many share. It is `width`
+// pixels wide at `full`, or at the largest of all.
+export const drawBands = (paths, weights, starts, ends, { band: width, full: most, form }) => {
+  const at = pen(form.column);
+  const turned = form.column ? downwards : sideways;
+  const full = most ?? (Math.max(...weights.map(Math.abs)) || 1);
   paths.forEach((path, k) => {
     path.classList.toggle("dc-none", k >= weights.length);
     path.classList.toggle("dc-minus", weights[k] < 0);
     if (k >= weights.length) return;
-    const [{ to, mid }, half] = [turned(starts[k]), Math.max(0.35, (0.5 * width * Math.abs(weights[k])) / full)];
+    const [{ to, mid }, half] = [
+      turned(starts[k]),
+      Math.max(0.35, 0.5 * width * Math.min(1, Math.abs(weights[k]) / full)),
+    ];
     const there = turned(ends[k]).from;
     const corners = [[to, mid - half], [there, mid - half], [there, mid + half], [to, mid + half]]; // prettier-ignore
     path.setAttribute("d", `M${corners.map((corner) => at(...corner)).join("L")}Z`);
