@@ -236,7 +236,7 @@ def _kernels(layer, images, attention):
 def _channels(model, images, attention, over):
     """What a model's only gates scale, (B, C, h, w), where they are few and each multiplies its channel; else None."""
     name, weights = next(iter(attention.items()))  # (R, B, C)
-    few = weights.ndim == 3 and weights.shape[2] <= MOST_KERNELS and 0 <= weights[0].min() and weights[0].max() <= 1
+    few = weights.ndim == 3 and weights.shape[2] <= MOST_KERNELS and weights[0].min() >= 0 and weights[0].max() <= 1
     if len(attention) > 1 or over[name] != "channels" or not few:
         return None
     parts = name.split(".")
