@@ -42,12 +42,14 @@ const signedPicture = (size, className, own) => {
   return { node, set };
 };
 
+const decimalsOf = (full) => [0.1, 10, 100].filter((most) => full < most).length;
+
 const colourBar = (className = "") => {
   const ends = [element("span"), element("span")];
   const strip = element("i", { class: className });
   const node = element("div", { class: "dc-scale", "aria-hidden": "true" }, ends[0], strip, ends[1]);
   const write = ({ full, cut, ends: [low, high] = [-full, full] }) =>
-    [low, high].forEach((end, i) => say(ends[i], `${cut ? "≤≥"[i] : ""} ${fixed(end, high < 0.1 ? 3 : 2)}`.trim()));
+    [low, high].forEach((end, i) => say(ends[i], `${cut ? "≤≥"[i] : ""} ${fixed(end, decimalsOf(high))}`.trim()));
   return { node, write };
 };
 
