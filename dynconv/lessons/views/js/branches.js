@@ -95,8 +95,8 @@ const spec = ({ names, height, width, size }) => {
     results: [
       { picture: "one", size: map, signed: true, full: 1, title: "mix", note: "channel 1" },
       { picture: "two", size: map, signed: true, full: 1, title: "mix", note: "channel 2" },
-      { picture: "left", size: map, signed: true, full: 1, title: "left over", note: " " },
       { scale: "scale", full: 1 },
+      { picture: "left", size: map, signed: true, full: 1, title: "left over", note: " " },
     ],
     wires: [
       { from: "image", to: "first", kind: "grey" },
