@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dynconv.lessons.views.cam import CAMView, cam_state
+from dynconv.lessons.views.feature_attention import FeatureAttentionView
 from dynconv.lessons.views.instrument import encode
 from tests.browser.instruments import check_everyday_use, in_page, opened, seen
 
@@ -146,3 +147,31 @@ def test_few_channels_and_a_narrow_page(chromium, tmp_path):
         assert root.get_by_role("radio").count() == 2
         assert tab.evaluate("document.documentElement.scrollWidth") == 380
         check_everyday_use(tab, root)
+
+
+@pytest.mark.parametrize("view", ["cam", "feature attention"])
+def test_on_a_phone_one_photo_and_its_map_are_large(chromium, tmp_path, view):
+    shown = several() if view == "cam" else several_attended()
+    with opened(chromium, tmp_path, shown, viewport={"width": 390, "height": 844}) as (tab, root):
+        large = root.locator(".dc-large canvas")
+        assert all(box["width"] >= 160 and box["x"] >= 0 for box in (one.bounding_box() for one in large.all()))
+        before = large.evaluate_all("all => all.map((c) => c.toDataURL())")
+        root.get_by_role("combobox").last.press("End")
+        after = large.evaluate_all("all => all.map((c) => c.toDataURL())")
+        assert all(a != b for a, b in zip(before, after, strict=True))
+        assert tab.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def several_attended():
+    images = {name: torch.rand(3, 16, 24) for name in ("one", "two", "three", "four")}
+    return FeatureAttentionView(images, torch.randn(4, 12, 6, 8), torch.randn(12), torch.randn(12))
+
+
+def test_colour_bars_end_where_the_scales_do(chromium, tmp_path):
+    view = several()
+    with opened(chromium, tmp_path, view, viewport={"width": 1100, "height": 900}) as (_, root):
+        ends = [[float(t.replace("−", "-")) for t in bar.locator("span").all_inner_texts()] for bar in root.locator(".dc-results .dc-scale").all()]  # fmt: skip
+        maps = torch.einsum("bchw,kc->bkhw", view.features, view.weight[view.classes])
+        most = view.features.abs().max().item()
+        assert ends[0] == pytest.approx([-most, most], abs=6e-3)
+        assert ends[1] == pytest.approx([maps.min().item(), maps.max().item()], abs=6e-3)

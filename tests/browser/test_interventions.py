@@ -235,3 +235,39 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
         assert root.get_by_role("radio", name="swap").is_checked()
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first
+
+
+def a_gated_model():
+    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), SqueezeExcitation(4, reduction=1), nn.Conv2d(4, 1, 1)).eval()
+
+
+@pytest.mark.parametrize("width", [1200, 380])
+def test_ribbons_into_channels_are_as_wide_as_their_gates(chromium, tmp_path, width):
+    view = a_view(model=a_gated_model(), mode="as trained")
+    side, sideways = ("height", True) if width == 1200 else ("width", False)
+    with opened(chromium, tmp_path, view, viewport=TALL | {"width": width}) as (tab, root):
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
+        for mode in ("as trained", "shuffled", "frozen"):
+            root.get_by_role("radio", name=mode).check()
+            gates = view.attention["2.gate"][MODES.index(mode), 0]
+            sizes = root.locator(".dc-ribbon").evaluate_all(f"all => all.map((e) => e.getBBox().{side})")
+            assert sizes == pytest.approx((26 * gates).tolist(), abs=0.1), sideways
+            assert [float(t) for t in root.locator(".dc-share b").all_inner_texts()] == pytest.approx(
+                gates.tolist(), abs=6e-3
+            )
+            assert root.locator(".dc-constant").count() == (mode == "frozen")
+        assert root.get_by_role("img", name="gated channel 3").is_visible()
+        root.get_by_role("button", name="Reset").press("Enter")
+        check_everyday_use(tab, root)
+
+
+def test_what_gates_let_through(chromium):
+    view = a_view(model=a_gated_model())
+    body = "const g = m.gatedOf({channels: decode(d.channels), channel_shape: [6, 7]}, 1, d.gates);\n"
+    body += "return [g.channel, g['let through']].map((all) => all.map((map) => Array.from(map)));"
+    gates = [0.5, 0.0, 1.0, 0.25]
+    own, gated = in_page(
+        chromium, "gated_channels", body, {"channels": json.loads(view.data)["channels"], "gates": gates}
+    )
+    torch.testing.assert_close(torch.tensor(own), view.channels[1].flatten(1))
+    torch.testing.assert_close(torch.tensor(gated), view.channels[1].flatten(1) * torch.tensor(gates)[:, None])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dynconv import DynamicConv2d
+from dynconv.lessons.views.dynamic import dynamic_state
 from dynconv.lessons.views.instrument import encode
 from dynconv.lessons.views.simplex import SimplexMap, simplex_state
 from tests.browser.instruments import PLACES, check_tab_order, in_page, opened, seen
@@ -11,11 +12,14 @@ from tests.browser.instruments import PLACES, check_tab_order, in_page, opened, 
 pytestmark = pytest.mark.browser
 
 
-def a_view(**changes):
+def layer_and_images():
     torch.manual_seed(1)
     layer = DynamicConv2d(2, 1, 5, num_kernels=3, temperature=0.05)
-    images = {name: (1 + 3 * i) * torch.randn(2, 12, 16) for i, name in enumerate(("first", "second"))}
-    return SimplexMap(layer, images, **{"temperature": 1.0, **changes})
+    return layer, {name: (1 + 3 * i) * torch.randn(2, 12, 16) for i, name in enumerate(("first", "second"))}
+
+
+def a_view(**changes):
+    return SimplexMap(*layer_and_images(), **{"temperature": 1.0, **changes})
 
 
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
@@ -90,7 +94,9 @@ def test_dragging_with_mouse_and_beyond_the_edge(chromium, tmp_path):
         tab.mouse.up()
         assert tab.evaluate("model.get('free')") == [1, 0, 0]
         assert "100 % kernel 1" in root.locator(".dc-summary").inner_text()
-        assert mixed.evaluate(kernel) == root.get_by_role("img", name="kernel 1", exact=True).evaluate(kernel)
+        assert mixed.evaluate(kernel) == root.get_by_role("img", name="kernel 1", exact=True).locator(
+            "canvas"
+        ).evaluate(kernel)
         tab.mouse.move(0, 0)
         assert tab.evaluate("model.get('free')") == [1, 0, 0]  # let go is let go
 
@@ -145,3 +151,21 @@ def test_nothing_jumps(chromium, tmp_path, width):
             root.locator(".dc-hand").press(key)
             assert root.evaluate(PLACES) == places
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_share_by_hand_cuts_the_wire_that_feeds_it(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view()) as (tab, root):
+        fed, shares = root.locator(".dc-wire").nth(2), root.locator(".dc-share b")
+        divided = root.locator(".dc-bar-cell:not(.dc-share) b")
+        assert "dc-live" in fed.get_attribute("class")
+        z = [float(text.replace("−", "-")) for text in divided.all_inner_texts()]
+        layer, images = layer_and_images()
+        logits = dynamic_state(layer, torch.stack(list(images.values())))["logits"][0]
+        assert z == pytest.approx(logits.tolist() * 2, abs=0.06)  # z, and z ÷ T at T = 1
+        tab.evaluate("model.set('free', [0.5, 0.3, 0.2])")
+        assert "dc-cut" in fed.get_attribute("class")
+        assert shares.all_inner_texts() == ["50 %", "30 %", "20 %"]
+        root.get_by_label("temperature T").press("Home")
+        assert "dc-live" in fed.get_attribute("class")
+        ten = [float(text.replace("−", "-")) for text in divided.all_inner_texts()][3:]
+        assert ten == pytest.approx((10 * logits).tolist(), abs=0.6)

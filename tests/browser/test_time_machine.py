@@ -1,6 +1,7 @@
 """TimeMachine and TrainingView in the page: the numbers are torch's, the scrubber and the button move every run in step."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -274,3 +275,20 @@ def test_a_watched_training_has_reset_and_a_link(chromium, tmp_path):
         tab.evaluate("""location.hash = '#dc.TrainingView={"epoch":9}'""")
         root.get_by_text("Ignored in the address, because it does not fit: epoch").wait_for()
         assert said.inner_text().startswith("Epoch 2 of 6")
+
+
+def test_a_lane_for_the_temperature_and_one_scale_for_all_kernels(chromium, tmp_path):
+    machine = shipped()
+    with opened(chromium, tmp_path, machine, viewport={"width": 1100, "height": 900}) as (_, root):
+        runs = recording("restoration")["runs"].values()
+        lanes = root.locator(".dc-lane-heat:not(.dc-planned)")
+        for lane, records in zip(lanes.all(), runs, strict=True):
+            places = [[float(v) for v in place.split(",")] for place in lane.get_attribute("points").split()][:-1]
+            top = min(y for _, y in places) - 30 * (1 - math.log10(max(r["temperature"] for r in records) * 10) / 3)
+            expected = [top + 30 * (1 - math.log10(10 * r["temperature"]) / 3) for r in records]
+            assert [y for _, y in places] == pytest.approx(expected, abs=0.11)
+        bars = root.locator(".dc-strip .dc-scale").all_inner_texts()
+        assert len(bars) == 3
+        assert len(set(bars)) == 1
+        root.get_by_role("slider", name="epoch").press("End")
+        assert root.locator(".dc-strip .dc-scale").all_inner_texts() == bars

@@ -235,3 +235,43 @@ def test_taken_away_while_it_slides_it_leaves_no_timer(chromium):
     view = a_dynamic_view()
     state = {name: getattr(view, name) for name in view.traits(sync=True) if name not in DOMWidget.class_traits()}
     assert in_page(chromium, "trace", TIMERS, state) == [1, 0]
+
+
+NUMBER = re.compile(r"[−-]?\d+(?:\.\d+)?")
+
+
+def printed(text):
+    return [float(number.replace("−", "-")) for number in NUMBER.findall(text.replace("− ", "−").replace("+ ", ""))]
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.001, 40.0])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_what_is_printed_adds_up(chromium, tmp_path, channels, scale):
+    layer = nn.Conv2d(channels, 2, 3, padding=1)
+    view = Trace(layer, scale * torch.randn(channels, 6, 7))
+    with opened(chromium, tmp_path, view) as (tab, root):
+        for row, column in ((0, 0), (2, 3), (5, 6)):
+            tab.evaluate(f"model.set('row', {row}); model.set('column', {column})")
+            units = root.locator(".dc-products .dc-rows .dc-remark").all_inner_texts()
+            unit = float(
+                next(text for text in units[::-1] if text.startswith("in ")).removeprefix("in ")
+            )  # of the products
+            grids = root.locator(".dc-products .dc-cells")
+            sums = [printed(text)[0] for text in root.locator(".dc-bar-cell b").all_inner_texts()]
+            shown = min(3, channels)
+            for c in range(shown):
+                cells = grids.nth(2 * shown + c).locator("span").all_inner_texts()
+                assert sum(printed(" ".join(cells))) * unit == pytest.approx(sums[c], abs=unit / 100)
+                products = trace_state(layer, view.image, row, column)["products"][c].flatten()
+                assert printed(" ".join(cells)) == pytest.approx((products / unit).tolist(), abs=1.001)
+            whole, *addends = printed(re.sub(r"\(.*?\)", "", root.locator(".dc-equation").inner_text()))
+            assert addends[:shown] == sums
+            assert sum(addends) == pytest.approx(whole, abs=unit / 100)
+
+
+def test_a_live_wire_mixes_the_kernel_and_a_grey_one_is_parameters(chromium, tmp_path):
+    for view, kind in ((a_dynamic_view(), "dc-live"), (Trace(nn.Conv2d(1, 1, 3), torch.rand(1, 8, 8)), "dc-grey")):
+        with opened(chromium, tmp_path, view) as (_, root):
+            feeding = root.locator(".dc-products .dc-wire").nth(1)
+            assert kind in feeding.get_attribute("class")
+            assert root.locator(".dc-ribbon").count() == (8 if kind == "dc-live" else 0)

@@ -79,7 +79,8 @@ class InterventionsView(Instrument):
 
     Python runs the model once for every mode and every pair of images; the page plays the results for one image and tells
     the change of all. For a single DynamicConv2d the output is linear in the attention, so a slider can go from its own
-    attention to the other one; its kernels are shown with their ribbons.
+    attention to the other one; its kernels are shown with their ribbons. Of a model with one layer of at most 8 gates over
+    channels, each channel is shown with the ribbon that its gate lets through.
 
     Example:
         >>> import torch
@@ -140,6 +141,7 @@ class InterventionsView(Instrument):
         self.targets = None if targets is None else _fitting(targets, self.outputs[0])
         self.inside = _kernels(model, self.images, self.attention) if self.linear else {}
         over = {name: getattr(weighting, "over", "kernels") for name, weighting in select(model).items()}
+        self.channels = _channels(model, self.images, self.attention, over)
         super().__init__(
             data=json.dumps(self._data(over, classes)),
             experiments=json.dumps(experiments or {}),
@@ -181,6 +183,8 @@ class InterventionsView(Instrument):
         if not logits and self.targets is not None:
             arrays["wanted"] = self.targets[:, 0]  # (B, H', W')
         sizes = {"kernel_shape": list(self.inside["kernels"].shape[1:])} if self.inside else {}
+        if self.channels is not None:
+            arrays["channels"], sizes = self.channels, {"channel_shape": list(self.channels.shape[2:])}
         return data | sizes | {name: encode(array) for name, array in arrays.items()}
 
     @traitlets.validate("mode", "first", "second", "layer")
@@ -227,6 +231,31 @@ def _kernels(layer, images, attention):
     with suppress(ValueError):
         found["logits"] = dynamic_state(layer, _as_weights(layer, images))["logits"]
     return found
+
+
+def _channels(model, images, attention, over):
+    """What a model's only gates scale, (B, C, h, w), where they are few and each multiplies its channel; else None."""
+    name, weights = next(iter(attention.items()))  # (R, B, C)
+    few = weights.ndim == 3 and weights.shape[2] <= MOST_KERNELS and weights[0].min() >= 0 and weights[0].max() <= 1
+    if len(attention) > 1 or over[name] != "channels" or not few:
+        return None
+    parts = name.split(".")
+    above = [model.get_submodule(".".join(parts[:n])) for n in range(len(parts) - 1, -1, -1)]
+    found: list[Tensor] = []
+
+    def look(_, inputs, output):
+        x = inputs[0]
+        if isinstance(output, Tensor) and x.ndim == 4 and x.shape == output.shape and x.shape[:2] == weights.shape[1:]:
+            gates = weights[0][:, :, None, None].to(x)
+            found.extend([x] if torch.allclose(gates * x, output, atol=1e-5, rtol=1e-4) else [])
+
+    handles = [module.register_forward_hook(look) for module in above]
+    try:
+        _run(model, images, None, None, 0)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0].cpu().float() if found and max(found[0].shape[2:]) <= MOST_PIXELS else None
 
 
 def _donors(attention):

@@ -79,7 +79,7 @@ class SimplexMap(Instrument):
     """
 
     _esm = bundle("simplex")
-    _css = styles("simplex")
+    _css = styles("diagram", "simplex")
     temperature = Temperature(1.0).tag(sync=True)
     image = traitlets.Unicode("").tag(sync=True)
     free = Numbers().tag(sync=True)

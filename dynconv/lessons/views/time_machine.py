@@ -81,7 +81,7 @@ class TimeMachine(Instrument):
     """
 
     _esm = bundle("time_machine")
-    _css = styles("playback")
+    _css = styles("diagram", "playback")
     epoch = Whole(0).tag(sync=True)
 
     def __init__(

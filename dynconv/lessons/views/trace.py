@@ -108,7 +108,7 @@ class Trace(Instrument):
             pixel, channel or temperature.
     """
 
-    _esm, _css = bundle("trace"), styles("trace")
+    _esm, _css = bundle("trace"), styles("diagram", "trace")
     row = Whole(0).tag(sync=True)
     column = Whole(0).tag(sync=True)
     output_channel = Whole(0).tag(sync=True)

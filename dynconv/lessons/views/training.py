@@ -39,7 +39,7 @@ class TrainingView(Instrument):
     """
 
     _esm = bundle("training")
-    _css = styles("playback")
+    _css = styles("diagram", "playback")
     records = traitlets.Unicode("[]").tag(sync=True, control=False)
     epoch = Whole(None, allow_none=True).tag(sync=True)
 

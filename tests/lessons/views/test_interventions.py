@@ -216,3 +216,27 @@ def test_output_carries_widget_still_and_words(make):
         assert f"{mode} {view.changes()[mode]:.0%}" in data["text/plain"]
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
+
+
+def test_the_channels_are_what_the_gates_scale():
+    front = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU())
+    model, images = nn.Sequential(front, SqueezeExcitation(4), nn.Conv2d(4, 1, 1)), some_images()
+    view = InterventionsView(model, images)
+    torch.testing.assert_close(view.channels, front(torch.stack(list(images.values()))).detach())
+    assert json.loads(view.data)["channel_shape"] == [6, 7]
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Conv2d(2, 9, 3), SqueezeExcitation(9)),  # too many
+        nn.Sequential(SqueezeExcitation(2), SqueezeExcitation(2)),  # the first changes what the second sees
+        nn.Sequential(nn.Conv2d(2, 4, 3), SqueezeExcitation(4).gate, nn.Flatten(), nn.Linear(4, 3)),  # scales nothing
+        a_layer(),
+    ],
+)
+def test_no_channels_where_no_gates_scale_them(model):
+    view = InterventionsView(model, some_images())
+    assert view.channels is None
+    assert "channels" not in json.loads(view.data)

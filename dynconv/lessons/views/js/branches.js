@@ -95,6 +95,7 @@ const spec = ({ names, height, width, size }) => {
     results: [
       { picture: "one", size: map, signed: true, full: 1, title: "mix", note: "channel 1" },
       { picture: "two", size: map, signed: true, full: 1, title: "mix", note: "channel 2" },
+      { scale: "scale", full: 1 },
       { picture: "left", size: map, signed: true, full: 1, title: "left over", note: " " },
     ],
     wires: [
@@ -114,6 +115,7 @@ const view = (data, own) => {
     const onScale = (array) => array.map((v) => v / data.full[b]);
     figure.wire("image-first", s ? "live" : "grey");
     figure.draw({
+      scale: data.full[b],
       image: scaled(data.photos[b], data.limits),
       kernel: data.tiles,
       branch: names.map((_, k) => onScale(part(branches, CHANNELS * k, area))),

@@ -122,9 +122,9 @@ const overlayOf = ({ photo_shape: size, shape, limits }, bytes) => {
   return { node, draw };
 };
 
-const view = (data, { class_index, image, opacity, rank }) => {
-  const overlays = data.photos.map((bytes) => overlayOf(data, bytes));
-  const figure = sharedWeights({
+// All photos under a class's map: small ones, and the chosen one large.
+const figureOf = (data, overlays, large) =>
+  sharedWeights({
     label: "one class's weights, the same for all photos, and the map that they make of each",
     source: "the classifier's row",
     names: data.photo_names,
@@ -133,8 +133,15 @@ const view = (data, { class_index, image, opacity, rank }) => {
     imageSize: data.photo_shape,
     mapSize: data.shape,
     full: largestSize(data.features),
+    large: [{ piece: "large", element: large.node, title: " " }],
+    scales: [{ scale: "scale", ends: data.limits, title: "map" }],
     results: (_, b) => [{ piece: `sum of ${b}`, element: overlays[b].node, title: "map", note: " " }],
   });
+
+const view = (data, { class_index, image, opacity, rank }) => {
+  const overlays = data.photos.map((bytes) => overlayOf(data, bytes));
+  const large = photograph(data.photo_shape, "the chosen photo under its map");
+  const figure = figureOf(data, overlays, large);
   const photos = data.photos.map((bytes) => Float32Array.from(bytes, (v) => v / 255));
   const draw = ({ k, b, states, strongest, weights, contributions }, values) => {
     const maps = photos.map((_, i) => strongest.map((c) => part(data.each[i].features, c, data.area)));
@@ -144,6 +151,10 @@ const view = (data, { class_index, image, opacity, rank }) => {
     ]);
     figure.draw({ w: weights, ...Object.fromEntries(images) }, k);
     overlays.forEach((one, i) => one.draw(k, states[i].map, values.opacity));
+    if (states.length > 1) {
+      large.node.getContext("2d").drawImage(overlays[b].node, 0, 0);
+      figure.title("large", `${data.photo_names[b]}: map of ${data.names[k]}`);
+    }
     states.forEach(({ logit }, i) => {
       figure.note(`sum of ${i}`, `logit ${fixed(logit, 2)}`);
       figure.nouns[`image ${i}`].node.classList.toggle("dc-chosen", i === b && states.length > 1);

@@ -16,13 +16,14 @@
 //   figure.draw({ image, squeeze, z, pi, kernel: [..K arrays], mixed, out }, key);
 //   figure.wire("image-squeeze", "cut");   figure.note("out", "error 0.12");   figure.title("out", "restored");   figure.remove();
 //
-// Nouns: picture, vector, bars, shares, tiles, op, box, piece; see nouns.js for what each takes. Grey pictures take 0 … 1; the kernels and
+// Nouns: picture, vector, bars, shares, tiles, pieces, scale, op, box, piece; see nouns.js for what each takes. Grey pictures take 0 … 1; the kernels and
 // their mix share one signed scale, which ends where only one tap in twenty is stronger.
 // Wires are live (computed from the image: blue, and its dashes run while the figure is in use), grey (parameters: unplugged, or
 // `joined` without the gap), cut, data (the image that is convolved) or none; {name, title, around, crossing, joined, far, handle},
 // `handle` an element that stands on the wire. A wire to a column goes to each of its rows, `far` parts late; one from a column to a
-// column goes row by row; one that is `crossing` goes downwards where the others go sideways.
-// A ribbon with `band`, the width of its largest share, runs straight from row to row, behind all that stands between.
+// column goes row by row, and to a single noun from each row; one that is `crossing` goes downwards where the others go
+// sideways, and sideways where they go downwards; one that is `down` always goes up or down.
+// A ribbon with `band`, the width of its largest share or of `full`, runs straight from row to row, behind all that stands between.
 // `draw` eases to the new values when `key`, what was chosen, is another one; what a hand drags follows at once.
 // Hover or focus on anything of kernel k dims all others. The figure measures its own box (diagram.css): from 1000 px on the
 // results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards.
@@ -106,9 +107,10 @@ const tangle = (spec, nouns) => {
     });
   };
   const share = (values) =>
-    ribbons.forEach(({ paths: some, share: name, tiles, ends, form, band }) => {
+    ribbons.forEach((one) => {
+      const { paths: some, share: name, tiles, ends, form } = one;
       if (!values[name] || !tiles) return;
-      if (band) drawBands(some, values[name], tiles, ends, band, form.column);
+      if (one.band) drawBands(some, values[name], tiles, ends, one);
       else drawRibbons(some, values[name], tiles, ends[0], form.column);
     });
   const handles = wires.flatMap((wire) => wire.handle ?? []);

@@ -73,7 +73,10 @@ const result = ({ map_shape: size, wanted, strongest }) =>
         { picture: "map", size, title: "restored", note: " " },
         { picture: "wanted", size, title: "wanted", note: " " },
       ]
-    : [{ picture: "map", size, title: "feature map", note: " ", signed: true, full: strongest }];
+    : [
+        { picture: "map", size, title: "feature map", note: " ", signed: true, full: strongest },
+        { scale: "scale", full: strongest },
+      ];
 
 const spec = (data) => ({
   label: "a dynamic convolution: the image decides how much of each kernel it gets",

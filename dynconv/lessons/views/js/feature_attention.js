@@ -112,6 +112,21 @@ const figureOf = (data) =>
     imageSize: data.image_shape,
     mapSize: data.shape.slice(2),
     full: largestSize(data.features),
+    large: [
+      { picture: "large", size: data.image_shape, title: " ", alt: "the chosen image" },
+      {
+        picture: "large map",
+        size: data.shape.slice(2),
+        signed: true,
+        full: data.heat,
+        title: "its map",
+        alt: "its map",
+      },
+    ],
+    scales: [
+      { scale: "heat", full: data.heat, title: "map" },
+      { scale: "normal", full: 1, title: "AdaLIN" },
+    ],
     results: (_, b) => {
       const map = { size: data.shape.slice(2), signed: true };
       const heatmap = { picture: `sum of ${b}`, ...map, full: data.heat, title: "map", note: " " };
@@ -131,7 +146,9 @@ const view = (data, { blend, rho, image, rank }) => {
       [`sum of ${b}`, heatmap],
       [`normal ${b}`, normalized.map((v) => v / reach)],
     ]);
-    figure.draw({ w: weights, ...Object.fromEntries(shown) }, `${values.rank} ${values.image}`);
+    const large = { large: data.photos[chosen], "large map": images[chosen].heatmap, normal: reach };
+    figure.draw({ w: weights, ...large, ...Object.fromEntries(shown) }, `${values.rank} ${values.image}`);
+    if (images.length > 1) figure.title("large", data.names[chosen]);
     images.forEach(({ logits }, b) => {
       figure.note(`sum of ${b}`, `logits ${logits.map(signed).join(", ")}`);
       figure.note(`normal ${b}`, `channel ${channel}`);

@@ -2,6 +2,7 @@
 // output.
 
 import { diagram, scaleOf } from "./diagram.js";
+import { channelStages, gatedOf } from "./gated_channels.js";
 import { thumbnails } from "./thumbnails.js";
 import {
   choice,
@@ -67,7 +68,18 @@ const prepareLayer = (raw, count) => {
   return { ...layer, size, most: largestSize(part(layer.attention, 0, size * count)) || 1 };
 };
 
-const ARRAYS = ["outputs", "images", "differences", "norms", "losses", "crossed", "kernels", "logits", "wanted"];
+const ARRAYS = [
+  "outputs",
+  "images",
+  "differences",
+  "norms",
+  "losses",
+  "crossed",
+  "kernels",
+  "logits",
+  "wanted",
+  "channels",
+];
 
 // pure: the arrays of what Python sent
 export const prepare = (raw) => {
@@ -222,7 +234,8 @@ const outcomes = (data) => {
   if (!data.classes) {
     const map = { size: data.output_shape, note: " ", signed: true, full: data.strongest };
     const titles = { changed: "changed", trained: "as trained", ...(data.wanted && { wanted: "wanted" }) };
-    return { specs: Object.entries(titles).map(([name, title]) => ({ picture: name, title, ...map })), aim: () => {} };
+    const pictures = Object.entries(titles).map(([name, title]) => ({ picture: name, title, ...map }));
+    return { specs: [...pictures, { scale: "scale", full: data.strongest, cut: true }], aim: () => {} };
   }
   const bars = [logitBars(data), logitBars(data)];
   const specs = ["changed", "trained"].map((name, i) => {
@@ -269,23 +282,38 @@ const modelStages = (data, { name, over, shape, size, most }) => {
   return [[imageOf(data), instead(data)], weights, { box: "model", text: "the model" }];
 };
 
+const stagesOf = (data, layer) => {
+  if (data.channels) return channelStages(data, [imageOf(data), instead(data)]);
+  return data.tiles ? kernelStages(data, layer) : modelStages(data, layer);
+};
+
+// What is mixed or let through, as wide as its weight; and from where the wire leads on.
+const ribbonsOf = ({ channels, tiles }) => {
+  if (channels) return [{ from: "weights", to: "let through", share: "weights", band: 26, full: 1 }];
+  return tiles ? [{ from: "kernel", to: "mixed", share: "weights" }] : [];
+};
+const lastOf = ({ channels, tiles }) => {
+  if (channels) return "let through";
+  return tiles ? "mixed" : "weights";
+};
+
 const figureOf = (data, layer, handle) => {
   const outcome = outcomes(data);
   const asked = data.logits ? [{ from: "image", to: "z", kind: "live" }] : [];
   const figure = diagram({
     label: "other weights in the place of the model's own",
-    stages: data.tiles ? kernelStages(data, layer) : modelStages(data, layer),
+    stages: stagesOf(data, layer),
     results: outcome.specs,
     wires: [
       ...asked,
       { from: "donor", to: "weights", kind: "none", name: "donor", far: true },
       { from: "box", to: "weights", kind: "none", name: "box", joined: true, far: true },
       { from: data.logits ? "z" : "image", to: "weights", kind: "live", name: "own", handle },
-      { from: data.tiles ? "mixed" : "weights", to: "model", kind: "data" },
+      { from: lastOf(data), to: "model", kind: "data" },
       { from: "image", to: "model", kind: "data", around: true, title: "the image itself" },
       { from: "model", to: "changed", kind: "data" },
     ],
-    ribbons: data.tiles ? [{ from: "kernel", to: "mixed", share: "weights" }] : [],
+    ribbons: ribbonsOf(data),
   });
   return { figure, aim: outcome.aim };
 };
@@ -320,11 +348,12 @@ const drawing = (data, layer, handle) => {
   const draw = (shown) => {
     const { b, at, weights, output, source } = shown;
     aim(data.targets?.[b]);
+    const gated = data.channels && gatedOf(data, b, weights);
     const inside = data.tiles && { kernel: data.tiles, mixed: mix(data.kernels, weights, data.area) };
     const z = data.logits && { z: Array.from(part(data.logits, b, layer.size)) };
     const wanted = data.wanted && { wanted: one(data.wanted, b) };
     const results = { changed: output, trained: one(data.outputs, b), ...wanted };
-    figure.draw({ image: grey[b], donor: grey[source.donor], weights, ...z, ...inside, ...results }, `${at.mode} ${at.pair}`); // prettier-ignore
+    figure.draw({ image: grey[b], donor: grey[source.donor], weights, ...z, ...inside, ...gated, ...results }, `${at.mode} ${at.pair}`); // prettier-ignore
     notes(figure, data, shown);
     plug(figure, source);
   };

@@ -84,6 +84,7 @@ const spec = ({ names, height, width, size, photo_names }, { logits }) => ({
     { picture: "folded", size: [height, width], title: "one convolution", note: "with the mixed kernel" },
     { picture: "sum", size: [height, width], title: "sum of K maps", note: "Σ π (k ∗ image)" },
     { picture: "difference", size: [height, width], signed: true, full: 1, title: "difference", class: "dc-small" },
+    { scale: "scale", full: 1 },
   ],
   wires: [
     { from: "image", to: "z", kind: "grey" },

@@ -42,11 +42,14 @@ const signedPicture = (size, className, own) => {
   return { node, set };
 };
 
-const colourBar = () => {
+const decimalsOf = (full) => [0.1, 10, 100].filter((most) => full < most).length;
+
+const colourBar = (className = "") => {
   const ends = [element("span"), element("span")];
-  const node = element("div", { class: "dc-scale", "aria-hidden": "true" }, ends[0], element("i"), ends[1]);
-  const write = ({ full, cut }) =>
-    ends.forEach((end, i) => say(end, `${cut ? "≤≥"[i] : ""} ${fixed(i ? full : -full, full < 0.1 ? 3 : 2)}`.trim()));
+  const strip = element("i", { class: className });
+  const node = element("div", { class: "dc-scale", "aria-hidden": "true" }, ends[0], strip, ends[1]);
+  const write = ({ full, cut, ends: [low, high] = [-full, full] }) =>
+    [low, high].forEach((end, i) => say(ends[i], `${cut ? "≤≥"[i] : ""} ${fixed(end, decimalsOf(high))}`.trim()));
   return { node, write };
 };
 
@@ -80,6 +83,14 @@ const vector = (spec) => {
   return standing(spec, svg("svg", view, line, path), set);
 };
 
+// {scale: name, full, cut, title}: the colour bar of signed pictures that share one scale, which ends at `full` or at the value given;
+// {scale: name, ends: [low, high], title}: of pictures that go from the one to the other
+const scaleBar = (spec) => {
+  const bar = colourBar(spec.ends ? "dc-viridis" : "");
+  bar.write(spec);
+  return standing(spec, bar.node, (full) => bar.write({ full }));
+};
+
 // {op: name, sign} and {box: name, text}; {piece: name, element, set}: an element of the figure's own
 const op = (spec) => standing(spec, element("div", { class: "dc-op" }, spec.sign), () => {});
 const box = (spec) => standing(spec, element("div", { class: "dc-box" }, spec.text), () => {});
@@ -110,14 +121,14 @@ const bars = ({ reach = 5, show = oneDecimal, names, controls, what }, k) => {
   return { node, port: bar.node, set, clear };
 };
 
-// {shares: name}: one bar a kernel, from 0 to 100 %
-const shares = (_, k) => {
-  const fill = kernelMark(k, "dc-fill");
+// {shares: name, what, show}: one bar a kernel, from 0 to 100 %; with `what`, as bars have it, of rows that are no kernels
+const shares = ({ what, show = percent }, k) => {
+  const fill = what ? element("span", { class: "dc-fill dc-gate", "aria-hidden": "true" }) : kernelMark(k, "dc-fill");
   const track = element("span", { class: "dc-track" }, fill);
   const text = element("b");
   const set = (v) => {
     showPart(fill, 0, v);
-    say(text, percent(v));
+    say(text, show(v));
   };
   const clear = () => {
     showPart(fill, 0, 0);
@@ -138,7 +149,10 @@ const tiles = ({ size, names, full, what }, k) => {
   return { node: cell("", k, frame), port: frame, set };
 };
 
-const COLUMNS = { bars, shares, tiles };
+// {pieces: name, elements: [{node, set}]}: an element of the figure's own in each row
+const pieces = ({ elements }, k) => ({ ...elements[k], node: cell("", k, elements[k].node), port: elements[k].node });
+
+const COLUMNS = { bars, shares, tiles, pieces };
 
 const kindOf = (spec, kinds) => Object.keys(kinds).find((kind) => spec[kind] !== undefined);
 
@@ -146,6 +160,7 @@ const column = (spec, c, count, grid) => {
   const kind = kindOf(spec, COLUMNS);
   const head = words(spec);
   head.node.style.setProperty("--c", c);
+  if (spec.class) head.node.classList.add(spec.class);
   const cells = Array.from({ length: count }, (_, k) => COLUMNS[kind](spec, k));
   cells.forEach(({ node }, k) => node.setAttribute("style", `--k: ${k}; --c: ${c}`));
   grid.append(head.node, ...cells.map((one) => one.node));
@@ -169,7 +184,7 @@ const rows = ({ rows: count, columns, class: className = "" }, beside) => {
   return { node: grid, named: [...named, ...beside.flatMap((one) => one.named)] };
 };
 
-const NOUNS = { picture, vector, op, box, piece };
+const NOUNS = { picture, vector, scale: scaleBar, op, box, piece };
 
 // What one stage of the spec stands for: an element, and its nouns by name. A list is a stack; an element stays itself.
 export const build = (spec) => {

@@ -1,8 +1,8 @@
 // Pictures: arrays as colours. A canvas is as wide as its style says, and keeps its array's proportions.
 
-import { captioned, element, kernelMark } from "./elements.js";
-import { between, largestSize, part } from "./mathematics.js";
-import { RDBU, SIGNED, SIGNED_DARK, VIRIDIS } from "./palettes.js";
+import { element } from "./elements.js";
+import { between, part } from "./mathematics.js";
+import { SIGNED, SIGNED_DARK, VIRIDIS } from "./palettes.js";
 
 const GREY = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
 
@@ -15,7 +15,6 @@ const packed = (palette) =>
 
 const PALETTES = {
   viridis: packed(VIRIDIS),
-  rdbu: packed(RDBU),
   grey: packed(GREY),
   signed: packed(SIGNED),
   signedDark: packed(SIGNED_DARK),
@@ -43,9 +42,7 @@ export const picture = (height, width, label, className = "") => {
     for (let i = 0; i < data.length; i++) data[i] = colours[between(Math.round((array[i] - low) * scale), 0, 255)];
     context.putImageData(pixels, 0, 0);
   };
-  // red and blue around zero; without `strongest`, on a scale of its own
-  const drawSigned = (array, strongest = largestSize(array)) => draw(array, "rdbu", -strongest, strongest);
-  return { node: canvas, draw, drawSigned };
+  return { node: canvas, draw };
 };
 
 // A canvas for one to three channels as colours: grey; red and cyan; red, green and blue. `light` dims pixel i below 1.
@@ -64,10 +61,3 @@ export const photograph = (size, label, className = "") => {
   };
   return { node: canvas, draw };
 };
-
-// The K kernels beside one another, each with its mark; `of` says in the labels whose they are.
-export const kernelPictures = (count, [height, width], of = "") =>
-  Array.from({ length: count }, (_, k) => {
-    const view = picture(height, width, `kernel ${k + 1}${of}`, "dc-kernel");
-    return { ...view, node: captioned(view.node, kernelMark(k), ` kernel ${k + 1}`) };
-  });

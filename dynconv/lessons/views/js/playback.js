@@ -1,5 +1,6 @@
 // Playing back a training run: the scrubber and its button, the loss curve, attention by class, the K kernels.
 
+import { diagram, scaleOf } from "./diagram.js";
 import {
   chart,
   chartText,
@@ -7,10 +8,10 @@ import {
   element,
   HEIGHT,
   kernelMark,
-  kernelPictures,
+  lane,
+  number,
   percent,
   points,
-  row,
   say,
   setAttributes,
   showParts,
@@ -66,7 +67,8 @@ export const lossChart = (references, last, label) => {
   const line = svg("polyline", { class: "dc-line" });
   const dot = svg("circle", { class: "dc-dot", r: 4.5 });
   const guides = guidesOf(references);
-  const axis = chart({ 0: "0", 1: last }, [...guides.nodes, line], [dot]);
+  const heat = lane("heat", "T", HEIGHT + 22, [0.1, 100]);
+  const axis = chart({ 0: "0", 1: last }, [...guides.nodes, line], [dot], heat.nodes);
   let placed; // records, on the axes that were drawn last
   const draw = (records, [low, high]) => {
     placed = (some) => {
@@ -75,13 +77,16 @@ export const lossChart = (references, last, label) => {
     };
     line.setAttribute("points", points(placed(records)));
     guides.draw(low, high);
+    const temperatures = records.map((r) => [r.epoch, r.temperature]);
+    heat.draw(temperatures, temperatures.slice(-1), (epoch) => (epoch / Math.max(1, last)) * WIDTH);
     axis.ends(low.toPrecision(2), high.toPrecision(2));
   };
   const mark = (record) => {
     const [[x, y]] = placed([record]);
     axis.mark(x);
+    heat.tell(record.temperature);
     setAttributes(dot, { cx: x, cy: y });
-    const said = `${label} by epoch, ${record.test_loss.toFixed(4)} at epoch ${record.epoch}`;
+    const said = `${label} by epoch, ${record.test_loss.toFixed(4)} at epoch ${record.epoch}, T = ${number(record.temperature)}`;
     axis.node.setAttribute("aria-label", said);
   };
   return { node: axis.node, draw, mark };
@@ -111,11 +116,26 @@ export const stacks = (classes, K) => {
   return { node, draw };
 };
 
-// The K kernels, each on a scale of its own; `of` says in the labels whose they are.
-export const kernelRow = (K, size, of = "") => {
-  const kernels = kernelPictures(K, size, of);
-  const draw = (record) => kernels.forEach((one, k) => one.drawSigned(record.kernels[k]));
-  return { node: row("", ...kernels.map((one) => one.node)), draw };
+// The K kernels on one scale, that of the kernels which some runs end with; `of` says in the labels whose they are.
+export const kernelRow = (K, size, of) => {
+  const names = of && Array.from({ length: K }, () => of);
+  const figure = diagram({
+    label: "the kernels",
+    class: "dc-strip",
+    stages: [
+      { rows: K, columns: [{ tiles: "kernel", size, names, full: 1, title: "kernels" }] },
+      { scale: "scale", full: 1 },
+    ],
+  });
+  let full = 1;
+  const fit = (runs) => {
+    full = scaleOf(runs.flatMap((records) => records.at(-1).kernels)).full;
+  };
+  const draw = (record) => {
+    const kernel = record.kernels.map((one) => Array.from(one, (v) => v / full));
+    figure.draw({ kernel, scale: full }, record.epoch);
+  };
+  return { node: figure.node, fit, draw, remove: figure.remove };
 };
 
 const PACE = 150; // milliseconds an epoch

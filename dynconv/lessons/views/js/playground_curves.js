@@ -1,12 +1,12 @@
 // Curves of the playground: held-out errors beside the lines of least squares, and lanes for T and the learning rate.
 
-import { chartText, points } from "./charts.js";
+import { chartText, LANE, lane, points } from "./charts.js";
 import { say, setAttributes, sheet, svg } from "./elements.js";
 import { between } from "./mathematics.js";
 import { cooled, LAST, left } from "./trainer.js";
 import { number } from "./words.js";
 
-const [WIDTH, HEIGHT, LANE] = [330, 170, 30];
+const [WIDTH, HEIGHT] = [330, 170];
 const NETWORKS = ["plain", "mix", "dynamic"];
 const APART = 12; // between the middles of two words
 
@@ -66,28 +66,11 @@ const errorChart = () => {
   return { nodes: [...Object.values(guides), ...curves].flatMap((one) => one.nodes), draw };
 };
 
-// A strip on a logarithmic scale: the way so far, and dotted the way that is planned.
-const lane = (name, title, top, [low, high]) => {
-  const [past, future] = ["", " dc-planned"].map((more) =>
-    svg("polyline", { class: `dc-lane dc-lane-${name}${more}` }),
-  );
-  const value = chartText(-5, top + LANE - 1, "end");
-  const height = (v) => top + LANE * (1 - between(Math.log(v / low) / Math.log(high / low), 0, 1));
-  const draw = (before, after, across) => {
-    const place = ([step, v]) => [across(step), height(v)];
-    past.setAttribute("points", points([...before, after[0]].map(place)));
-    future.setAttribute("points", points(after.map(place)));
-    say(value, number(after[0][1]));
-  };
-  const floor = svg("line", { class: "dc-lane-floor", x1: 0, x2: WIDTH, y1: top + LANE, y2: top + LANE });
-  return { nodes: [floor, future, past, chartText(-5, top + 12, "end", title), value], draw };
-};
-
 // All of it over one axis of steps.
 export const curvesOf = () => {
   const errors = errorChart();
-  const heat = lane("heat", "T", HEIGHT + 16, [0.1, 100]);
-  const rate = lane("rate", "rate", HEIGHT + 56, [1e-5, 0.1]);
+  const heat = lane("heat", "T", HEIGHT + 16, [0.1, 100], WIDTH);
+  const rate = lane("rate", "rate", HEIGHT + 56, [1e-5, 0.1], WIDTH);
   const bottom = HEIGHT + 56 + LANE;
   const ticks = [chartText(0, bottom + 15, "middle", "0"), chartText(WIDTH, bottom + 15, "end")];
   const box = [-50, -8, WIDTH + 105, bottom + 30];

@@ -59,7 +59,7 @@ const state = (data, { kernel, share }) => {
   return { ...shown, output, difference: largestDifference(output, data.before) };
 };
 
-const spec = ({ names, height, width, size }) => ({
+const spec = ({ names, height, width, size, full }) => ({
   label: "kernels and their weights, one against the other",
   stages: [
     {
@@ -76,6 +76,7 @@ const spec = ({ names, height, width, size }) => ({
   results: [
     { picture: "output", size: [height, width], title: "output", note: "with these weights" },
     { picture: "change", size: [height, width], signed: true, full: 1, title: "change", note: " " },
+    { scale: "scale", full },
   ],
   wires: [
     { from: "mixed", to: "conv", kind: "data" },

@@ -24,8 +24,9 @@ const beside = (given, names) =>
     ...given.results(name, b).map((one, i) => ({ ...one, class: `dc-under dc-under-${i}` })),
   ]);
 
-// `given` is {label, source, names, count, reach, imageSize, mapSize, full, results(name, b)}; the first result of image b must be
-// called `sum of b`.
+// `given` is {label, source, names, count, reach, imageSize, mapSize, full, results(name, b), large, scales}; the first result of
+// image b must be called `sum of b`. `large` are nouns that show one image again, where there is no room to show each of several
+// large, and `scales` the colour bars.
 export const sharedWeights = (given) => {
   const { names, count, reach, mapSize, full } = given;
   const weights = { bars: "w", reach, show: (v) => fixed(v, 2), what: channel, title: "weight", note: "for all" };
@@ -40,6 +41,11 @@ export const sharedWeights = (given) => {
         columns: [weights, ...names.map((name, b) => columnOf(b, mapSize, full, name))],
         beside: beside(given, names),
       },
+    ],
+    results: [
+      ...(names.length > 1 ? given.large.map((one) => ({ ...one, class: "dc-large" })) : []),
+      { scale: "maps", full, title: "channels" },
+      ...given.scales,
     ],
     wires: [
       { from: "source", to: "w", kind: "grey", joined: true },

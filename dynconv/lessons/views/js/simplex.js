@@ -1,25 +1,29 @@
-// Simplex map: attention over three kernels as a place in a triangle. T pulls the dots; the chosen one can be dragged.
+// Simplex map: attention over three kernels as a place in a triangle. T pulls the dots; the chosen one can be dragged. Beside it
+// the way there: the image's logits, divided by T, as shares, and the kernel that they mix.
 
+import { diagram } from "./diagram.js";
 import {
   between,
-  captioned,
   decoded,
   effectiveNumber,
   element,
   emit,
+  fixed,
   held,
   instrument,
-  kernelPictures,
+  kernelMark,
+  largestSize,
   mix,
   number,
   OWN_KEYS,
   part,
   percent,
-  picture,
   points,
   radioGroup,
   range,
-  row,
+  rangeOfAll,
+  realMinus,
+  scaled,
   setAttributes,
   sheet,
   softmax,
@@ -60,13 +64,20 @@ export const weightsAt = (x, y) => {
 const read = (raw) => {
   const [kh, kw] = raw.kernel_shape;
   const [mh, mw] = raw.map_shape;
-  const data = decoded(raw, "logits", "kernels", "maps", "images");
-  return { ...data, kernelArea: kh * kw, area: mh * mw, count: raw.names.length, limits: range(data.maps) };
+  const decodedData = decoded(raw, "logits", "kernels", "maps", "images");
+  const data = { ...decodedData, kernelArea: kh * kw, area: mh * mw, count: raw.names.length };
+  const tiles = [0, 1, 2].map((k) => part(data.kernels, k, kh * kw));
+  // one grey scale at every T, which shows all mixes of T = 1
+  const maps = raw.names.map((_, image) => simplexState(data, { image, temperature: 1, free: [] }).map);
+  const images = data.images.map((image) => scaled(image, range(image)));
+  return { ...data, images, tiles, limits: rangeOfAll(maps) };
 };
 
 const state = (data, values) => {
   const image = data.names.indexOf(values.image);
-  return { image, ...simplexState(data, { ...values, image }) };
+  const logits = logitsOf(data, image);
+  const divided = logits.map((z) => z / values.temperature);
+  return { image, logits, divided, isFree: values.free.length > 0, ...simplexState(data, { ...values, image }) };
 };
 
 // a list from anywhere: nothing, or three shares of one
@@ -180,44 +191,74 @@ const triangle = (data, { image, free }) => {
   return { node, draw };
 };
 
-// The chosen image, its kernel and its map.
-const outcome = ({ images, image_shape, kernel_shape, map_shape, limits }) => {
-  const original = picture(...image_shape, "the chosen image");
-  const kernel = picture(...kernel_shape, "its mixed kernel", "dc-kernel-large");
-  const feature = picture(...map_shape, "its feature map");
-  const node = row(
-    "",
-    captioned(original.node, "image"),
-    captioned(kernel.node, "its kernel"),
-    captioned(feature.node, "its feature map"),
-  );
-  let seen; // whose photo is drawn
-  const draw = ({ image, kernel: mixed, map }) => {
-    if (image !== seen) original.draw(images[image], "grey", ...range(images[image]));
-    seen = image;
-    kernel.drawSigned(mixed);
-    feature.draw(map, "viridis", ...limits);
+// in as few signs as there is room for beside a bar
+const brief = (v) => realMinus(Math.abs(v) < 1e4 ? fixed(v, Math.abs(v) < 100 ? 1 : 0) : v.toExponential(0));
+
+const spec = (data) => {
+  const reach = Math.max(1, Math.ceil(largestSize(data.logits)));
+  return {
+    label: "from an image's logits to the kernel that it gets",
+    stages: [
+      { picture: "image", size: data.image_shape, title: "image", note: " ", alt: "the chosen image" },
+      {
+        rows: 3,
+        columns: [
+          { bars: "z", reach, title: "logit z", note: "from this image" },
+          { bars: "divided", reach, show: brief, title: "z ÷ T", note: " ", class: "dc-temperate" },
+          { shares: "pi", title: "share π", note: "softmax" },
+          { tiles: "kernel", size: data.kernel_shape, title: "kernel", note: "one scale" },
+        ],
+      },
+      { picture: "mixed", size: data.kernel_shape, kernel: true, title: "mixed kernel", note: "Σ π k", alt: "its mixed kernel" }, // prettier-ignore
+      { op: "conv", sign: "∗" },
+    ],
+    results: [{ picture: "map", size: data.map_shape, title: "feature map", note: " ", alt: "its feature map" }],
+    wires: [
+      { from: "image", to: "z", kind: "live" },
+      { from: "z", to: "divided", kind: "live" },
+      { from: "divided", to: "pi", kind: "live", name: "own" },
+      { from: "image", to: "conv", kind: "data", around: true, title: "the image that is convolved" },
+      { from: "mixed", to: "conv", kind: "data" },
+      { from: "conv", to: "map", kind: "data" },
+    ],
+    ribbons: [{ from: "kernel", to: "mixed", share: "pi" }],
   };
-  return { node, draw };
 };
+
+// The way from the chosen image to its kernel and map; whoever drags the shares cuts the wire that fed them.
+const wayOf = (data) => {
+  const figure = diagram(spec(data));
+  const draw = ({ image, logits, divided, weights, kernel, map, isFree }, { temperature }) => {
+    const pictures = { image: data.images[image], kernel: data.tiles, mixed: kernel, map: scaled(map, data.limits) };
+    figure.draw({ ...pictures, z: logits, divided, pi: weights }, image);
+    figure.wire("own", isFree ? "cut" : "live");
+    figure.note("divided", `T = ${number(temperature)}`);
+    figure.note("pi", isFree ? "by your hand" : "softmax");
+    figure.note("image", data.names[image]);
+    figure.note("map", data.names[image]);
+  };
+  return { ...figure, draw };
+};
+
+// A corner's kernel is named; what it looks like stands beside its share.
+const corner = (k) => element("span", { class: `dc-corner dc-corner${k}` }, kernelMark(k), ` kernel ${k + 1}`);
 
 const view = (data, all) => {
   const map = triangle(data, all);
-  const result = outcome(data);
-  const kernels = kernelPictures(3, data.kernel_shape);
-  kernels.forEach((one, k) => one.drawSigned(part(data.kernels, k, data.kernelArea)));
-  const [left, right, top] = kernels.map((one) => one.node); // each kernel at its corner
+  const way = wayOf(data);
   const about = data.about ? [element("p", { class: "dc-about" }, data.about)] : [];
+  const places = element("div", { class: "dc-triangle" }, corner(2), map.node, corner(0), corner(1), all.image.node);
   return {
     body: [
-      element("div", { class: "dc-controls" }, all.temperature.node, all.image.node),
+      element("div", { class: "dc-controls" }, all.temperature.node),
       ...about,
-      row("dc-simplex-row", element("div", { class: "dc-triangle" }, top, map.node, left, right), result.node),
+      element("div", { class: "dc-simplex-row" }, places, element("div", { class: "dc-way" }, way.node)),
     ],
-    draw: (shown) => {
+    draw: (shown, values) => {
       map.draw(shown);
-      result.draw(shown);
+      way.draw(shown, values);
     },
+    remove: way.remove,
   };
 };
 

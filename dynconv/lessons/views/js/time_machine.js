@@ -35,12 +35,13 @@ const state = ({ runs }, { epoch }) => timeState(runs, epoch);
 
 const lossText = (loss) => loss?.toFixed(4) ?? "–";
 
-const column = ({ name, K, size, records }, { classes, references, last, span }) => {
+const column = ({ name, K, size, records }, { runs, classes, references, last, span }) => {
   const readout = element("p", { class: "dc-readout" });
   const chart = lossChart(references, last, `test loss of ${name}`);
   chart.draw(records, span);
   const attention = stacks(classes, K);
-  const kernels = kernelRow(K, [size, size], ` of ${name}`);
+  const kernels = kernelRow(K, [size, size], name);
+  kernels.fit(runs.map((run) => run.records));
   const node = element(
     "section",
     { class: "dc-run", "aria-label": name },
@@ -57,7 +58,7 @@ const column = ({ name, K, size, records }, { classes, references, last, span })
     attention.draw(record);
     kernels.draw(record);
   };
-  return { node, draw };
+  return { node, draw, remove: kernels.remove };
 };
 
 const view = (data, { epoch }, { el }) => {
@@ -69,6 +70,7 @@ const view = (data, { epoch }, { el }) => {
       element("div", { class: "dc-runs" }, ...columns.map((one) => one.node)),
     ],
     draw: ({ shown }) => columns.forEach((one, i) => one.draw(shown[i])),
+    remove: () => columns.forEach((one) => one.remove()),
   };
 };
 

@@ -1,7 +1,7 @@
 // Trace: one output pixel of a convolution, back to the patch, the kernel, the products and the bias it is made of.
 
 import {
-  captioned,
+  between,
   decoded,
   element,
   fixed,
@@ -15,14 +15,13 @@ import {
   photograph,
   picture,
   range,
-  row,
   softmax,
   sum,
   temperatureSlider,
   wholeSlider,
 } from "./toolkit.js";
 import { playButton } from "./play.js";
-import { channelRow, equationOf, framed, kernelSum, pixelPicker } from "./trace_view.js";
+import { equationOf, framed, kernelFigure, pixelPicker, sumFigure } from "./trace_view.js";
 
 const SHOWN = 3; // input channels side by side
 const [SLOWEST, WHOLE] = [150, 12_000]; // milliseconds a pixel, at most, and for all of a map
@@ -90,6 +89,41 @@ export const shownSums = (sums, from) => {
   return { shown: sums.slice(from, from + SHOWN), others: others.length ? sum(others) : null, hidden: others.length };
 };
 
+// pure: with how many decimals numbers up to `most` are written: in whole numbers of such units none has more than four digits
+export const decimalsFor = (most) => {
+  const power = Math.ceil(Math.log10(most || 1));
+  return between(power > -3 ? 4 - Math.max(0, power) : 2 - power, 0, 9);
+};
+
+// pure: whole numbers with the sum `target`, none a whole one away from its value: those that would lose most are rounded up
+export const roundedTo = (values, target) => {
+  const whole = Array.from(values, Math.floor);
+  const lost = whole.map((v, i) => values[i] - v);
+  const order = lost.map((_, i) => i).sort((a, b) => lost[b] - lost[a]);
+  for (const i of order.slice(0, target - sum(whole))) whole[i] += 1;
+  return whole;
+};
+
+// pure: the numbers as they are printed. They add up: products (in whole units) to their channel's sum, sums and bias to the pixel.
+export const printedOf = ({ products, sums, bias, total }, from, decimals) => {
+  const unit = 10 ** decimals;
+  const { shown, others, hidden } = shownSums(sums, from);
+  const addends = [...shown, ...(hidden ? [others] : []), bias];
+  const all = Math.round(total * unit);
+  const whole = roundedTo(addends.map((v) => v * unit), all); // prettier-ignore
+  const area = products.length / sums.length;
+  const own = (i) => products.slice((from + i) * area, (from + i + 1) * area).map((v) => v * unit);
+  const parts = whole.map((v) => v / unit);
+  return {
+    products: shown.map((_, i) => roundedTo(own(i), whole[i])),
+    sums: parts.slice(0, shown.length),
+    others: hidden ? parts[shown.length] : 0,
+    bias: parts.at(-1),
+    total: all / unit,
+    hidden,
+  };
+};
+
 // What belongs to an output channel whatever its pixel and temperature: K kernels and maps, and the scales of their colours.
 const channelCache = (data) => {
   const { weight, bias, kernels, taps } = data;
@@ -101,7 +135,9 @@ const channelCache = (data) => {
     count(kernels).forEach((k) => {
       maps.set(convolve(data, part(own, k, taps.length), bias[o * kernels + k]), k * rows * columns);
     });
-    return { own, maps, limits: range(maps), strongest: largestSize(own) };
+    const strongest = largestSize(own);
+    const decimals = { kernel: decimalsFor(strongest), products: decimalsFor(strongest * data.brightest) };
+    return { own, maps, limits: range(maps), strongest, decimals };
   };
   return (o) => {
     if (!kept.has(o)) kept.set(o, make(o));
@@ -113,7 +149,8 @@ const read = (raw) => {
   const [channels, h, w] = raw.image_shape;
   const data = { ...decoded(raw, "image", "weight", "bias", "logits"), ...tapsOf(raw) };
   const padded = pad(data.image, [channels, h, w], raw.padding);
-  const whole = { ...data, padded, imageLimits: range(padded), area: raw.kernel_size[0] * raw.kernel_size[1] };
+  const light = { imageLimits: range(padded), brightest: largestSize(padded) };
+  const whole = { ...data, padded, ...light, area: raw.kernel_size[0] * raw.kernel_size[1] };
   const size = { shown: Math.min(SHOWN, channels), isCut: channels > SHOWN, isDynamic: Boolean(raw.logits) };
   return { ...whole, ...size, channelOf: channelCache(whole) };
 };
@@ -123,7 +160,11 @@ const state = (data, values) => {
   const pixel = traceState(data, values);
   const area = data.map_shape[0] * data.map_shape[1];
   const map = mix(channel.maps, pixel.attention, area);
-  return { ...pixel, ...reach(data, values.row, values.column), channel, map };
+  const from = values.input_channel;
+  const printed = printedOf(pixel, from, channel.decimals.products);
+  const logits = data.logits && Array.from(data.logits);
+  const most = largestSize(pixel.products);
+  return { ...pixel, ...reach(data, values.row, values.column), channel, map, from, printed, logits, most };
 };
 
 // null stands for the layer's own
@@ -161,14 +202,13 @@ const imageView = (data) => {
   const photo = photograph([h, w], "the image", "dc-pixels");
   const frame = framed(photo.node, [h, w], data.padding);
   const spread = Math.max(...data.dilation) > 1;
-  const seen = isCut ? "first of the shown input channels" : "image";
   if (!isCut) photo.draw(image, ...range(image));
-  const draw = ({ rows, columns }, from) => {
+  const draw = ({ rows, columns, from }) => {
     frame.draw(rows, columns, spread);
     const channel = part(image, from, h * w);
     if (isCut) photo.draw(channel, ...range(channel));
   };
-  return { node: captioned(frame.node, `${seen}: patch framed, zero padding striped`), draw };
+  return { node: frame.node, draw };
 };
 
 // The button that slides the kernel over the image, row by row, from the pixel that is picked.
@@ -206,55 +246,39 @@ const mapView = ({ map_shape }, { row: y, column: x }) => {
   return { node, draw };
 };
 
-// Patch × kernel = products, for each input channel that is shown.
-const termsView = ({ kernel_size, channels, shown, area, imageLimits }) => {
-  const terms = count(shown).map(() => channelRow(kernel_size, channels));
-  const draw = ({ patch, kernel, products, sums, outside, channel }, from) => {
-    const scales = { strongest: channel.strongest, most: largestSize(products), imageLimits, outside };
-    terms.forEach((term, i) => {
-      const c = from + i;
-      const own = (values) => values.slice(c * area, (c + 1) * area);
-      term.draw(c, { patch: own(patch), kernel: own(kernel), products: own(products), sum: sums[c] }, scales);
-    });
-  };
-  return { nodes: terms.map((term) => term.node), draw };
-};
-
-const slidersOf = (data, all, button) => {
+// The sliders, and what comes out of them: the one stays beside the other on a phone, too.
+const slidersOf = (data, all, ...below) => {
   const { row: y, column: x, output_channel, input_channel, temperature } = all;
   const many = [...(data.outputs > 1 ? [output_channel] : []), ...(data.isCut ? [input_channel] : [])];
   const shown = [y, x, ...many, ...(temperature ? [temperature] : [])];
-  return element("div", { class: "dc-controls" }, ...shown.map((one) => one.node), button);
+  return element("div", { class: "dc-controls" }, ...shown.map((one) => one.node), ...below);
 };
 
 const view = (data, all) => {
   const image = imageView(data);
   const map = mapView(data, all);
   const slide = slideButton(data.map_shape, all);
-  const mixture = data.isDynamic ? [kernelSum(data)] : [];
-  const terms = termsView(data);
+  const figures = [...(data.isDynamic ? [kernelFigure(data)] : []), sumFigure(data, image.node, map.node)];
   const equation = equationOf();
-  const mixtures = mixture.map((one) => one.node);
+  const seen = data.isCut ? (from) => `channel ${from}, patch framed` : () => "patch framed";
   return {
-    body: [slidersOf(data, all, slide.node), row("", image.node, map.node), ...mixtures, ...terms.nodes, equation.node],
+    body: [slidersOf(data, all, slide.node, equation.node), ...figures.map((one) => one.node)],
     draw: (now, values) => {
-      const from = values.input_channel;
-      image.draw(now, from);
+      image.draw(now);
       map.draw(now.map, now.channel.limits, values, slide.playing());
-      for (const one of mixture) one.draw(from, now);
-      terms.draw(now, from);
-      equation.draw(now, shownSums(now.sums, from));
+      figures.at(-1).note("image", seen(now.from));
+      for (const one of figures) one.draw(now);
+      equation.draw(now);
     },
     playing: slide.playing,
-    remove: slide.stop,
+    remove: () => [slide.stop, ...figures.map((one) => one.remove)].forEach((end) => end()),
   };
 };
 
 // the products' sums, channel by channel
-const partsInWords = (sums, from, names) => {
-  const { shown, others, hidden } = shownSums(sums, from);
-  const named = (v, i) => (sums.length > 1 ? `${fixed(v, 3)} from ${names[from + i]}` : fixed(v, 3));
-  return [...shown.map(named), ...(hidden ? [`${fixed(others, 3)} from the other ${hidden}`] : [])].join(", ");
+const partsInWords = ({ sums, others, hidden }, from, names, say) => {
+  const named = (v, i) => (names.length > 1 ? `${say(v)} from ${names[from + i]}` : say(v));
+  return [...sums.map(named), ...(hidden ? [`${say(others)} from the other ${hidden}`] : [])].join(", ");
 };
 
 const spanInWords = (places) => [...new Set([places[0], places.at(-1)])].map((v) => fixed(v, 0)).join(" to ");
@@ -273,9 +297,14 @@ const mixInWords = ({ attention }, temperature) => {
   );
 };
 
-const words = (data, now, { row: y, column: x, output_channel, input_channel, temperature }) =>
-  `The pixel in row ${y}, column ${x} of output channel ${output_channel} is ${fixed(now.total, 4)}: `
-  + `the products sum to ${partsInWords(now.sums, input_channel, data.channels)}, and the bias adds ${fixed(now.bias, 3)}. `
-  + `${patchInWords(now)}${data.isDynamic ? mixInWords(now, temperature) : ""}`;
+const words = (data, now, { row: y, column: x, output_channel, temperature }) => {
+  const { printed, channel, from } = now;
+  const text = (v) => fixed(v, channel.decimals.products);
+  return (
+    `The pixel in row ${y}, column ${x} of output channel ${output_channel} is ${text(printed.total)}: the products sum to `
+    + `${partsInWords(printed, from, data.channels, text)}, and the bias adds ${text(printed.bias)}. `
+    + `${patchInWords(now)}${data.isDynamic ? mixInWords(now, temperature) : ""}`
+  );
+};
 
 export default instrument({ className: "dc-trace", read, controls, state, view, words });

@@ -1,19 +1,17 @@
 // The parts of Trace: what is framed, what is written into a grid of pixels, what is picked with a finger.
 
+import { diagram } from "./diagram.js";
 import {
-  bars,
   between,
-  captioned,
   dress,
   element,
   emit,
   fixed,
-  kernelMark,
+  largestSize,
   OWN_KEYS,
   part,
-  percent,
   picture,
-  row,
+  realMinus,
   say,
   sheet,
   svg,
@@ -55,84 +53,177 @@ export const framed = (canvas, [height, width], [[top, bottom], [left, right]] =
   return { node, draw };
 };
 
-// the colour of words on a cell, in both themes
+// from how far on the way to the end of its scale a cell is so strong that words on it change between bright and dark
+const TURN = { grey: 0.08, signed: 0.77, signedDark: 0.6 };
+
+// the colour of words on a cell
 const onCell = (palette, level) => {
-  const dark = palette === "grey" ? level < 0.5 : Math.abs(level - 0.5) > 0.3;
-  return dark ? "dc-bright" : "dc-dark";
+  const strength = 2 * Math.abs(level - 0.5);
+  const isBright = palette === "grey" ? level < 0.46 : strength > TURN[palette] === (palette === "signed");
+  return isBright ? "dc-bright" : "dc-dark";
 };
 
-// Values as colours, and as numbers while there is room for them.
-const grid = (height, width) => {
+// Values as colours, and in words while there is room for them: {values, low, high, palette, name, texts, outside}.
+const grid = ([height, width]) => {
   const view = picture(height, width, "");
   const small = Math.max(height, width) <= 5;
   const cells = Array.from({ length: height * width }, () => element("span", {}));
   const numbers = element("div", { class: "dc-cells", "aria-hidden": "true" }, ...cells);
   const attributes = { class: `dc-grid${small ? "" : " dc-many"}`, style: `--columns: ${width}` };
-  const draw = (name, values, palette, low, high, outside = []) => {
+  const draw = ({ values, palette, low, high, name, texts, outside = [] }) => {
     view.node.setAttribute("aria-label", name);
     view.draw(values, palette, low, high);
     cells.forEach((cell, i) => {
       const level = (values[i] - low) / (high - low || 1);
-      say(cell, small ? short(values[i]) : "");
+      say(cell, small ? texts[i] : "");
       dress(cell, `${onCell(palette, level)}${outside[i] ? " dc-outside" : ""}`);
     });
   };
   return { node: element("div", attributes, view.node, numbers), draw };
 };
 
-const sign = (text) => element("span", { class: "dc-sign" }, text);
+const wholes = (values) => Array.from(values, (v) => realMinus(String(Math.round(v))));
 
-// One input channel: patch × kernel = products, and their sum.
-export const channelRow = ([kh, kw], names) => {
-  const [patch, kernel, products] = [0, 1, 2].map(() => grid(kh, kw));
-  const total = element("strong", { class: "dc-value" });
-  const caption = element("span", {});
-  const half = (...nodes) => element("div", { class: "dc-half" }, ...nodes);
-  const left = half(captioned(patch.node, caption), sign("×"), captioned(kernel.node, "kernel"));
-  const right = half(sign("="), captioned(products.node, "products"), sign("sum"), total);
-  const draw = (c, values, { strongest, most, imageLimits, outside }) => {
-    const name = names.length === 1 ? "" : ` of ${names[c]}`;
-    say(caption, `patch${name}`);
-    patch.draw(`patch${name}`, values.patch, "grey", ...imageLimits, outside);
-    kernel.draw(`kernel${name}`, values.kernel, "rdbu", -strongest, strongest);
-    products.draw(`products${name}`, values.products, "rdbu", -most, most);
-    say(total, fixed(values.sum, 3));
+// pure: "in 0.0001", what the whole numbers in a column of grids are counted in
+export const unitInWords = (decimals) => (decimals ? `in ${(10 ** -decimals).toFixed(decimals)}` : "");
+
+// A column of grids, one an input channel; `cellsOf(c, now)` is what is special in that of channel c.
+const gridColumn = ({ kernel_size, shown, area, channels }, name, cellsOf) => {
+  let now;
+  const one = (i) => {
+    const { node, draw } = grid(kernel_size);
+    const set = (values, { dark }) => {
+      const c = now.from + i;
+      const of = channels.length > 1 ? ` of ${channels[c]}` : "";
+      draw({ palette: dark ? "signedDark" : "signed", name: `${name}${of}`, values, ...cellsOf(c, now, values) });
+    };
+    return { node, set };
   };
-  return { node: element("div", { class: "dc-term" }, left, right), draw };
+  const values = (all, from) => Array.from({ length: shown }, (_, i) => part(all, from + i, area));
+  const look = (state) => {
+    now = state;
+  };
+  return { elements: Array.from({ length: shown }, (_, i) => one(i)), values, look };
 };
 
-// One kernel: the input channels that are shown, one under the other.
-const kernelStack = ({ kernel_size: [kh, kw], shown }, label) => {
-  const views = Array.from({ length: shown }, () => picture(kh, kw, "", "dc-kernel"));
-  const draw = (from, values, strongest) =>
-    views.forEach((view, i) => {
-      view.node.setAttribute("aria-label", `${label}, input channel ${from + i}`);
-      view.drawSigned(part(values, from + i, kh * kw), strongest);
+const aroundZero = (most) => ({ low: -most, high: most });
+
+// The three columns of grids: patch × kernel = products.
+const gridsOf = (data) => {
+  const [low, high] = data.imageLimits;
+  const patch = gridColumn(data, "patch", (_, { outside }, values) => {
+    return { palette: "grey", low, high, outside, texts: Array.from(values, short) };
+  });
+  const kernel = gridColumn(data, "kernel", (_, { channel }, values) => {
+    const unit = 10 ** channel.decimals.kernel;
+    return { ...aroundZero(channel.strongest), texts: wholes(values.map((v) => v * unit)) };
+  });
+  const products = gridColumn(data, "products", (c, now) => {
+    return { ...aroundZero(now.most), texts: wholes(now.printed.products[c - now.from]) };
+  });
+  return { patch, kernel, products };
+};
+
+const signs = (count, sign) =>
+  Array.from({ length: count }, () => ({ node: element("span", { class: "dc-sign" }, sign), set: () => {} }));
+
+const channelRows = (data, grids, show) => ({
+  rows: data.shown,
+  columns: [
+    { pieces: "patch", elements: grids.patch.elements, title: "patch", note: "of the image" },
+    { pieces: "times", elements: signs(data.shown, "×") },
+    { pieces: "weights", elements: grids.kernel.elements, title: "kernel", note: " " },
+    { pieces: "equals", elements: signs(data.shown, "=") },
+    { pieces: "products", elements: grids.products.elements, title: "products", note: " " },
+    { bars: "sums", reach: largestSize, show, what: (k) => `channel ${k}`, title: "their sum", note: " " },
+  ],
+  beside: [{ box: "source", text: data.isDynamic ? "mixed for this image" : "parameters", class: "dc-source" }],
+});
+
+const specOf = (data, image, map, rows) => {
+  const others = data.isCut ? [{ box: "others", text: " ", class: "dc-addend" }] : [];
+  return {
+    label: "one pixel of a convolution: patch times kernel, channel by channel, and their sum",
+    class: "dc-products",
+    stages: [
+      { piece: "image", element: image, title: "image", note: " " },
+      rows,
+      [...others, { box: "bias", text: " ", class: "dc-addend" }, { op: "sum", sign: "Σ" }],
+    ],
+    results: [{ piece: "map", element: map }],
+    wires: [
+      { from: "image", to: "patch", kind: "data" },
+      { from: "source", to: "weights", kind: data.isDynamic ? "live" : "grey", joined: true, down: true },
+      { from: "products", to: "sums", kind: "data" },
+      { from: "sums", to: "sum", kind: "data" },
+      { from: "bias", to: "sum", kind: "grey", joined: true, crossing: true },
+      { from: "sum", to: "map", kind: "data" },
+    ],
+  };
+};
+
+// Image → patch × kernel = products → their sum, channel by channel → Σ → the pixel in its map.
+export const sumFigure = (data, image, map) => {
+  const grids = gridsOf(data);
+  let decimals;
+  const show = (v) => fixed(v, decimals);
+  const figure = diagram(specOf(data, image, map, channelRows(data, grids, show)));
+  const write = ({ printed, channel }) => {
+    figure.note("weights", unitInWords(channel.decimals.kernel));
+    figure.note("products", unitInWords(decimals));
+    say(figure.nouns.bias.ports[0], `bias ${show(printed.bias)}`);
+    if (data.isCut) say(figure.nouns.others.ports[0], `other ${printed.hidden}: ${show(printed.others)}`);
+  };
+  const draw = (now) => {
+    const { patch, kernel, products, printed, from, channel } = now;
+    decimals = channel.decimals.products;
+    Object.values(grids).forEach((one) => one.look(now));
+    write(now);
+    figure.draw({
+      patch: grids.patch.values(Float32Array.from(patch), from),
+      weights: grids.kernel.values(kernel, from),
+      products: grids.products.values(Float32Array.from(products), from),
+      sums: printed.sums,
     });
-  return { node: element("div", { class: "dc-kernel-stack" }, ...views.map((view) => view.node)), draw };
+  };
+  return { ...figure, draw };
 };
 
-// The kernel of a dynamic layer: each of the K, what it counts, and the mix of them.
-export const kernelSum = (data) => {
-  const stacks = Array.from({ length: data.kernels }, (_, k) => kernelStack(data, `kernel ${k + 1}`));
-  const mixed = kernelStack(data, "mixed kernel");
-  const attention = bars(data.kernels, "attention of this image");
-  const shares = stacks.map(() => element("span", { class: "dc-weight" }));
-  const term = (before, figure) => element("div", { class: "dc-half" }, sign(before), figure); // a line breaks before a sign
-  const terms = stacks.map(({ node }, k) => term(k ? "+" : "", captioned(node, kernelMark(k), " × ", shares[k])));
-  const node = row(
-    "dc-mixture",
-    captioned(attention.node, "attention of this image"),
-    ...terms,
-    term("=", captioned(mixed.node, "mixed kernel")),
-  );
-  const draw = (from, { attention: weights, kernel, channel: { own, strongest } }) => {
-    attention.draw(weights);
-    stacks.forEach((stack, k) => stack.draw(from, part(own, k, kernel.length), strongest));
-    shares.forEach((one, k) => say(one, percent(weights[k])));
-    mixed.draw(from, kernel, strongest);
+// The kernel of a dynamic layer: the image sets how much of each of the K it gets.
+export const kernelFigure = ({ kernels, shown, kernel_size: [kh, kw] }) => {
+  const size = [kh, shown * (kw + 1) - 1];
+  const figure = diagram({
+    label: "the kernel that this image mixes",
+    class: "dc-mixing",
+    stages: [
+      { box: "image", text: "this image" },
+      {
+        rows: kernels,
+        columns: [
+          { bars: "z", reach: largestSize, title: "logit z", note: "from this image" },
+          { shares: "pi", title: "share π", note: "softmax of z ÷ T" },
+          { tiles: "kernel", size, title: "kernel", note: "one scale" },
+        ],
+      },
+      { picture: "mixed", size, kernel: true, title: "mixed kernel", note: "Σ π k" },
+    ],
+    wires: [{ from: "image", to: "z", kind: "live" }],
+    ribbons: [{ from: "kernel", to: "mixed", share: "pi" }],
+  });
+  // the input channels that are shown side by side, with an empty column between them
+  const beside = (values, from) => {
+    const out = new Float32Array(size[0] * size[1]);
+    for (let i = 0; i < shown; i++) {
+      const own = part(values, from + i, kh * kw);
+      own.forEach((v, tap) => (out[Math.floor(tap / kw) * size[1] + i * (kw + 1) + (tap % kw)] = v));
+    }
+    return out;
   };
-  return { node, draw };
+  const draw = ({ logits, attention, kernel, from, channel: { own } }) => {
+    const tiles = attention.map((_, k) => beside(part(own, k, kernel.length), from));
+    figure.draw({ z: logits, pi: attention, kernel: tiles, mixed: beside(kernel, from) });
+  };
+  return { ...figure, draw };
 };
 
 // The pixel as the sum of its channels and the bias.
@@ -141,12 +232,14 @@ export const equationOf = () => {
   const result = element("strong");
   const addends = element("span");
   const node = element("p", { class: "dc-equation" }, swatch.node, " ", result, addends);
-  const plus = (v) => `${v < 0 ? "−" : "+"} ${fixed(Math.abs(v), 3)}`;
-  const draw = ({ total, bias, channel }, { shown: [first, ...more], others, hidden }) => {
-    const rest = hidden ? [`${plus(others)} (the other ${hidden} channels)`] : [];
+  const draw = ({ total, channel, printed }) => {
+    const size = (v) => fixed(v, channel.decimals.products);
+    const plus = (v) => `${v < 0 ? "−" : "+"} ${size(Math.abs(v))}`;
+    const [first, ...more] = printed.sums;
+    const rest = printed.hidden ? [`${plus(printed.others)} (the other ${printed.hidden} channels)`] : [];
     swatch.draw([total], "viridis", ...channel.limits);
-    say(result, fixed(total, 4));
-    say(addends, ` = ${[fixed(first, 3), ...more.map(plus), ...rest, plus(bias)].join(" ")} (bias)`);
+    say(result, size(printed.total));
+    say(addends, ` = ${[size(first), ...more.map(plus), ...rest, plus(printed.bias)].join(" ")} (bias)`);
   };
   return { node, draw };
 };

@@ -53,7 +53,9 @@ const view = ({ classes, epochs, num_kernels, kernel_shape, references }, { epoc
   const load = ({ records, done }) => {
     progress.draw(done);
     epoch.reach(done);
-    if (records.length) losses.draw(records, lossRange([records], references));
+    if (!records.length) return;
+    losses.draw(records, lossRange([records], references));
+    kernels.fit([records]);
   };
   const draw = (record) => {
     if (record) for (const one of [attention, kernels]) one.draw(record);
@@ -63,6 +65,7 @@ const view = ({ classes, epochs, num_kernels, kernel_shape, references }, { epoc
     body: [element("div", { class: "dc-controls" }, progress.node, ...epoch.nodes), charts, kernels.node],
     load,
     draw,
+    remove: kernels.remove,
   };
 };
 

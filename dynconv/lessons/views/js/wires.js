@@ -102,9 +102,9 @@ const straight = (wire, source, targets, down) => {
   return { paths, middle: at(...middle) };
 };
 
-// From each row of a column to that row of another.
+// From each row of a column to that row of another, or all to one.
 const rowByRow = (wire, sources, targets, down) => {
-  const all = sources.map((source, k) => straight(wire, source, [targets[k]], down));
+  const all = sources.map((source, k) => straight(wire, source, [targets[k] ?? targets[0]], down));
   const paths = all.flatMap((one, k) => {
     one.paths.forEach((path) => setAttributes(path, { "data-k": k }));
     return one.paths;
@@ -125,7 +125,7 @@ const moveHandle = (handle, middle) => {
   handle.style.top = `${y}px`;
 };
 
-// One wire: {from, to, kind, name, joined, around, crossing, far, title, handle}.
+// One wire: {from, to, kind, name, joined, around, crossing, down, far, title, handle}.
 export const drawWire = (wire, group, placed, form) => {
   group.replaceChildren();
   group.setAttribute("class", `dc-wire dc-${wire.kind}`);
@@ -137,7 +137,7 @@ export const drawWire = (wire, group, placed, form) => {
   if (wire.around) group.append(...around(wire, source, targets[0], form));
   else if (isBeneath && !form.column) group.append(...elbow(source, placed.whole(wire.to), form));
   else {
-    const down = wire.crossing ? !form.column : form.column;
+    const down = wire.down || form.column !== Boolean(wire.crossing);
     const { paths, middle } = through(wire, sources, targets, placed.whole(wire.to), down);
     group.append(...paths);
     if (wire.handle) moveHandle(wire.handle, middle);
@@ -190,16 +190,20 @@ export const drawRibbons = (paths, shares, tiles, target, down) => {
   });
 };
 
-// A band that runs from each row of a column to that of another, behind all that stands between: what many share.
-export const drawBands = (paths, weights, starts, ends, width, down) => {
-  const at = pen(down);
-  const turned = down ? downwards : sideways;
-  const full = Math.max(...weights.map(Math.abs)) || 1;
+// A band that runs from each row of a column to that of another, behind all that stands between: what many share. It is `width`
+// pixels wide at `full`, or at the largest of all.
+export const drawBands = (paths, weights, starts, ends, { band: width, full: most, form }) => {
+  const at = pen(form.column);
+  const turned = form.column ? downwards : sideways;
+  const full = most ?? (Math.max(...weights.map(Math.abs)) || 1);
   paths.forEach((path, k) => {
     path.classList.toggle("dc-none", k >= weights.length);
     path.classList.toggle("dc-minus", weights[k] < 0);
     if (k >= weights.length) return;
-    const [{ to, mid }, half] = [turned(starts[k]), Math.max(0.35, (0.5 * width * Math.abs(weights[k])) / full)];
+    const [{ to, mid }, half] = [
+      turned(starts[k]),
+      Math.max(0.35, 0.5 * width * Math.min(1, Math.abs(weights[k]) / full)),
+    ];
     const there = turned(ends[k]).from;
     const corners = [[to, mid - half], [there, mid - half], [there, mid + half], [to, mid + half]]; // prettier-ignore
     path.setAttribute("d", `M${corners.map((corner) => at(...corner)).join("L")}Z`);
