@@ -118,5 +118,7 @@ def test_an_experiment_sets_only_what_fits(chromium, tmp_path):
         ]
         said = "Ignored in this experiment, because it does not fit: num_kernels, speed."
         assert root.locator(".dc-note").inner_text() == said
+        assert root.get_by_role("button", name="Odd").get_attribute("aria-pressed") == "true"
         root.get_by_role("button", name="Reset").press("Enter")
+        assert root.get_by_role("button", name="Odd").get_attribute("aria-pressed") == "false"
         assert root.locator(".dc-note").inner_text() == ""

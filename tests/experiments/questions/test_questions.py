@@ -305,7 +305,11 @@ QUOTED = {
             for k in ("softmax", "signed", "unnormalised")
         ],
     ),
-    ("12", "0bcfdcf0"): ("branches", [(f"digits, two layers, {kind}", "test_loss") for kind in branches.KINDS]),
+    ("12", "0bcfdcf0"): (
+        "branches",
+        [(f"{on}, two layers, {kind}", "test_loss") for on in ("digits", "clutter") for kind in branches.KINDS]
+        + [(f"digits, four layers, {kind}", "test_loss") for kind in ("one convolution", "ACNet")],
+    ),
     ("12", "fefbad43"): (
         "importance",
         [("clutter, mix", f"{guess}, {way}") for way in importance.WAYS for guess in importance.GUESSES],

@@ -106,21 +106,23 @@ const drawer = (parts, { model, el }, sent, controls) => {
   return { draw, sentence, body: view.body, restart: () => view.restart?.(), remove: () => view.remove?.() };
 };
 
-// A button for each experiment, and one to go back.
+const agree = (values, goal) =>
+  Object.entries(goal).every(([trait, value]) => JSON.stringify(values[trait]) === JSON.stringify(value));
+
+// A button for each experiment, pressed while all is as it says, and one to go back.
 const buttons = (model, controls, first, apply) => {
-  const experiments = Object.entries(JSON.parse(model.get("experiments")));
-  const tried = experiments.map(([label, state]) =>
-    button(label, () => {
+  const tried = Object.entries(JSON.parse(model.get("experiments"))).map(([label, state]) => {
+    const goal = () => {
       const read = fitting(state, controls);
-      apply({ ...first, ...read.values }, ignoredInWords(read, "this experiment"));
-    }),
-  );
-  return element(
-    "div",
-    { class: "dc-buttons" },
-    ...tried,
-    button("Reset", () => apply(first, "")),
-  );
+      return { values: { ...first, ...read.values }, note: ignoredInWords(read, "this experiment") };
+    };
+    const press = () => apply(goal().values, goal().note);
+    return { node: button(label, press), goal };
+  });
+  const back = button("Reset", () => apply(first, ""));
+  const mark = (values) =>
+    tried.forEach(({ node, goal }) => node.setAttribute("aria-pressed", agree(values, goal().values)));
+  return { node: element("div", { class: "dc-buttons" }, ...tried.map(({ node }) => node), back), mark };
 };
 
 const run = (parts, model, el) => {
@@ -130,8 +132,10 @@ const run = (parts, model, el) => {
   const copy = copyOf(model, controls);
   const drawing = drawer(parts, { model, el }, sent, controls);
   const share = copier(model.get("kind"), all.choices);
+  const marks = []; // what else shows the values
   const redraw = () => {
     drawing.draw(); // at once: browsers send one input event a frame
+    marks.forEach((mark) => mark(all.get()));
     share.say("");
   };
   const store = () => copy.store(all.get());
@@ -144,9 +148,11 @@ const run = (parts, model, el) => {
   };
   all.set(copy.get());
   const start = beginningOf(model, copy);
-  const [above, below] = parts.bare ? [[], []] : [[buttons(model, controls, start.values, apply)], [share.node]];
+  const tried = buttons(model, controls, start.values, apply);
+  marks.push(tried.mark);
+  const [above, below] = parts.bare ? [[], []] : [[tried.node], [share.node]];
   el.append(...above, ...drawing.body, drawing.sentence, ...below);
-  drawing.draw();
+  redraw();
   const wires = new AbortController();
   el.addEventListener("input", redraw, { signal: wires.signal });
   el.addEventListener("change", store, { signal: wires.signal });
