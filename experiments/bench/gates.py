@@ -24,7 +24,7 @@ __all__ = ["GATES", "times_as_fast"]
 
 SIZES = ((16, 16), (32, 32), (64, 32), (64, 56), (128, 32), (256, 14), (512, 14))
 SHARES = (0.02, 0.1, 0.25, 0.5, 1.0)
-ROUNDS = 31
+ROUNDS = 101
 
 
 def squares(size: int, share: float) -> Tensor:

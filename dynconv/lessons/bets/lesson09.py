@@ -63,11 +63,11 @@ QUESTIONS = {
         "Our gated net does about a fifth of the multiply-adds in its blocks. On this machine, one thread, "
         "one picture: is it faster?",
         {
-            "Hardly, or it is slower": "Gathering costs, too. Look for the size where it pays.",
+            "A little, if at all": "The gates and the gathering cost, too. Look for the size where it pays.",
         },
         {
             "Nearly five times": "That counts multiplications only. Gathering costs, too.",
-            "About twice": "That allows for gathering. With 16 channels it costs more than it saves.",
+            "About twice": "That allows for gathering. With 16 channels the gate costs as much as the branch.",
         },
     ),
 }
