@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -92,6 +93,19 @@ def test_skipping_changes_no_value_and_no_gradient(batch, stride, height, width,
             (y, torch.autograd.grad((y * direction).sum(), leaves, allow_unused=True, materialize_grads=True))
         )
     torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [4, 40])  # many are convolved tap by tap
+def test_scores_are_a_convolution_and_a_linear_layer_of_the_means(channels, stride):
+    gate, x = SpatialGate(channels, stride).double(), torch.randn(2, channels, 7, 9).double().requires_grad_()
+    expected = F.conv2d(x, gate.conv.weight, gate.conv.bias, stride, padding=1)
+    expected = expected + F.linear(x.mean((2, 3)), gate.fc.weight, gate.fc.bias)[..., None, None]
+    found = gate.logits(x)
+    torch.testing.assert_close(found, expected)
+    direction, leaves = torch.randn_like(expected), [x, *gate.parameters()]
+    of_found, of_expected = (torch.autograd.grad(z, leaves, direction, retain_graph=True) for z in (found, expected))
+    torch.testing.assert_close(of_found, of_expected)
 
 
 def test_closed_positions_cost_nothing():
