@@ -36,7 +36,7 @@ def output_and_gradients(tensors, options, method):
 def a_block(seed):
     """A sparse block of any size in eval mode, images for it, and a gate: of squares, scattered, closed, open or of fractions."""
     draw = random.Random(seed)
-    channels, outs, stride = draw.choice((1, 3, 8, 17, 40)), draw.choice((1, 5, 8, 33)), draw.choice((1, 1, 2))
+    channels, outs, stride = draw.choice((1, 3, 8, 17, 40, 130)), draw.choice((1, 5, 8, 33)), draw.choice((1, 1, 2))
     torch.manual_seed(seed)
     block = SparseBlock(channels, outs, stride).eval()
     for norm, norm.eps in ((block.bn1, 0.1), (block.bn2, 0.01)):

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from dynconv.lessons.data import digits_in_clutter
+from dynconv.lessons.networks import GatedNet
 from dynconv.lessons.systems import SYSTEMS, classifier, filter_network
 from dynconv.lessons.tables import read
 from dynconv.lessons.tasks import measure, task
-from experiments.evidence import Row, rows
+from experiments.evidence import Row, gates, rows
 from experiments.evidence.__main__ import main
 from experiments.evidence.report import report
 from experiments.evidence.runs import COLUMNS, INTERVENTIONS, run_all
@@ -156,3 +158,30 @@ def test_the_command_runs_one_row_and_keeps_it(tmp_path, capsys):
     )
     with pytest.raises(SystemExit):
         main([])
+
+
+@pytest.mark.parametrize("quiet", [0.0, 0.4])
+def test_gates_train_with_noise_until_it_is_off(quiet, monkeypatch):
+    """A short one: five epochs of 40 pictures."""
+    monkeypatch.setattr(gates, "EPOCHS", 5)
+    monkeypatch.setattr(gates, "digits_in_clutter", lambda split, count: digits_in_clutter(split, 40))
+    monkeypatch.setattr(gates, "_times_as_fast", lambda net, images: 1.5)
+    noise = []
+
+    class Watched(GatedNet):
+        def forward(self, x):
+            noise.append((self.training, {block.gate.noise for block in self.blocks}))
+            return super().forward(x)
+
+    monkeypatch.setattr(gates, "GatedNet", Watched)
+    line = gates.run(0.5, quiet)
+    assert tuple(line) == gates.COLUMNS
+    assert (line["budget"], line["quiet"], line["times_as_fast"]) == (0.5, quiet, 1.5)
+    steps = [having for training, having in noise if training]  # one an epoch
+    assert steps == [{True}] * round(5 * (1 - quiet)) + [{False}] * round(5 * quiet)
+
+
+def test_every_gates_row_is_there():
+    lines = read(EXPERIMENTS / "gates.csv", gates.COLUMNS)
+    wanted = {(f"{b:g}", f"{q:g}", str(seed)) for b in gates.BUDGETS for q in gates.QUIET for seed in range(5)}
+    assert {(line["budget"], line["quiet"], line["seed"]) for line in lines} == wanted
