@@ -185,3 +185,13 @@ def test_every_gates_row_is_there():
     lines = read(EXPERIMENTS / "gates.csv", gates.COLUMNS)
     wanted = {(f"{b:g}", f"{q:g}", str(seed)) for b in gates.BUDGETS for q in gates.QUIET for seed in range(5)}
     assert {(line["budget"], line["quiet"], line["seed"]) for line in lines} == wanted
+
+
+def test_a_row_of_gates_repeats():
+    """Most of a minute; the time it takes is not compared."""
+    again = gates.run(0.25, 0.2, 0)
+    lines = read(EXPERIMENTS / "gates.csv", gates.COLUMNS)
+    kept = [line for line in lines if (line["budget"], line["quiet"]) == ("0.25", "0.2")]
+    for name in ("test_accuracy", "used", "inside", "outside"):
+        spread = statistics.stdev(float(line[name]) for line in kept)
+        assert again[name] == pytest.approx(float(kept[0][name]), abs=spread), name  # machines sum in other orders
