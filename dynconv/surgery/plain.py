@@ -98,8 +98,8 @@ def _observed(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, said: Plain) -> Plain:
             raise _refused(module, "is not just one convolution")
         runs.append((x, y, convolutions.seen[0]))
     kernel, bias, stride, given, dilation, *_ = runs[0][2][1:]
-    if any(not torch.equal(run[2][1], kernel) for run in runs):
-        raise _refused(module, "has another kernel at each call")
+    if any(run[2][1].shape != module.weight.shape or not torch.equal(run[2][1], kernel) for run in runs):
+        raise _refused(module, "has another kernel at each call, or one of another shape than its weight")
     note = _note(module, kernel)
     for mode, padding in itertools.product(PADDING_MODES, (given, "same", said.padding)):
         if all(_equal(y, x, kernel, bias, (stride, padding, dilation, module.groups), mode) for x, y, _ in runs):

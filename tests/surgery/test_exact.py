@@ -85,6 +85,11 @@ class WithMask(nn.Conv2d):
         return super().forward(x if mask is None else x * mask)
 
 
+class Pointwise(nn.Conv2d):
+    def forward(self, x):
+        return F.conv2d(x, self.weight.sum((2, 3), keepdim=True), self.bias)
+
+
 class Equalized(nn.Conv2d):
     def forward(self, x):
         return F.conv2d(x, self.weight * 0.1, self.bias, padding=self.padding)
@@ -156,6 +161,7 @@ LEFT = {
     "masked": (lambda: Masked(8, 8, 3), "computes its kernel from its weight"),
     "masked by a buffer": (lambda: MaskedByBuffer(8, 8, 3), "modules or buffers of its own"),
     "noise in training": (lambda: Noisy(8, 8, 3), "another kernel at each call"),
+    "a kernel of another shape": (lambda: Pointwise(8, 8, 3), "another kernel at each call, or one of another shape"),
     "a second argument": (lambda: WithMask(8, 8, 3), "takes more than an image"),
     "scaled weight": (lambda: Equalized(8, 8, 3), "computes its kernel from its weight"),
     "__call__": (lambda: CallsDifferently(8, 8, 3), "does more|is its own"),
