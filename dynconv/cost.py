@@ -82,7 +82,7 @@ def layer_macs(layer: KernelStack, input_shape: tuple[int, ...], output_shape: t
     """
     batch, positions = output_shape[0], math.prod(output_shape[2:])
     num_kernels, out = layer.weight.shape[:2]
-    one_kernel, with_bias = layer.weight[0].numel(), int(layer.bias is not None)
+    one_kernel, with_bias = layer.weight.shape[1:].numel(), int(layer.bias is not None)
     if isinstance(layer, (StaticMixConv1d, StaticMixConv2d, StaticMixConv3d)):
         return {
             "convolution": batch * positions * one_kernel,

@@ -82,7 +82,7 @@ def choose_per_image(x: Tensor, kernel: Tensor, stride: Sequence[int] = ()) -> s
     if _pointwise(kernel):
         return "unfold"
     cpu, positions = x.device.type == "cpu", x.shape[2:].numel()
-    few_positions = kernel[0].numel() >= MANY_WEIGHTS * positions
+    few_positions = kernel.shape[1:].numel() >= MANY_WEIGHTS * positions
     few_channels = x.shape[1] == kernel.shape[2] <= FEW_CHANNELS
     taps, stepped = kernel.shape[3:].numel(), positions // math.prod(stride)
     small = x.shape[0] * x.shape[1] * taps * stepped * x.element_size() <= PATCHES

@@ -73,7 +73,7 @@ def _cast(*tensors: Any) -> Sequence[Any]:
 
 def _images_at_a_time(x: Tensor, weight: Tensor) -> int:
     """How many images' kernels a CPU mixes at once: memory that is new to it costs it more than the arithmetic."""
-    one = weight[0].numel() * x.element_size()  # bytes
+    one = weight.shape[1:].numel() * x.element_size()  # bytes (weight[0] can block two threads for ever)
     traced = torch.compiler.is_compiling() or torch.compiler.is_exporting() or tracing()
     if x.device.type != "cpu" or traced:
         return max(1, x.shape[0])

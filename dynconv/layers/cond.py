@@ -113,6 +113,6 @@ class CondConv2d(KernelStack):
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         flat = state.get(prefix + "weight")
-        if flat is not None and flat.shape == (self.num_kernels, self.weight[0].numel()):
+        if flat is not None and flat.shape == (self.num_kernels, self.weight.shape[1:].numel()):
             state[prefix + "weight"] = flat.reshape(self.weight.shape)  # timm keeps (K, O·C/g·kh·kw)
         super()._load_from_state_dict(state, prefix, *args)
