@@ -98,10 +98,8 @@ def adaptive_layer_instance_norm(
     """
     _check(x, correction)
     for name, value in (("gamma", gamma), ("beta", beta)):
-        if value.shape != x.shape[:2]:
-            raise ValueError(
-                f"{name} must be (B, C) = {tuple(x.shape[:2])}, one row an image, got {tuple(value.shape)}"
-            )
+        if (given := tuple(value.shape)) != x.shape[:2]:
+            raise ValueError(f"{name} must be (B, C) = {tuple(x.shape[:2])}, one row an image, got {given}")
     shape = (*x.shape[:2], *[1] * (x.ndim - 2))
     return _mix(x, _per_channel(rho, x, "rho"), gamma.reshape(shape), beta.reshape(shape), eps, correction)
 

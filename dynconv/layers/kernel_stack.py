@@ -98,10 +98,8 @@ class KernelStack(Layer):
         self.reset_parameters()
         taken = inspect.signature(self._weigh).parameters
         if unknown := options.keys() - taken.keys():
-            known = ", ".join(("num_kernels", *taken))
-            raise TypeError(
-                f"{type(self).__name__} takes no {min(unknown)}; besides nn.ConvNd's arguments it takes {known}"
-            )
+            name, known = type(self).__name__, ", ".join(("num_kernels", *taken))
+            raise TypeError(f"{name} takes no {min(unknown)}; besides nn.ConvNd's arguments it takes {known}")
         self._weigh(**options)
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -152,9 +152,8 @@ def _neighbours(subject: Subject, y: Tensor) -> float | None:
 
 def reaching(few: Tensor) -> Tensor:
     """A factor for each image, as far as the number format allows."""
-    steps = torch.tensor(
-        [a for a in FACTORS if abs(a) <= (20 if torch.finfo(few.dtype).max < 1e5 else 1e9)], device="cpu"
-    )
+    most = 20 if torch.finfo(few.dtype).max < 1e5 else 1e9
+    steps = torch.tensor([a for a in FACTORS if abs(a) <= most], device="cpu")
     return steps.repeat(1 + len(few) // len(steps))[: len(few)]
 
 

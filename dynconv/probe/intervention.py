@@ -153,8 +153,6 @@ def _given(weights: Tensor, attention: Tensor | Mapping[str, Tensor], name: str)
         # the layer's own name does for its weighting: the longest that fits
         key = max((k for k in attention if name == k or name.startswith(f"{k}.")), key=len)
         attention = attention[key]
-    if attention.shape not in (weights.shape, weights.shape[1:]):
-        raise ValueError(
-            f"attention of {name!r} must be {tuple(weights.shape)}, batch first, got {tuple(attention.shape)}"
-        )
+    if (given := tuple(attention.shape)) not in (weights.shape, weights.shape[1:]):
+        raise ValueError(f"attention of {name!r} must be {tuple(weights.shape)}, batch first, got {given}")
     return attention.to(weights).expand_as(weights)

@@ -106,10 +106,8 @@ def _weights(
     """What each layer that folds is frozen at; None for one that no image has a part in anyhow."""
     if isinstance(attention, Mapping):
         attention = {plain_name(name): weights for name, weights in attention.items()}
-        if attention.keys() - stacks.keys():
-            raise ValueError(
-                f"no layer is named {sorted(attention.keys() - stacks.keys())}; there are: {', '.join(stacks)}"
-            )
+        if unknown := attention.keys() - stacks.keys():
+            raise ValueError(f"no layer is named {sorted(unknown)}; there are: {', '.join(stacks)}")
     found: dict[str, Weights | None] = {}
     for name, stack in stacks.items():
         given = attention.get(name) if isinstance(attention, Mapping) else attention

@@ -13,8 +13,7 @@ from dynconv.lessons.data import digits_in_clutter
 from dynconv.lessons.networks import GatedNet
 from dynconv.lessons.train import fit
 from dynconv.probe import record
-
-from ..bench.measure import interleaved
+from experiments.bench.measure import interleaved
 
 __all__ = ["BUDGETS", "COLUMNS", "QUIET", "run"]
 

@@ -233,7 +233,7 @@ def _kernels(layer, images, attention):
     return found
 
 
-def _channels(model, images, attention, over):
+def _channels(model: nn.Module, images: Tensor, attention: dict[str, Tensor], over: dict[str, str]) -> Tensor | None:
     """What a model's only gates scale, (B, C, h, w), where they are few and each multiplies its channel; else None."""
     name, weights = next(iter(attention.items()))  # (R, B, C)
     few = weights.ndim == 3 and weights.shape[2] <= MOST_KERNELS and weights[0].min() >= 0 and weights[0].max() <= 1

@@ -15,8 +15,9 @@ from pathlib import Path
 __all__: list[str] = []
 
 HERE = Path(__file__).parent / "js"
-# a line that is nothing else: a fifth of these files, which every page has once an instrument
-COMMENT = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
+# lines that are nothing else, and indentation: a quarter of these files, which every page has once an instrument
+COMMENT, INDENT = re.compile(r"^[ \t]*//.*\n", re.MULTILINE), re.compile(r"^[ \t]+", re.MULTILINE)
+CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 EXPORT = re.compile(r"^export (?=const (\w+) =)", re.MULTILINE)
 IMPORT = re.compile(r'^(?:import \{([^}]*)\}|export \*) from "\./(\w+)\.js";\n', re.MULTILINE)
 WORKER = re.compile(r'\bnew URL\("\./(\w+)\.js", import\.meta\.url\)')
@@ -56,7 +57,7 @@ def _add(name: str, above: tuple[str, ...], exports: dict[str, list[str]], parts
         raise ImportError(f"{name}.js imports itself: {' → '.join([*above, name])}")
     if name in exports:
         return
-    text = COMMENT.sub("", (HERE / f"{name}.js").read_text(encoding="utf-8"))
+    text = INDENT.sub("", COMMENT.sub("", (HERE / f"{name}.js").read_text(encoding="utf-8")))
     if unknown := OTHER.search(WORKER.sub("", IMPORT.sub("", text))):
         raise ImportError(f"{name}.js: only named imports of files beside it can be joined, not {unknown[0]!r}")
     if above and re.search("^export default", text, re.MULTILINE):
@@ -88,4 +89,5 @@ def _wanted(names: str, other: str, there: list[str], name: str) -> str:
 
 def styles(*names: str) -> str:
     """The instruments' shared style sheet, and after it NAME.css for each part that has rules of its own."""
-    return "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", *names))
+    text = "\n".join((HERE / f"{part}.css").read_text(encoding="utf-8") for part in ("style", *names))
+    return INDENT.sub("", CSS_COMMENT.sub("", text))
