@@ -133,7 +133,7 @@ export const kernelRow = (K, size, of) => {
   };
   const draw = (record) => {
     const kernel = record.kernels.map((one) => Array.from(one, (v) => v / full));
-    figure.draw({ kernel, scale: full }, record.epoch);
+    figure.draw({ kernel, scale: full }); // at once: a slider that moves is not waited for
   };
   return { node: figure.node, fit, draw, remove: figure.remove };
 };
