@@ -13,7 +13,7 @@ from ..native.definition import CONVS, mix
 from ..native.operation import unwatched
 from .checks import autocasts, check_counts, check_together
 from .choice import choose_method, choose_per_image
-from .methods import METHODS, PER_IMAGE, backends, dynamic
+from .methods import FORMER, METHODS, PER_IMAGE, backends, dynamic
 from .padding import PADDING_MODES, geometry, padded
 
 __all__ = ["conv", "conv_per_image", "dynamic_conv"]
@@ -104,7 +104,7 @@ def dynamic_conv(
             exports); "unfold" mixes the kernels and multiplies them with every patch; "native" mixes them in the cache, in C++
             (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is "unfold"); "triton"
             mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16 channels and more;
-            elsewhere it is "unfold"); "auto" chooses.
+            elsewhere it is "unfold"); "auto" chooses. ("tiled" is an older name, and now "native".)
 
     Raises:
         ValueError: shapes, stride, padding, dilation, groups or method do not fit; the message names the value.
@@ -145,8 +145,9 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
     """All checks, and the choice."""
     (x, weight, attention, bias), (stride, padding, dilation, groups, padding_mode, method) = given, options
     _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, weight.ndim - 3)
-    if method not in ("auto", *METHODS):
+    if method not in ("auto", *METHODS, *FORMER):
         raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, METHODS))}, got {method!r}")
+    method = FORMER.get(method, method)
     pads, steps = geometry(x, weight, stride, padding, dilation, padding_mode)
     can = backends(x, weight, attention, bias)
     one_row = x.shape[0] > 1 and attention.stride(0) == 0 and not attention.requires_grad  # expanded

@@ -20,7 +20,7 @@ from ..native.definition import CONVS, conv_per_image, mix, per_channel
 from ..native.operation import tracing
 from .checks import autocasts
 
-__all__ = ["METHODS", "PER_IMAGE", "backends", "dynamic"]
+__all__ = ["FORMER", "METHODS", "PER_IMAGE", "backends", "dynamic"]
 
 Ints = tuple[int, ...]
 Geometry = tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
@@ -123,3 +123,4 @@ def patches(x: Tensor, kernel_size: Ints, stride: Ints, dilation: Ints) -> Tenso
 
 PER_IMAGE = {"grouped": conv_per_image, "unfold": _unfold}
 METHODS = ("outputs", *PER_IMAGE, "native", "triton")
+FORMER = {"tiled": "native"}  # a method that is gone → what took its place

@@ -13,6 +13,7 @@ from torch.types import Device
 
 from ..functional import METHODS, PADDING_MODES
 from ..functional.checks import check_counts, check_together, sizes
+from ..functional.methods import FORMER
 from .inputs import refuse_torchscript
 from .layer import Factory, Layer
 from .same import SameConv1d, SameConv2d, SameConv3d
@@ -133,9 +134,9 @@ class KernelStack(Layer):
         return {"device": self.weight.device, "dtype": self.weight.dtype}
 
     def _check_method(self, method: str, known: Sequence[str] = METHODS) -> str:
-        if method not in ("auto", *known):
+        if FORMER.get(method, method) not in ("auto", *known):
             raise ValueError(f"method must be 'auto' or one of {', '.join(map(repr, known))}, got {method!r}")
-        return method
+        return FORMER.get(method, method)
 
     def _as_batch(self, x: Tensor) -> tuple[Tensor, bool]:
         """Check x as nn.ConvNd would, and give one image without a batch dimension one."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+from dynconv import layers
 from dynconv.functional import (
     METHODS,
     choose_method,
@@ -371,3 +372,9 @@ def test_mixes_of_the_wrong_shape():
         mix_outputs([X] * 3, torch.zeros(2))
     with pytest.raises(ValueError, match=r"outputs must be"):
         mix_outputs(torch.zeros(2, 3), torch.zeros(3))
+
+
+def test_a_method_that_is_gone_is_what_took_its_place():
+    x, weight, attention = torch.randn(2, 4, 6, 6), torch.randn(3, 4, 4, 3, 3), torch.rand(2, 3)
+    assert torch.equal(*(dynamic_conv(x, weight, attention, method=method) for method in ("tiled", "native")))
+    assert layers.DynamicConv2d(4, 4, 3, method="tiled").method == "native"
