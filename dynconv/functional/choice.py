@@ -116,8 +116,7 @@ def _learns(x: Tensor, weight: Tensor) -> bool:
 
 def _free_batch(x: Tensor) -> bool:
     """Whether an exporter wants any number of images (of dynamo's it is not known: there it looks like one number)."""
-    free = not isinstance(x.shape[0], int) or torch.compiler.is_dynamo_compiling()
-    return torch.compiler.is_exporting() and free
+    return torch.compiler.is_exporting() and (torch.compiler.is_dynamo_compiling() or not isinstance(x.shape[0], int))
 
 
 def _pointwise(weight: Tensor) -> bool:

@@ -139,9 +139,14 @@ def _differentiable(given: Inputs, needed: Sequence[bool], grad: Tensor) -> Sequ
     return tuple(g if want else None for g, want in zip(found, needed, strict=True))
 
 
+def addresses(tensors: Sequence[Tensor | None]) -> tuple[list[Tensor | None], list[int | None]]:
+    """The tensors, contiguous, to be held until the library is done (what is copied has no other owner), and where they lie."""
+    held = [None if t is None else t.contiguous() for t in tensors]
+    return held, [None if t is None else t.data_ptr() for t in held]
+
+
 def _run(name: str, given: Inputs, others: Sequence[Tensor | None], temperature: float) -> None:
-    held = [None if t is None else t.contiguous() for t in (*given, *others)]
-    pointers = [None if t is None else t.data_ptr() for t in held]
+    _held, pointers = addresses((*given, *others))
     x, weight, _, second, _ = given
     width = weight.shape[0]
     sizes = (*x.shape[:2], x.shape[2:].numel(), width, width if second is None else second.shape[0])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .building import library
 from .operation import unwatched
-from .scores import taken
+from .scores import addresses, taken
 
 __all__ = ["skipping"]
 
@@ -40,10 +40,9 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
     if learns or not (unwatched() and _fit(x, gate, conv1, bn1, conv2, bn2) and taken(tensors)):
         return None
-    held = [None if t is None else t.contiguous() for t in tensors]  # to the end: what is copied has no other owner
     outs, size = conv1.out_channels, gate.shape[2:]
     y = x.new_empty(x.shape[0], outs, *size)
-    x_at, gate_at, *layers = [None if t is None else t.data_ptr() for t in held]
+    _held, (x_at, gate_at, *layers) = addresses(tensors)
     sizes = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads())
     limit = LIMIT if x.shape[1] * outs > MANY and not always else 1.0
     call = Branch(x_at, gate_at, y.data_ptr(), *layers, *sizes, bn1.eps, bn2.eps, limit)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from dynconv.functional import dilate_gate
 from dynconv.layers import SparseBlock
 from dynconv.probe import intervene
+from experiments.bench.measure import clocked
 
 __all__ = ["GATES", "times_as_fast"]
 
@@ -50,19 +49,18 @@ def times_as_fast(channels: int, gate: Tensor, rounds: int = ROUNDS) -> float:
         True
 
     Args:
-        channels: of the block and its image, which is as large as the gate; rounds: turns, of which the first warms up.
+        channels: of the block and its image, which is as large as the gate; rounds: turns, at least.
     """
     torch.manual_seed(0)
     block, image = SparseBlock(channels).eval(), torch.randn(1, channels, *gate.shape[2:])
-    took: dict[bool | None, list[float]] = {False: [], None: []}
+
+    def run(sparse: bool | None) -> None:
+        block.sparse = sparse
+        block(image)
+
     with intervene(block, "given", attention=gate):
-        for _ in range(rounds):
-            for block.sparse, times in took.items():
-                before = time.process_time()
-                block(image)
-                times.append(time.process_time() - before)
-    everywhere, chosen = (statistics.median(times[1:]) for times in took.values())
-    return everywhere / chosen
+        took = clocked({"everywhere": lambda: run(False), "chosen": lambda: run(None)}, least=rounds)
+    return took["everywhere"].cpu / took["chosen"].cpu
 
 
 def table() -> str:

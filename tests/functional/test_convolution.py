@@ -148,6 +148,18 @@ def test_rows_that_are_one_have_gradients_of_their_own():
     torch.testing.assert_close(each.grad, apart.grad)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_rows_that_are_one_have_one_tangent():
+    x, weight, row = torch.randn(3, 4, 5, 5), torch.randn(2, 4, 4, 3, 3), torch.rand(1, 2)
+
+    def along(method):
+        return torch.func.jvp(lambda a: dynamic_conv(x, weight, a.expand(3, -1), method=method), (row,), (row.cos(),))[
+            1
+        ]
+
+    torch.testing.assert_close(along("auto"), along("grouped"), atol=1e-5, rtol=1e-4)
+
+
 def test_a_plan_hangs_on_what_is_built(monkeypatch):
     taken, tensors = [], (torch.randn(2, 16, 9, 9), torch.randn(3, 16, 16, 3, 3), torch.randn(2, 3))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...layers import DynamicConv2d
 from ...probe import intervene, record
-from ...probe.hooks import select
+from ...probe.hooks import hooked, select
 from .. import figures
 from .dynamic import MOST_KERNELS, dynamic_state, kernels_of
 from .instrument import Finite, Instrument, encode
@@ -244,17 +244,15 @@ def _channels(model: nn.Module, images: Tensor, attention: dict[str, Tensor], ov
     found: list[Tensor] = []
 
     def look(_, inputs, output):
-        x = inputs[0]
-        if isinstance(output, Tensor) and x.ndim == 4 and x.shape == output.shape and x.shape[:2] == weights.shape[1:]:
+        x = next(iter(inputs), None)
+        if not isinstance(x, Tensor) or not isinstance(output, Tensor):
+            return
+        if x.ndim == 4 and x.shape == output.shape and x.shape[:2] == weights.shape[1:]:
             gates = weights[0][:, :, None, None].to(x)
             found.extend([x] if torch.allclose(gates * x, output, atol=1e-5, rtol=1e-4) else [])
 
-    handles = [module.register_forward_hook(look) for module in above]
-    try:
+    with hooked({str(n): module for n, module in enumerate(above)}, lambda _: look):
         _run(model, images, None, None, 0)
-    finally:
-        for handle in handles:
-            handle.remove()
     return found[0].cpu().float() if found and max(found[0].shape[2:]) <= MOST_PIXELS else None
 
 
