@@ -23,6 +23,12 @@ def visible(tab):
     return tab.locator("body").inner_text()
 
 
+def found_in_the_store(tab, text):
+    """Loads the page anew with the text in its store. Set from the old page, it could come too late for the new one."""
+    tab.add_init_script(f"localStorage.setItem('dynconv progress', {json.dumps(text)})")
+    tab.reload()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
 def test_by_keyboard_the_answer_opens_after_the_bet_and_not_before(chromium, tmp_path, width, scheme):
     options = {"viewport": {"width": width, "height": 700}, "color_scheme": scheme}
@@ -59,8 +65,7 @@ def test_by_keyboard_the_answer_opens_after_the_bet_and_not_before(chromium, tmp
 @pytest.mark.parametrize("text", ["{", "null", "[]", '{"version": 2}', '{"version": 1, "read": 1, "bets": null}'])
 def test_something_else_in_the_browsers_store_stops_nothing(chromium, tmp_path, text):
     with opened(chromium, tmp_path, Bet("02.how-many")) as (tab, root):
-        tab.evaluate("text => localStorage.setItem('dynconv progress', text)", text)
-        tab.reload()
+        found_in_the_store(tab, text)
         root.get_by_label("One", exact=True).check()
         root.get_by_role("button", name="Bet").press("Enter")
         assert root.locator(".dc-summary").inner_text().startswith("You bet: One. Right:")
@@ -81,11 +86,8 @@ def test_the_first_guess_comes_back_in_lesson_11(chromium, tmp_path):
         assert root.locator(".dc-summary").inner_text().startswith("In lesson 00 you made no bet.")
         guess = QUESTIONS["00.first-guess"]
         option = next(iter(guess.options))
-        tab.evaluate(
-            "kept => localStorage.setItem('dynconv progress', kept)",
-            json.dumps({"version": 1, "read": {}, "bets": {"00.first-guess": {"option": option, "right": None}}}),
-        )
-        tab.reload()
+        bets = {"00.first-guess": {"option": option, "right": None}}
+        found_in_the_store(tab, json.dumps({"version": 1, "read": {}, "bets": bets}))
         assert root.locator(".dc-summary").inner_text().startswith(f"In lesson 00 you bet: {option}. And now?")
         root.get_by_label("Neither").check()
         root.get_by_role("button", name="Bet").press("Enter")
