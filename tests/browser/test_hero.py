@@ -14,8 +14,7 @@ from tests.browser.instruments import in_page, opened
 
 pytestmark = pytest.mark.browser
 STATE = """
-  const read = (l) => ({kernels: decode(l.kernels), biases: decode(l.biases), logits: decode(l.logits)});
-  const data = {...d.view, film: decode(d.view.film), clean: decode(d.view.clean), left: read(d.view.left), right: read(d.view.right)};
+  const data = m.read(d.view);
   return d.states.map((at) => m.heroState(data, at).layers
     .map((one) => ({weights: one.weights, kernel: Array.from(one.kernel), map: Array.from(one.map), error: one.error})));"""
 

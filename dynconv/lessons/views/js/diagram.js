@@ -97,7 +97,10 @@ const tangle = (spec, nouns) => {
   const wires = (spec.wires ?? []).map((wire) => ({ name: `${wire.from}-${wire.to}`, ...wire, group: svg("g") }));
   const ribbons = (spec.ribbons ?? []).map((one) => ({ ...one, ...ribbonPaths(nouns[one.from].ports.length) }));
   const paths = ribbons.flatMap((one) => [one.patterns, ...one.paths]);
-  const node = svg("svg", { class: "dc-wires", "aria-hidden": "true" }, ...wires.map((wire) => wire.group), ...paths);
+  // as in elements.js' sheet: what is painted keeps its size while ribbons move; turned words and plugs stand between them and wires
+  const paper = () => svg("rect", { width: "100%", height: "100%", fill: "transparent" });
+  const groups = wires.map((wire) => wire.group);
+  const node = svg("svg", { class: "dc-wires", "aria-hidden": "true" }, paper(), ...groups, paper(), ...paths);
   const route = ({ form, placed, size }) => {
     setAttributes(node, { viewBox: size });
     wires.forEach((wire) => drawWire(wire, wire.group, placed, form));

@@ -5,9 +5,10 @@ const family = Math.random().toString(36).slice(2);
 let serial = 0;
 export const uniqueId = (kind) => `dc-${kind}-${family}-${++serial}`;
 
+// Attributes, words and classes written only where they change: the browser lays out or paints again whatever is written.
 export const setAttributes = (node, attributes) => {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined) node.setAttribute(name, value);
+    if (value !== undefined && node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
   }
 };
 
@@ -35,9 +36,12 @@ export const sheet = ([x, y, width, height], attributes, ...children) => {
   return svg("svg", { viewBox, ...attributes }, svg("rect", paper), ...children);
 };
 
-// Words and classes written only where they change: the browser lays out again whatever is written.
 export const say = (node, text) => {
-  if (node.textContent !== text) node.textContent = text;
+  if (node.textContent === text) return;
+  const [only, ...more] = node.childNodes;
+  if (only?.nodeType === Node.TEXT_NODE && !more.length)
+    only.data = text; // nothing is taken out and put in
+  else node.textContent = text;
 };
 export const dress = (node, className) => {
   if (node.className !== className) node.className = className;

@@ -44,13 +44,17 @@ export const inner = (array, side, edge) => {
   return out;
 };
 
-// pure: what one layer makes of an image, with the shares that its logits give
-export const layerState = ({ kernels, biases }, logits, temperature, { image, side, size }) => {
+// pure: what one layer makes of a window, with the shares that its logits give: a sum of its K maps of the film, which is what
+// the mixed kernel makes of the window
+export const layerState = ({ kernels, biases, maps }, logits, temperature, { position, side, size, step }) => {
   const weights = softmax(logits, temperature);
-  const kernel = mix(kernels, weights, size * size);
-  const bias = sum(weights.map((w, k) => w * biases[k]));
-  const all = conv2d(image, side, side, kernel, size);
-  return { weights, kernel, map: inner(all, side, size >> 1).map((v) => v + bias) };
+  const map = new Float32Array((side - size + 1) ** 2).fill(sum(weights.map((w, k) => w * biases[k])));
+  maps.forEach((strip, k) => {
+    const one = inner(windowOf(strip, side, position * step), side, size >> 1);
+    const weight = weights[k];
+    for (let i = 0; i < map.length; i++) map[i] += weight * one[i];
+  });
+  return { weights, kernel: mix(kernels, weights, size * size), map };
 };
 
 // pure: both layers at one place of the film
@@ -60,17 +64,22 @@ export const heroState = (data, { position, temperature }) => {
   const wanted = inner(windowOf(clean, side, position * step), side, size >> 1);
   const logits = [Array.from(left.logits), Array.from(part(right.logits, position, count))];
   const layers = [left, right].map((layer, i) => {
-    const shown = layerState(layer, logits[i], temperature, { image, side, size });
+    const shown = layerState(layer, logits[i], temperature, { position, side, size, step });
     return { ...shown, error: errorOf(shown.map, wanted) };
   });
   return { image, layers };
 };
 
-const layerOf = (raw) => decoded(raw, "kernels", "biases", "logits");
+// A layer, and what each of its kernels makes of the whole film: once, and not at each place anew.
+const layerOf = (raw, { film, side, size, count }) => {
+  const layer = decoded(raw, "kernels", "biases", "logits");
+  const kernels = Array.from({ length: count }, (_, k) => part(layer.kernels, k, size * size));
+  return { ...layer, maps: kernels.map((kernel) => conv2d(film, side, film.length / side, kernel, size)) };
+};
 
-const read = (raw) => {
-  const data = { ...decoded(raw, "film", "clean"), left: layerOf(raw.left), right: layerOf(raw.right) };
-  return { ...data, limits: range(data.clean) };
+export const read = (raw) => {
+  const data = decoded(raw, "film", "clean");
+  return { ...data, left: layerOf(raw.left, data), right: layerOf(raw.right, data), limits: range(data.clean) };
 };
 
 // The bet: two buttons, of which one is pressed once it is made.

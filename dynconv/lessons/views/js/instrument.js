@@ -12,7 +12,7 @@
 // listener draws and one tells the kernel. A drawing that moves a control itself sets it, then emits these two. A view that
 // computes elsewhere emits "arrive" when there is more to draw.
 
-import { button, element, say } from "./elements.js";
+import { button, element, say, setAttributes } from "./elements.js";
 import { fitting, ignoredInWords, linkInWords } from "./links.js";
 import { copier, followLinks } from "./share.js";
 
@@ -57,13 +57,25 @@ const panel = (controls) => {
   };
 };
 
+// Once the frame is painted that is due next: what nobody sees does not hold it up. A page that nobody sees paints none.
+const afterPaint = (then) => {
+  if (document.hidden) setTimeout(then);
+  else requestAnimationFrame(() => setTimeout(then));
+};
+
 // The kernel's copy of the values. It hears of one when the hand lets go: nothing queues up while a slider moves.
 const copyOf = (model, controls) => {
   const traits = Object.keys(controls);
+  let isWaiting = false;
+  const send = () => {
+    isWaiting = false;
+    model.save_changes();
+  };
   const get = () => Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
   const store = (values) => {
     Object.entries(values).forEach(([trait, value]) => model.set(trait, value));
-    model.save_changes();
+    if (!isWaiting) afterPaint(send);
+    isWaiting = true;
   };
   const heard = (trait, changed) => () => {
     if (JSON.stringify(model.get(trait)) === JSON.stringify(controls[trait].get())) return;
@@ -121,7 +133,7 @@ const buttons = (model, controls, first, apply) => {
   });
   const back = button("Reset", () => apply(first, ""));
   const mark = (values) =>
-    tried.forEach(({ node, goal }) => node.setAttribute("aria-pressed", agree(values, goal().values)));
+    tried.forEach(({ node, goal }) => setAttributes(node, { "aria-pressed": agree(values, goal().values) }));
   return { node: element("div", { class: "dc-buttons" }, ...tried.map(({ node }) => node), back), mark };
 };
 

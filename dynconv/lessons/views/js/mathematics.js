@@ -38,24 +38,36 @@ export const mix = (stack, weights, size, start = 0) => {
   return out;
 };
 
-// cross-correlation with zero padding, "same" size: what torch calls conv2d
-export const conv2d = (image, height, width, kernel, size) => {
-  const pad = size >> 1;
-  const wide = width + 2 * pad;
-  const padded = new Float32Array(wide * (height + 2 * pad));
-  for (let y = 0; y < height; y++) padded.set(image.subarray(y * width, (y + 1) * width), (y + pad) * wide + pad);
-  const out = new Float32Array(height * width);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      let total = 0;
-      for (let i = 0; i < size; i++) {
-        const start = (y + i) * wide + x;
-        for (let j = 0; j < size; j++) total += padded[start + j] * kernel[i * size + j];
-      }
-      out[y * width + x] = total;
+// the sums of products of a kernel with four neighbouring patches of rows that are `wide`; one by one it takes twice as long
+const fourSums = (padded, first, wide, kernel, size) => {
+  let [a, b, c, d, tap] = [0, 0, 0, 0, 0];
+  for (let i = 0; i < size; i++) {
+    const start = first + i * wide;
+    for (let p = start; p < start + size; p++) {
+      const w = kernel[tap++];
+      a += padded[p] * w;
+      b += padded[p + 1] * w;
+      c += padded[p + 2] * w;
+      d += padded[p + 3] * w;
     }
   }
-  return out;
+  return [a, b, c, d];
+};
+
+// cross-correlation with zero padding, "same" size: what torch calls conv2d. What a row has too much of, the next one writes over.
+export const conv2d = (image, height, width, kernel, size) => {
+  const pad = size >> 1;
+  const wide = width + 2 * pad + 3;
+  const padded = new Float32Array(wide * (height + 2 * pad));
+  for (let y = 0; y < height; y++) padded.set(image.subarray(y * width, (y + 1) * width), (y + pad) * wide + pad);
+  const out = new Float32Array(height * width + 3);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x += 4) {
+      const at = y * width + x;
+      [out[at], out[at + 1], out[at + 2], out[at + 3]] = fourSums(padded, y * wide + x, wide, kernel, size);
+    }
+  }
+  return out.subarray(0, height * width);
 };
 
 export const range = (array) => {
@@ -81,6 +93,11 @@ export const largestSize = (values) => values.reduce((most, v) => Math.max(most,
 export const rangeOfAll = (arrays) => range(arrays.flatMap((array) => range(array)));
 
 // onto 0 … 1, as pictures take it
-export const scaled = (array, [low, high]) => array.map((v) => (v - low) / (high - low || 1));
+export const scaled = (array, [low, high]) => {
+  const out = array.slice();
+  const reach = high - low || 1;
+  for (let i = 0; i < out.length; i++) out[i] = (out[i] - low) / reach; // `map` takes ten times as long
+  return out;
+};
 
 export const between = (v, low, high) => Math.max(low, Math.min(high, v));

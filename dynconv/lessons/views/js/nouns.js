@@ -4,7 +4,7 @@
 // a title and a note, which can be written anew.
 
 import { showPart, signedBar } from "./bars.js";
-import { element, kernelMark, say, svg } from "./elements.js";
+import { element, kernelMark, say, setAttributes, svg } from "./elements.js";
 import { photograph, picture as arrayPicture } from "./pictures.js";
 import { fixed, percent } from "./words.js";
 
@@ -26,7 +26,8 @@ const words = ({ title = "", note = "" }) => {
 const standing = (spec, port, set, ...below) => {
   const head = words(spec);
   const node = element("div", { class: `dc-node ${spec.class ?? ""}`.trim() }, head.node, port, ...below);
-  const named = () => port.getAttribute("role") === "img" && port.setAttribute("aria-label", spec.alt ?? head.both());
+  const isNamed = port.getAttribute("role") === "img";
+  const named = () => isNamed && setAttributes(port, { "aria-label": spec.alt ?? head.both() });
   const write = (which, text) => {
     head.write(which, text);
     named();
@@ -53,12 +54,27 @@ const colourBar = (className = "") => {
   return { node, write };
 };
 
+const isSame = (a, b) => {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+};
+
+// draws an array only when its numbers are others: to look takes a hundredth of the time
+const anew = (draw) => {
+  let last = [];
+  return (array) => {
+    if (!isSame(array, last)) draw(array);
+    last = array;
+  };
+};
+
 // {picture: name, size: [height, width], title, note, alt, class}: 0 … 1 as grey or colours; signed: true, or kernel: true for
 // the mixed kernel with the colour bar of all kernels; full: a scale of its own
 const picture = (spec) => {
   if (!spec.signed && !spec.kernel) {
     const { node, draw } = photograph(spec.size, "");
-    return standing(spec, node, (array) => draw(array));
+    return standing(spec, node, anew(draw));
   }
   const { node, set } = signedPicture(spec.size, spec.kernel ? "dc-mixed" : "", spec.full);
   if (!spec.kernel) return standing(spec, node, set);
@@ -80,7 +96,7 @@ const vector = (spec) => {
     const bars = Array.from(values, (v, i) => `M${i + 0.1} 0V${-height(v, spec.reach)}h.8V0z`);
     path.setAttribute("d", bars.join(""));
   };
-  return standing(spec, svg("svg", view, line, path), set);
+  return standing(spec, svg("svg", view, line, path), anew(set));
 };
 
 // {scale: name, full, cut, title}: the colour bar of signed pictures that share one scale, which ends at `full` or at the value given;

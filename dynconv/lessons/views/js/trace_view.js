@@ -13,6 +13,7 @@ import {
   picture,
   realMinus,
   say,
+  setAttributes,
   sheet,
   svg,
 } from "./toolkit.js";
@@ -47,8 +48,8 @@ export const framed = (canvas, [height, width], [[top, bottom], [left, right]] =
   const draw = (rows, columns, spread) => {
     const frame = box(rows[0], columns[0], rows.at(-1) - rows[0] + 1, columns.at(-1) - columns[0] + 1);
     const taps = rows.flatMap((y) => columns.map((x) => box(y + 0.25, x + 0.25, 0.5, 0.5)));
-    lines.forEach((line) => line.setAttribute("d", frame));
-    dots.setAttribute("d", spread ? taps.join("") : "");
+    lines.forEach((line) => setAttributes(line, { d: frame }));
+    setAttributes(dots, { d: spread ? taps.join("") : "" });
   };
   return { node, draw };
 };
@@ -71,7 +72,7 @@ const grid = ([height, width]) => {
   const numbers = element("div", { class: "dc-cells", "aria-hidden": "true" }, ...cells);
   const attributes = { class: `dc-grid${small ? "" : " dc-many"}`, style: `--columns: ${width}` };
   const draw = ({ values, palette, low, high, name, texts, outside = [] }) => {
-    view.node.setAttribute("aria-label", name);
+    setAttributes(view.node, { "aria-label": name });
     view.draw(values, palette, low, high);
     cells.forEach((cell, i) => {
       const level = (values[i] - low) / (high - low || 1);

@@ -186,7 +186,7 @@ export const drawRibbons = (paths, shares, tiles, target, down) => {
     const edge = (side) => [m1, tile.mid + (side * width) / 2];
     const there = (side) => [m2, mid + (side * width) / 2];
     const back = `L${at(...there(1))}${curve(at, there(1), edge(1))}Z`;
-    path.setAttribute("d", `M${at(...edge(-1))}${curve(at, edge(-1), there(-1))}${back}`);
+    setAttributes(path, { d: `M${at(...edge(-1))}${curve(at, edge(-1), there(-1))}${back}` });
   });
 };
 
@@ -206,6 +206,6 @@ export const drawBands = (paths, weights, starts, ends, { band: width, full: mos
     ];
     const there = turned(ends[k]).from;
     const corners = [[to, mid - half], [there, mid - half], [there, mid + half], [to, mid + half]]; // prettier-ignore
-    path.setAttribute("d", `M${corners.map((corner) => at(...corner)).join("L")}Z`);
+    setAttributes(path, { d: `M${corners.map((corner) => at(...corner)).join("L")}Z` });
   });
 };
