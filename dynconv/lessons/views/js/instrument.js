@@ -67,9 +67,12 @@ const afterPaint = (then) => {
 const copyOf = (model, controls) => {
   const traits = Object.keys(controls);
   let isWaiting = false;
-  const send = () => {
+  const forget = () => {
     isWaiting = false;
-    model.save_changes();
+  };
+  const send = () => {
+    if (isWaiting) model.save_changes();
+    forget();
   };
   const get = () => Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
   const store = (values) => {
@@ -82,7 +85,8 @@ const copyOf = (model, controls) => {
     controls[trait].set(model.get(trait));
     changed();
   };
-  return { get, store, listeners: (changed) => traits.map((trait) => [`change:${trait}`, heard(trait, changed)]) };
+  const listeners = (changed) => traits.map((trait) => [`change:${trait}`, heard(trait, changed)]);
+  return { get, store, send, listeners: (changed) => [...listeners(changed), ["destroy", forget]] };
 };
 
 // The state that Reset returns to: where the first view of this model began.
@@ -175,7 +179,8 @@ const run = (parts, model, el) => {
   const unfollow = followLinks(model.get("kind"), controls, start.isFirst, take);
   // the front end may keep the element of a view that is gone: it keeps no pictures with it
   const empty = () => el.replaceChildren();
-  return () => [() => wires.abort(), deafen, unfollow, all.remove, drawing.remove, empty].forEach((end) => end());
+  return () =>
+    [copy.send, () => wires.abort(), deafen, unfollow, all.remove, drawing.remove, empty].forEach((end) => end());
 };
 
 // the traits that hold what Python sends, as JSON, and what is made of it
