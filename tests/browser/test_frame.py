@@ -40,10 +40,13 @@ TOY = """async ([code, state]) => {
     words: (data, shown, values) => `${values.kernels} times ${values.spot} is ${shown.product}.`,
   });
   const remove = toy.render({model, el}), said = () => el.querySelector('.dc-summary').textContent;
+  const frame = () => new Promise((then) => requestAnimationFrame(() => setTimeout(then))); // after it the kernel hears
+  await frame();
   const seen = [said()];
   spot.click();
   seen.push(said(), saved.length);
   m.emit(spot, 'change');
+  await frame();
   seen.push(saved.length, saved.at(-1).spot);
   const slider = el.querySelector('input');
   slider.value = 3; m.emit(slider, 'input');
@@ -87,7 +90,7 @@ def test_controls_are_wired_by_their_events(chromium):
     assert got["seen"] == [*stored, "3 times 6 is 18.", "3 times 10 is 30.", 2]
     assert got["drawn"] == ["of 3", 10, 12, 18, "of 4", 18, 30]
     assert got["className"] == "dynconv dc-toy"
-    assert got["counts"] == {"change:kernels": 0, "change:spot": 0, "change:data": 0, "view": -1}
+    assert got["counts"] == {"change:kernels": 0, "change:spot": 0, "change:data": 0, "destroy": 0, "view": -1}
 
 
 @pytest.mark.parametrize("kind", ["mixer", "dynamic", "training"])

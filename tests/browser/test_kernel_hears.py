@@ -1,4 +1,5 @@
-"""When the kernel hears of a control: after the frame that shows it, once, and before the view goes; never after its model."""
+"""When the kernel hears of a control: after the frame that shows it, once, or as the view goes; not of a model that is gone.
+What it says meanwhile of the same control is older."""
 
 import pytest
 
@@ -29,8 +30,14 @@ BODY = """
     const seen = [sent, d.temperature];
     for (const value of [0, 1]) move(value);
     seen.push(sent, d.temperature);
+    d.temperature = 1; // the kernel's echo of an older value
+    listeners['change:temperature'].forEach((one) => one());
+    seen.push(d.temperature, el.querySelector('output').textContent);
     await frame();
-    seen.push(sent);
+    seen.push(sent, d.temperature);
+    d.temperature = 5; // a word of the kernel's own
+    listeners['change:temperature'].forEach((one) => one());
+    seen.push(el.querySelector('output').textContent);
     move(0);
     if (d.gone) listeners.destroy.forEach((one) => one());
     end();
@@ -48,4 +55,4 @@ def test_the_kernel_hears_after_the_frame_and_never_of_a_model_that_is_gone(chro
     state |= {"begun": "", "gone": gone}
     got = in_page(chromium, "temperature", BODY, state)
     begun, at_once, after, later = 1, 1, 2, 2 if gone else 3  # the state that Reset returns to is told first
-    assert got == [begun, view.temperature, at_once, 10.0, after, later, later, 0]
+    assert got == [begun, view.temperature, at_once, 10.0, 10.0, "10", after, 10.0, "5.0", later, later, 0]

@@ -63,30 +63,36 @@ const afterPaint = (then) => {
   else requestAnimationFrame(() => setTimeout(then));
 };
 
-// The kernel's copy of the values. It hears of one when the hand lets go: nothing queues up while a slider moves.
+// The kernel's copy of the values. It hears of one when the hand lets go: nothing queues up while a slider moves. What comes
+// back from it while a newer value waits to be sent is an echo of an older one.
 const copyOf = (model, controls) => {
   const traits = Object.keys(controls);
-  let isWaiting = false;
-  const forget = () => {
-    isWaiting = false;
-  };
-  const send = () => {
-    if (isWaiting) model.save_changes();
-    forget();
-  };
+  const waiting = new Set();
   const get = () => Object.fromEntries(traits.map((trait) => [trait, model.get(trait)]));
+  const send = () => {
+    if (waiting.size) model.save_changes();
+    waiting.clear();
+  };
   const store = (values) => {
-    Object.entries(values).forEach(([trait, value]) => model.set(trait, value));
-    if (!isWaiting) afterPaint(send);
-    isWaiting = true;
+    if (!waiting.size) afterPaint(send);
+    Object.entries(values).forEach(([trait, value]) => {
+      waiting.add(trait);
+      model.set(trait, value);
+    });
   };
   const heard = (trait, changed) => () => {
-    if (JSON.stringify(model.get(trait)) === JSON.stringify(controls[trait].get())) return;
+    const own = controls[trait].get();
+    if (JSON.stringify(model.get(trait)) === JSON.stringify(own)) return;
+    if (waiting.has(trait)) {
+      model.set(trait, own);
+      return;
+    }
     controls[trait].set(model.get(trait));
     changed();
   };
   const listeners = (changed) => traits.map((trait) => [`change:${trait}`, heard(trait, changed)]);
-  return { get, store, send, listeners: (changed) => [...listeners(changed), ["destroy", forget]] };
+  const forget = ["destroy", () => waiting.clear()];
+  return { get, store, send, listeners: (changed) => [...listeners(changed), forget] };
 };
 
 // The state that Reset returns to: where the first view of this model began.
