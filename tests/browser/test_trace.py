@@ -275,3 +275,17 @@ def test_a_live_wire_mixes_the_kernel_and_a_grey_one_is_parameters(chromium, tmp
             feeding = root.locator(".dc-products .dc-wire").nth(1)
             assert kind in feeding.get_attribute("class")
             assert root.locator(".dc-ribbon").count() == (8 if kind == "dc-live" else 0)
+
+
+# what stands out of the diagram at the right, and so out of a notebook's cell
+OUTSIDE = """root => { const { right } = root.querySelector('.dc-products').getBoundingClientRect();
+  return [...root.querySelectorAll('.dc-products :is(div, span, canvas, button)')].filter((e) => e.clientWidth)
+    .filter((e) => e.getBoundingClientRect().right > right + 1).map((e) => e.className); }"""
+
+
+@pytest.mark.parametrize("width", [1200, 1000, 850, 740, 600, 390])
+def test_three_channels_of_25_taps_have_room(chromium, tmp_path, width):
+    view = Trace(nn.Conv2d(3, 2, 5, padding=2), torch.rand(3, 12, 12))
+    with opened(chromium, tmp_path, view, viewport={"width": width, "height": 900}) as (tab, root):
+        assert root.evaluate(OUTSIDE) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") == width
