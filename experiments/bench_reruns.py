@@ -1,8 +1,9 @@
-"""What re-running a cell leaves behind, in JupyterLab: python -m experiments.bench_reruns [--runs N] [--every N]
+"""What re-running a cell leaves behind, in JupyterLab: python -m experiments.bench_reruns [--of CELL] [--runs N] [--every N]
 
 A cell that makes and shows a DynamicView is run again and again, as a learner does. Every few runs both sides are asked what
 they hold, after collecting their garbage: the page its JavaScript heap and the widget models of its manager, the kernel its
 resident memory and its open widgets. The last line is what one re-run adds: the mean from the first measurement to the last.
+Beside it, with `--of`, what JupyterLab keeps of any widget: ipywidgets' own slider, and an anywidget that shows one word.
 """
 
 from __future__ import annotations
@@ -19,13 +20,23 @@ from playwright.sync_api import sync_playwright
 from tests.browser.lab import CHROMIUM_FLAGS, Lab, Lesson, find_chromium
 
 SETUP = """
-import torch
+import ipywidgets, torch
 from dynconv import DynamicConv2d
 from dynconv.lessons.views import DynamicView
 
 layer, images = DynamicConv2d(1, 1, 5), {name: torch.rand(1, 96, 96) for name in "abcdefgh"}
 """
-CELL = "view = DynamicView(layer, images)\nview"
+WORD = """
+import anywidget, traitlets
+
+class Word(anywidget.AnyWidget):
+    _esm = "export default { render({ el }) { el.innerHTML = '<b class=word>one word</b>'; } }"
+"""
+CELLS = {  # what is run again and again, and what is there once it has run
+    "DynamicView": ("view = DynamicView(layer, images)\nview", ".dynconv .dc-summary"),
+    "slider": ("slider = ipywidgets.FloatSlider()\nslider", ".widget-slider"),
+    "word": ("word = Word()\nword", ".word"),
+}
 HELD = """
 import gc, json, ipywidgets
 _ = gc.collect()
@@ -37,14 +48,14 @@ NAME = "reruns.ipynb"
 COLUMNS = {"page_MB": "page MB", "models": "models", "nodes": "nodes", "kernel_MB": "kernel MB", "widgets": "widgets"}
 
 
-def run_cell(lesson: Lesson, index: int) -> None:
+def run_cell(lesson: Lesson, index: int, there: str) -> None:
     """As Ctrl-Enter does."""
     lesson.page.evaluate(
         """async (i) => { const panel = window.jupyterapp.shell.currentWidget;
         panel.content.activeCellIndex = i; await window.jupyterapp.commands.execute('notebook:run-cell'); }""",
         index,
     )
-    lesson.page.locator(".dynconv .dc-summary").first.wait_for(state="attached", timeout=60_000)
+    lesson.page.locator(there).first.wait_for(state="attached", timeout=60_000)
 
 
 def held(lesson: Lesson, tools) -> dict[str, float]:
@@ -61,12 +72,12 @@ def held(lesson: Lesson, tools) -> dict[str, float]:
     return page | json.loads(lesson.kernel(HELD))
 
 
-def measure(lesson: Lesson, runs: int, every: int) -> list[tuple[int, dict[str, float]]]:
+def measure(lesson: Lesson, there: str, runs: int, every: int) -> list[tuple[int, dict[str, float]]]:
     tools = lesson.context.new_cdp_session(lesson.page)
-    lesson.kernel(SETUP)
+    lesson.kernel(SETUP + WORD)
     rows = []
     for run in range(1, runs + every + 1):  # the first measurement is after a few runs: caches fill once
-        run_cell(lesson, 0)
+        run_cell(lesson, 0, there)
         if run % every == 0:
             rows.append((run, held(lesson, tools)))
             print(f"{run:5} " + " ".join(f"{rows[-1][1][name]:11,.1f}" for name in COLUMNS), flush=True)
@@ -77,18 +88,20 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.bench_reruns", description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=100, help="between the first measurement and the last (100)")
     parser.add_argument("--every", type=int, default=10, help="runs from one measurement to the next (10)")
+    parser.add_argument("--of", choices=CELLS, default="DynamicView", metavar="CELL", help=f"of {', '.join(CELLS)}")
     args = parser.parse_args(argv)
+    cell, there = CELLS[args.of]
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         lab = Lab(Path(folder))
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)], metadata=kernel)
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata=kernel)
         nbformat.write(notebook, lab.served / "notebooks" / NAME)
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_FLAGS, chromium_sandbox=False
         )
         try:
             print("  run " + " ".join(f"{title:>11}" for title in COLUMNS.values()))
-            rows = measure(Lesson(browser, lab, NAME), args.runs, args.every)
+            rows = measure(Lesson(browser, lab, NAME), there, args.runs, args.every)
         finally:
             browser.close()
             lab.close()

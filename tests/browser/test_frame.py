@@ -107,6 +107,25 @@ def test_a_view_that_is_removed_leaves_nothing_behind(chromium, kind):
     assert left == []
 
 
+AGAIN = """async ([code, state]) => {
+  const load = async () => (await import(URL.createObjectURL(new Blob([code], {type: 'text/javascript'})))).default;
+  const [first, second] = [await load(), await load()];
+  let close;
+  const model = {on: (event, listener) => { if (event === 'destroy') close = listener; },
+    set: (name, value, options) => { state[name] = value; if (!options.silent) throw new Error(`${name} is heard`); }};
+  second.initialize({model});
+  close();
+  return [first === second, ['_esm', '_css', 'data'].map((name) => state[name])];
+}"""
+
+
+def test_a_page_makes_an_instrument_once_and_a_closed_widget_keeps_no_text(chromium):
+    """A cell that runs again brings its module again, and JupyterLab keeps the model of the widget that was there."""
+    view = Mixer(torch.rand(8, 8), {"copy": torch.eye(3)})
+    state = {"_esm": view._esm, "_css": view._css, "data": view.data}
+    assert evaluated(chromium, AGAIN, view._esm, state) == [True, ["", "", ""]]
+
+
 def test_an_experiment_sets_only_what_fits(chromium, tmp_path):
     kernels = {"one": torch.eye(3), "two": torch.rand(3, 3)}
     odd = {"temperature": 3, "num_kernels": 9, "speed": 1, "logits": [1, 2]}

@@ -13,7 +13,7 @@ import traitlets
 
 from ..bets import Ledger, here, question
 from .instrument import Instrument
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["Bet"]
 
@@ -43,7 +43,7 @@ class Bet(Instrument):
         ValueError: there is no such question; TraitError: it has no such option.
     """
 
-    _esm, _css = bundle("bet"), styles("bet")
+    _esm, _css = module("bet"), styles("bet")
     bet = traitlets.Unicode("").tag(sync=True)  # the option that was bet on
     notes = traitlets.Unicode("{}").tag(sync=True, control=False)  # what the file says besides
     personal = ("bet", "notes")

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...functional import conv
 from .. import figures
 from .instrument import Instrument, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["SOURCES", "BranchesView", "branches_state"]
 
@@ -119,7 +119,7 @@ class BranchesView(Instrument):
         ValueError: a shape or number does not fit; traitlets.TraitError: there is no such source or photo.
     """
 
-    _esm, _css = bundle("branches"), styles("diagram", "branches")
+    _esm, _css = module("branches"), styles("diagram", "branches")
     photo = traitlets.Unicode().tag(sync=True)
     source = traitlets.Enum(SOURCES, default_value=SOURCES[0]).tag(sync=True)
     activation = traitlets.Bool(False).tag(sync=True)

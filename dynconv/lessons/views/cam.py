@@ -15,7 +15,7 @@ from torch import Tensor
 from ...functional.cam import class_activation_map, normalize_map
 from .. import figures
 from .instrument import Finite, Instrument, Whole, encode, encode_bytes
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["CAMView", "cam_state"]
 
@@ -91,7 +91,7 @@ class CAMView(Instrument):
         TraitError: class_index is none of the kept classes, there is no such photo, or opacity or rank is out of range.
     """
 
-    _esm, _css = bundle("cam"), styles("diagram", "shared_weights", "cam")
+    _esm, _css = module("cam"), styles("diagram", "shared_weights", "cam")
     class_index = Whole(0).tag(sync=True)
     opacity = Finite(0.6, min=0, max=1).tag(sync=True)
     rank = Whole(1).tag(sync=True)

@@ -9,7 +9,7 @@ import traitlets
 
 from .. import figures
 from .instrument import Instrument, Whole
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["CostView", "cost_state"]
 
@@ -84,7 +84,7 @@ class CostView(Instrument):
         TraitError: a number is out of its range, or kernel_size is even.
     """
 
-    _esm, _css = bundle("cost"), styles("cost")
+    _esm, _css = module("cost"), styles("cost")
     channels, size, kernel_size = _bounded("channels"), _bounded("size"), _bounded("kernel_size")
     num_kernels, batch = _bounded("num_kernels"), _bounded("batch")
 

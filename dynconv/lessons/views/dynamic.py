@@ -20,7 +20,7 @@ from ...probe.hooks import hooked
 from .. import figures
 from ..data import uploaded_image
 from .instrument import KernelInstrument, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["DynamicView", "dynamic_state"]
 
@@ -176,7 +176,7 @@ class DynamicView(KernelInstrument):
         ValueError: the layer or the images do not fit; traitlets.TraitError: a trait's value does not fit.
     """
 
-    _esm, _css = bundle("dynamic"), styles("diagram", "dynamic")
+    _esm, _css = module("dynamic"), styles("diagram", "dynamic")
     image = traitlets.Unicode().tag(sync=True)
     # an image's bytes must neither be sent back nor be saved with the notebook: read, answered and forgotten
     upload = traitlets.Unicode().tag(sync=True, echo_update=False, control=False)

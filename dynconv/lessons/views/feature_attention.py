@@ -13,7 +13,7 @@ from torch import Tensor
 from ...functional.normalization import adaptive_layer_instance_norm
 from .. import figures
 from .instrument import Finite, Instrument, Whole, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["FeatureAttentionView", "feature_attention_state"]
 
@@ -101,7 +101,7 @@ class FeatureAttentionView(Instrument):
         TraitError: there is no such image, or blend, rho or rank is out of range.
     """
 
-    _esm, _css = bundle("feature_attention"), styles("diagram", "shared_weights", "feature_attention")
+    _esm, _css = module("feature_attention"), styles("diagram", "shared_weights", "feature_attention")
     blend = Finite(0.5, min=0, max=1).tag(sync=True)
     rho = Finite(0.9, min=0, max=1).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...functional.sparse import dilate_gate, gumbel_sigmoid
 from .. import figures
 from .instrument import Finite, Instrument, Temperature, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["GatesView", "gates_state"]
 
@@ -92,7 +92,7 @@ class GatesView(Instrument):
         TraitError: there is no such image, or budget or temperature is out of range.
     """
 
-    _esm, _css = bundle("gates"), styles("diagram", "gates")
+    _esm, _css = module("gates"), styles("diagram", "gates")
     budget = Finite(None, allow_none=True, min=0, max=1).tag(sync=True)
     temperature = Temperature(1.0).tag(sync=True)
     image = traitlets.Unicode().tag(sync=True)

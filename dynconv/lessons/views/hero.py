@@ -13,7 +13,7 @@ from ...layers import DynamicConv2d, StaticMixConv2d
 from .. import figures
 from .dynamic import looked_at, looks_of, softmax_attention
 from .instrument import Instrument, Temperature, Whole, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["Hero"]
 
@@ -45,7 +45,7 @@ class Hero(Instrument):
         ValueError: layers and film do not fit; TraitError: there is no such position, temperature or bet.
     """
 
-    _esm, _css = bundle("hero"), styles("diagram", "hero")
+    _esm, _css = module("hero"), styles("diagram", "hero")
     position = Whole(0).tag(sync=True)
     temperature = Temperature(1.0).tag(sync=True)
     bet = traitlets.Unicode("").tag(sync=True)

@@ -18,7 +18,7 @@ from ...probe.hooks import hooked, select
 from .. import figures
 from .dynamic import MOST_KERNELS, dynamic_state, kernels_of
 from .instrument import Finite, Instrument, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["InterventionsView", "interventions_state"]
 
@@ -110,7 +110,7 @@ class InterventionsView(Instrument):
         ValueError: images, output, targets or classes do not fit; TraitError: there is no such mode, image or layer.
     """
 
-    _esm, _css = bundle("interventions"), styles("diagram", "interventions")
+    _esm, _css = module("interventions"), styles("diagram", "interventions")
     mode = traitlets.Unicode(MODES[0]).tag(sync=True)
     first = traitlets.Unicode().tag(sync=True)
     second = traitlets.Unicode().tag(sync=True)

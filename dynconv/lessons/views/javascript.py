@@ -8,6 +8,7 @@ them, ``new URL("./name.js", import.meta.url)``. That little is joined below, an
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -46,6 +47,17 @@ def bundle(name: str, starters: tuple[str, ...] = ()) -> str:
         return f'URL.createObjectURL(new Blob([{text}], {{ type: "text/javascript" }}))'
 
     return WORKER.sub(blob, "\n".join(parts))
+
+
+def module(name: str) -> str:
+    """What a widget's front end imports: the bundle of ``name``, which a page makes once, however often its cell runs again.
+
+    Each widget brings its module with it, and a page keeps the code of every module it has imported for as long as it is open.
+    """
+    body, _, last = bundle(name).rpartition("\nexport default ")
+    made = "const $make = () => {\n" + re.sub(r"^export ", "", body, flags=re.MULTILINE) + f"\nreturn {last}}};\n"
+    key = hashlib.sha256(made.encode()).hexdigest()[:16]
+    return f'{made}export default (globalThis.$dynconv ??= {{}})["{key}"] ??= $make();\n'
 
 
 def _add(name: str, above: tuple[str, ...], exports: dict[str, list[str]], parts: list[str]) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...functional import conv, mix_kernels, softmax_temperature
 from .. import figures
 from .instrument import KernelInstrument, Numbers, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["Mixer", "mixer_state"]
 
@@ -71,7 +71,7 @@ class Mixer(KernelInstrument):
         ValueError: a shape or number does not fit.
     """
 
-    _esm, _css = bundle("mixer"), styles("diagram")
+    _esm, _css = module("mixer"), styles("diagram")
     photo = traitlets.Unicode().tag(sync=True)
     logits = Numbers().tag(sync=True)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import figures
 from ..data import DEGRADATIONS, SHIFTS, best_filter, photo
 from .instrument import Finite, KernelInstrument, Whole, encode_bytes
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["Playground"]
 
@@ -65,7 +65,7 @@ class Playground(KernelInstrument):
         ValueError: a photo is on both sides, or a side has none.
     """
 
-    _esm = bundle("playground")
+    _esm = module("playground")
     _css = styles("diagram", "playground")
     most_kernels = 8
     task = traitlets.Enum(tuple(TASKS), "damages").tag(sync=True)

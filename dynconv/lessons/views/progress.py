@@ -9,7 +9,7 @@ from pathlib import Path
 from ..bets import QUESTIONS, Ledger, here
 from ..exercises import EXERCISES
 from .instrument import Instrument, Whole
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["Progress"]
 
@@ -27,7 +27,7 @@ class Progress(Instrument):
         folder: where bets are kept; as a rule the one that the notebook runs in.
     """
 
-    _esm, _css = bundle("progress"), styles("progress")
+    _esm, _css = module("progress"), styles("progress")
     forgotten = Whole(0).tag(sync=True)  # how often everything was
     personal = ("forgotten",)
 

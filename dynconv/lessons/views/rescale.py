@@ -12,7 +12,7 @@ from torch import Tensor
 from ...functional import conv, mix_kernels
 from .. import figures
 from .instrument import Finite, Instrument, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["RescaleView", "rescale_state"]
 
@@ -70,7 +70,7 @@ class RescaleView(Instrument):
         ValueError: a shape or number does not fit; traitlets.TraitError: there is no such kernel, or the share is none.
     """
 
-    _esm, _css = bundle("rescale"), styles("diagram", "branches")
+    _esm, _css = module("rescale"), styles("diagram", "branches")
     kernel = traitlets.Unicode().tag(sync=True)
     share = Finite(0.5, min=0.02, max=0.98).tag(sync=True)
 

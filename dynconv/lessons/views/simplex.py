@@ -15,7 +15,7 @@ from ...layers import DynamicConv2d
 from .. import figures
 from .dynamic import averaged, check_images, dynamic_state, in_words, softmax_attention
 from .instrument import Instrument, Numbers, Temperature, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["SimplexMap", "simplex_state"]
 
@@ -78,7 +78,7 @@ class SimplexMap(Instrument):
         ValueError: the layer has not 3 kernels, or there is no image; traitlets.TraitError: a trait's value does not fit.
     """
 
-    _esm = bundle("simplex")
+    _esm = module("simplex")
     _css = styles("diagram", "simplex")
     temperature = Temperature(1.0).tag(sync=True)
     image = traitlets.Unicode("").tag(sync=True)

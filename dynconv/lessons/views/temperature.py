@@ -13,7 +13,7 @@ from torch import Tensor
 from ...functional import check_temperature, softmax_temperature
 from .. import figures
 from .instrument import Instrument, Numbers, Temperature
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["TemperatureBench", "temperature_state"]
 
@@ -101,7 +101,7 @@ class TemperatureBench(Instrument):
             traitlets.TraitError: T or s is not 1e-6 … 1e6, or a logit is larger than 1e6.
     """
 
-    _esm = bundle("temperature")
+    _esm = module("temperature")
     _css = styles("diagram", "temperature")
     logits = Numbers().tag(sync=True)
     temperature = Temperature(1.0, largest=MOST).tag(sync=True)

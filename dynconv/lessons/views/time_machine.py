@@ -13,7 +13,7 @@ from torch import Tensor
 from .. import figures
 from ..data.recordings import check_runs
 from .instrument import Instrument, Whole, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["TimeMachine", "time_state"]
 
@@ -80,7 +80,7 @@ class TimeMachine(Instrument):
             traitlets.TraitError: an epoch that is not there.
     """
 
-    _esm = bundle("time_machine")
+    _esm = module("time_machine")
     _css = styles("diagram", "playback")
     epoch = Whole(0).tag(sync=True)
 

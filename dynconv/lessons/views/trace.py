@@ -16,7 +16,7 @@ from ...surgery import temperatures
 from .. import figures
 from .dynamic import dynamic_state
 from .instrument import Instrument, Temperature, Whole, encode
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["Trace", "trace_state"]
 
@@ -108,7 +108,7 @@ class Trace(Instrument):
             pixel, channel or temperature.
     """
 
-    _esm, _css = bundle("trace"), styles("diagram", "trace")
+    _esm, _css = module("trace"), styles("diagram", "trace")
     row = Whole(0).tag(sync=True)
     column = Whole(0).tag(sync=True)
     output_channel = Whole(0).tag(sync=True)

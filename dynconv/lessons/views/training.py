@@ -11,7 +11,7 @@ import traitlets
 from .. import figures
 from ..data.recordings import check_record
 from .instrument import Instrument, Whole
-from .javascript import bundle, styles
+from .javascript import module, styles
 
 __all__ = ["TrainingView"]
 
@@ -38,7 +38,7 @@ class TrainingView(Instrument):
     The trait ``epoch`` is the one that is shown, None for the newest.
     """
 
-    _esm = bundle("training")
+    _esm = module("training")
     _css = styles("diagram", "playback")
     records = traitlets.Unicode("[]").tag(sync=True, control=False)
     epoch = Whole(None, allow_none=True).tag(sync=True)

@@ -194,10 +194,11 @@ const USUAL = { reads: ["data"], read: (data) => data };
 
 // The module's export: an error while drawing for the first time becomes a sentence.
 export const instrument = (parts) => ({
-  // JupyterLab keeps the models of closed widgets: what Python sent is let go of, without a word to those that draw it
+  // JupyterLab keeps the models of closed widgets: what Python sent, this module's text too, is let go of, without a word to
+  // those that draw it
   initialize: ({ model }) => {
     const { reads } = { ...USUAL, ...parts };
-    const forget = () => reads.forEach((trait) => model.set(trait, "", { silent: true }));
+    const forget = () => [...reads, "_esm", "_css"].forEach((trait) => model.set(trait, "", { silent: true }));
     model.on("destroy", () => [forget, forget].forEach((once) => once())); // a model remembers what was before
   },
   render: ({ model, el }) => {
