@@ -31,7 +31,7 @@ HOME, END, ENTER = "\ue011", "\ue010", "\ue007"  # as WebDriver names keys
 WATCH = """<script>{ const tell = (text) => { document.documentElement.dataset.thrown = text; };
 addEventListener("error", (e) => e.message && tell(e.message));
 addEventListener("unhandledrejection", (e) => tell(String(e.reason))); }</script>"""
-OPEN = "document.querySelectorAll('details').forEach((one) => { one.open = true; })"
+OPEN = "document.querySelectorAll('main details').forEach((one) => { one.open = true; })"
 RESET = "[...arguments[0].querySelectorAll('button')].find((one) => one.innerText === 'Reset')?.click()"
 
 
