@@ -5,7 +5,7 @@ picture must change, and the sentence must be the one that Chromium writes there
 three networks train for three seconds. What a script throws is told, and each instrument's picture kept in artifacts/.
 
 Firefox is driven by the package marionette-driver, WebKit (the engine of Safari; here WebKitGTK) by selenium and the program
-WebKitWebDriver. On Debian and Ubuntu: `apt-get install firefox-esr webkit2gtk-driver xvfb`, `pip install marionette-driver selenium`,
+WebKitWebDriver. On Debian and Ubuntu: `apt-get install firefox-esr webkit2gtk-driver xvfb`, `pip install -e ".[engines]"`,
 and `xvfb-run` in front of the command, for WebKit opens a window.
 """
 

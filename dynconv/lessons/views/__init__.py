@@ -20,6 +20,7 @@ from .temperature import TemperatureBench
 from .time_machine import TimeMachine
 from .trace import Trace
 from .training import TrainingView
+from .training_maps import TrainingMapsView
 
 __all__ = [
     "Bet",
@@ -39,6 +40,7 @@ __all__ = [
     "TemperatureBench",
     "TimeMachine",
     "Trace",
+    "TrainingMapsView",
     "TrainingView",
     "explain",
     "page",

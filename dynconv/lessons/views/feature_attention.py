@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ...functional.normalization import adaptive_layer_instance_norm
 from .. import figures
+from .images import stacked
 from .instrument import Finite, Instrument, Whole, encode
 from .javascript import module, styles
 
 __all__ = ["FeatureAttentionView", "feature_attention_state"]
 
-MOST_CHANNELS, MOST_IMAGES = 8, 8
+MOST_CHANNELS = 8
 
 
 def feature_attention_state(
@@ -122,7 +123,9 @@ class FeatureAttentionView(Instrument):
         eps: float = 1e-5,
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
-        pictures = _checked(images, features)  # (B, 3, H, W)
+        pictures = stacked(images)  # (B, 3, H, W)
+        if features.ndim != 4 or len(features) != len(images) or features[0, 0].numel() < 2:
+            raise ValueError(f"features must be ({len(images)}, C, h, w), h·w at least 2, got {tuple(features.shape)}")
         self.names, (batch, channels, *_) = list(images), features.shape
         self.most_channels = min(MOST_CHANNELS, channels)
         self.arrays = {"features": features.detach().cpu().float(), "average": average, "maximum": maximum}
@@ -174,21 +177,6 @@ class FeatureAttentionView(Instrument):
             alt="U-GAT-IT's attention: heatmaps of the average branch, of both and of the maximum branch, made with the "
             f"same channel weights for every image. The logits of the two branches differ: {said}.",
         )
-
-
-def _checked(images, features):
-    """The images as one batch in colour."""
-    shapes = {tuple(image.shape) for image in images.values()}
-    if not 1 <= len(images) <= MOST_IMAGES or len({shape[1:] for shape in shapes}) != 1:
-        raise ValueError(f"images must be 1 to {MOST_IMAGES} of one size, got {len(images)} of {sorted(shapes)}")
-    if any(len(shape) != 3 or shape[0] not in (1, 3) for shape in shapes):
-        raise ValueError(f"images must be (3, H, W) or (1, H, W), got {sorted(shapes)}")
-    if features.ndim != 4 or len(features) != len(images) or features[0, 0].numel() < 2:
-        raise ValueError(f"features must be ({len(images)}, C, h, w), h·w at least 2, got {tuple(features.shape)}")
-    batch = torch.stack([image.detach().cpu().expand(3, -1, -1) for image in images.values()])
-    if batch.min() < 0 or batch.max() > 1:
-        raise ValueError(f"images must be in 0 … 1, got {batch.min():g} to {batch.max():g}")
-    return batch
 
 
 def _scale(name, value, batch, channels, default):

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from ...functional.sparse import dilate_gate, gumbel_sigmoid
 from .. import figures
+from .images import stacked
 from .instrument import Finite, Instrument, Temperature, encode
 from .javascript import module, styles
 
 __all__ = ["GatesView", "gates_state"]
 
-MOST_IMAGES, MOST_BLOCKS = 8, 8
+MOST_BLOCKS = 8
 
 
 def gates_state(logits: Tensor, macs: tuple[int, int], budget: float | None, temperature: float) -> dict[str, Tensor]:
@@ -107,7 +108,7 @@ class GatesView(Instrument):
         image: str | None = None,
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
-        self.images, self.names = _images(images), list(images)
+        self.images, self.names = stacked(images), list(images)
         self.logits = _logits(logits, len(images))
         self.macs: dict[str, Any] = {name: tuple(pair) for name, pair in macs.items()}
         if set(self.logits) != set(self.macs) or not all(_two_costs(pair) for pair in self.macs.values()):
@@ -148,19 +149,6 @@ class GatesView(Instrument):
             alt=f"Spatial gates {setting}: open positions yellow, those they need green, skipped ones purple. "
             f"They save {1 - used / total:.0%} of the multiply-adds of all blocks and images.",
         )
-
-
-def _images(images):
-    """The images as one batch (B, 3, H, W)."""
-    shapes = sorted({tuple(image.shape) for image in images.values()})
-    if not 1 <= len(images) <= MOST_IMAGES or len({shape[1:] for shape in shapes}) != 1:
-        raise ValueError(f"images must be 1 to {MOST_IMAGES} of one size, got {len(images)} of {shapes}")
-    if any(len(shape) != 3 or shape[0] not in (1, 3) for shape in shapes):
-        raise ValueError(f"images must be (3, H, W) or (1, H, W), got {shapes}")
-    batch = torch.stack([image.detach().cpu().float().expand(3, -1, -1) for image in images.values()])
-    if batch.min() < 0 or batch.max() > 1:
-        raise ValueError(f"images must be in 0 … 1, got {batch.min():g} to {batch.max():g}")
-    return batch
 
 
 def _logits(logits, batch):

@@ -71,6 +71,7 @@ MAKERS = [
     lambda: views.FeatureAttentionView(photos(), torch.rand(2, 4, 8, 8), torch.rand(4), torch.rand(4)),
     lambda: views.GatesView(photos(), {"one": torch.rand(2, 8, 8)}, {"one": (9, 9)}),
     lambda: views.TrainingView(["x", "y"], 2, 3, 3),
+    lambda: views.TrainingMapsView(photos(), {"one": torch.rand(3, 2, 8, 8)}, {"loss": [3, 2, 1]}),
 ]
 NAN, INF, HUGE = float("nan"), float("inf"), 10**5000
 NO_NUMBER = [NAN, INF, -INF, HUGE, -HUGE, True, False, "1", b"1", [1.0], {}, 1j, torch.ones(2), torch.tensor(True)]

@@ -140,10 +140,10 @@ export const kernelRow = (K, size, of) => {
 
 const PACE = 150; // milliseconds an epoch
 
-// A control for the epoch: a scrubber, and a button that plays.
-export const player = (last) => {
+// A control for the epoch, or whatever it is called: a scrubber, and a button that plays.
+export const player = (last, label = "epoch") => {
   let end = last;
-  const scrubber = wholeSlider("epoch", 0, Math.max(1, end));
+  const scrubber = wholeSlider(label, 0, Math.max(1, end));
   const scrub = { get: scrubber.get, set: scrubber.set, inputs: [scrubber.input] };
   const play = playButton(scrub, () => end, PACE);
   const reach = (epoch) => {
