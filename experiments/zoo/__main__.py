@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from .architectures import ARCHITECTURES
 from .report import report
 from .steps import STEPS, PlainFails, Trial
 
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # what programs for a terminal write into their errors
 COLUMNS = ("architecture", "step", "result", "value", "seconds", "torch")
 
 
@@ -82,7 +84,7 @@ def _lines(name: str, steps: list[str], num_kernels: int = 4) -> Iterator[dict[s
 
 def _one_line(text: str, length: int = 160) -> str:
     """The first line that says something, without addresses and paths of this machine."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in COLOUR.sub("", text).splitlines() if line.strip()]
     line = " ".join(lines[:2]) if lines else "no message"
     line = " ".join(word if "/" not in word[:2] else Path(word).name for word in line.split())
     return line if len(line) <= length else f"{line[:length]}…"
