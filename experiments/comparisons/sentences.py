@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynconv.probe import intervene, record
+from dynconv.surgery import set_temperature
 
 from .cells import run_cells
 
@@ -69,6 +70,19 @@ def _apart(names: dict[str, Any], _: int) -> Numbers:
     return {kind: kernel for kind, (kernel, _) in gaps.items()} | {
         f"{kind}, pictures": p for kind, (_, p) in gaps.items()
     }
+
+
+@torch.no_grad()
+def _window(names: dict[str, Any], _: int) -> Numbers:
+    """What lesson 05's trained network makes of the part of a photo that is shown there, cold and hot."""
+    damaged, clean = names["damaged_window"]("chelsea", size=104)
+    wanted, found = names["center"](clean)[0], {}
+    for kind, image in damaged.items():
+        found[kind] = F.mse_loss(names["center"](image)[0], wanted)
+        for temperature in (1, 30):
+            set_temperature(names["cooled"], temperature)
+            found[f"{kind}, T = {temperature}"] = F.mse_loss(names["cooled"](image[None])[0, 0], wanted)
+    return found
 
 
 def _kernels(names: dict[str, Any], seed: int) -> Numbers:
@@ -176,6 +190,15 @@ SENTENCES: dict[str, Sentence] = {
         RESTORERS,
         _temperatures,
         lambda n: max(value for name, value in n.items() if name != "one filter") < n["one filter"],
+    ),
+    "05.restored": Sentence(
+        "05",
+        "On a part of a photo held out, the vertical blur and the noise come nearer to the clean one, and are farther from it hot again.",
+        (*RESTORERS, "c43"),
+        _window,
+        lambda n: all(
+            n[f"{kind}, T = 1"] < min(n[kind], n[f"{kind}, T = 30"]) for kind in ("vertical blur", "strong noise")
+        ),
     ),
     "05.second-kernel": Sentence(
         "05",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
 import re
 import shutil
 import sys
@@ -49,11 +48,13 @@ def firefox(width: int, dark: bool) -> Iterator[Browser]:
     from marionette_driver.marionette import Marionette
 
     preferences = {"ui.prefersReducedMotion": 1, "layout.css.prefers-color-scheme.content-override": 1 - dark}
+    # the driver deletes the file that the log is to go to, and does not stop at the null device
+    log = Path(tempfile.mkdtemp()) / "gecko.log"
     m = Marionette(
         bin=shutil.which("firefox-esr") or shutil.which("firefox"),
         headless=True,
         prefs=preferences,
-        gecko_log=os.devnull,
+        gecko_log=str(log),
     )
     m.start_session()
     m.set_window_rect(width=width, height=1200)
