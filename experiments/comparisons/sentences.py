@@ -74,7 +74,7 @@ def _apart(names: dict[str, Any], _: int) -> Numbers:
 
 @torch.no_grad()
 def _window(names: dict[str, Any], _: int) -> Numbers:
-    """What lesson 05's trained network makes of the part of a photo that is shown there, cold and hot."""
+    """What lesson 05's trained network makes of a part of a photo that it never saw, cold and hot."""
     damaged, clean = names["damaged_window"]("chelsea", size=96)
     wanted, found = names["center"](clean)[0], {}
     for kind, image in damaged.items():

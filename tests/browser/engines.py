@@ -133,7 +133,6 @@ def sliders(browser: Browser, page: str, pictures: Path) -> Iterator[Slider]:
         rest(browser, root)
         (pictures / f"{page}-{number}-{kind}.png").write_bytes(browser.shoot(root))
         inside = "return [...arguments[0].querySelectorAll('input[type=range]:not(:disabled)')]"
-        rest(browser, root)
         for i, slider in enumerate(browser.run(inside, root)):
             browser.run(RESET, root)
             for key, end in ((HOME, "left"), (END, "right")):
@@ -226,7 +225,9 @@ def main(arguments: list[str] | None = None) -> int:
         for path in folder.glob("*.html"):
             text = path.read_text(encoding="utf-8")
             path.write_text(text.replace("<head>", f"<head>{WATCH}", 1), encoding="utf-8")
-        reference, wrong = look("chromium", folder, given.width, given.dark)
+        reference, own = look("chromium", folder, given.width, given.dark)
+        print(f"chromium: {len(own)} faults", *own, sep="\n  ", flush=True)
+        bad += len(own)
         for engine in given.engines:
             seen, wrong = look(engine, folder, given.width, given.dark)
             wrong += faults(reference, seen)

@@ -104,8 +104,7 @@ const view = (data, { moment }) => {
 };
 
 const words = ({ steps, unit, rows, curves }, now, { moment }) => {
-  const first = momentState({ names: [0], rows: [], curves }, 0).values;
-  const said = curves.map(([name], i) => `${name} ${fixed(now.values[i], 3)} (at first ${fixed(first[i], 3)})`);
+  const said = curves.map(([name, [first]], i) => `${name} ${fixed(now.values[i], 3)} (at first ${fixed(first, 3)})`);
   const means = rows.map(({ name }, i) => `${name} ${fixed(now.rows[i].mean, 2)}`).join(", ");
   const told = said.length ? `${said.join(", ")}. ` : "";
   const which = `${unit[0].toUpperCase()}${unit.slice(1)} ${steps[moment]} of ${steps.at(-1)}`;
