@@ -11,10 +11,10 @@ LOAD = """async ([code, body, data]) => {
   const decode = (t) => new Float32Array(Uint8Array.from(atob(t), (c) => c.charCodeAt(0)).buffer);
   return new Function('m', 'd', 'decode', body)(module, JSON.parse(data), decode);
 }"""
-# all one sees: pixels of the canvases, lengths of the bars, words; not the sliders' thumbs
-SEEN = """root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())
+# all one sees: pixels of the canvases, lengths of the bars, words; not the sliders' thumbs, nor copies of what is out of sight
+SEEN = """root => [...root.querySelectorAll('canvas:not(.dc-glance *)')].map((c) => c.toDataURL())
   .concat([...root.querySelectorAll('span[style]')].map((e) => e.style.cssText), root.innerText).join('|')"""
-PIXELS = "root => [...root.querySelectorAll('canvas')].map((c) => c.toDataURL())"
+PIXELS = "root => [...root.querySelectorAll('canvas:not(.dc-glance *)')].map((c) => c.toDataURL())"
 # where everything stands in the page, and how high all is: nothing may jump. From the page's top: controls that stick to the
 # window's edge stand elsewhere once it is scrolled
 PLACES = """root => {

@@ -102,8 +102,8 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-# fingerprint of everything an instrument shows: canvas pixels, bars, curves and the numbers beside them; not the sentence,
-# and not the controls, which change with any move
+# fingerprint of everything an instrument shows: canvas pixels, bars, curves and the numbers beside them; not the sentence, not
+# the controls, which change with any move, and not whether results are out of sight
 FINGERPRINT = """root => {
   let h = 17;
   const add = (v) => { h = (Math.imul(h, 31) + v) | 0; };
@@ -112,7 +112,7 @@ FINGERPRINT = """root => {
     for (let i = 0; i < d.length; i++) add(d[i]);
   }
   const copy = root.cloneNode(true);
-  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, .dc-link, select').forEach((e) => e.remove());
+  copy.querySelectorAll('.dc-summary, .dc-slider, .dc-buttons, .dc-link, .dc-glance, select').forEach((e) => e.remove());
   for (const sign of copy.innerHTML.replaceAll(' style=""', '').replaceAll(' class=""', '')) add(sign.codePointAt(0));
   return h;
 }"""

@@ -59,6 +59,34 @@ def test_the_figure_has_a_form_for_its_width(chromium, tmp_path, width):
             assert width == 390 or path == pytest.approx(frame[2], abs=1.5)
 
 
+COPIED = """root => [...root.querySelectorAll('.dc-glance')].map(one => {
+  const pixels = canvas => canvas.toDataURL();
+  const results = [...root.querySelectorAll('.dc-results .dc-node:not(.dc-small) canvas')].map(pixels);
+  return [...one.querySelectorAll('canvas')].every((copy, i) => pixels(copy) === results[i]);
+})"""
+
+
+@pytest.mark.parametrize("width", [850, 390])
+def test_on_a_phone_results_out_of_sight_are_seen_small(chromium, tmp_path, width):
+    with opened(chromium, tmp_path, a_mixer(), viewport={"width": width, "height": 500}) as (tab, root):
+        small, slider = root.locator(".dc-glance"), root.get_by_label("temperature T")
+        slider.scroll_into_view_if_needed()
+        tab.wait_for_function("root => root.querySelector('.dc-glance.dc-away')", arg=root.element_handle())
+        assert small.is_visible() == (width == 390)
+        if width == 390:
+            assert small.locator("canvas").count() == 2
+            assert small.evaluate(PLACE)[3] <= 500
+            assert small.evaluate(PLACE)[2] <= width
+            for _ in range(2):  # it follows what is moved
+                slider.press("End")
+                tab.wait_for_timeout(100)
+                assert root.evaluate(COPIED) == [True]
+                slider.press("Home")
+        root.locator(".dc-results").scroll_into_view_if_needed()
+        tab.wait_for_function("root => !root.querySelector('.dc-away')", arg=root.element_handle())
+        assert not small.is_visible()
+
+
 def test_one_kernel_dims_all_others(chromium, tmp_path):
     with opened(chromium, tmp_path, a_mixer(), viewport={"width": 850, "height": 900}) as (_, root):
         root.locator(".dc-frame").nth(1).focus()

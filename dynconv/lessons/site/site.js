@@ -32,6 +32,9 @@
   addEventListener("dynconv-bet", ({ detail: { name, made } }) => {
     for (const after of document.querySelectorAll(`details[data-bet="${name}"]`)) after.open = made;
   });
+  const header = document.querySelector("header");
+  const tell = () => document.documentElement.style.setProperty("--dc-top", `${header.offsetHeight}px`);
+  new ResizeObserver(tell).observe(header);
   let folded = [];
   addEventListener("beforeprint", () => {
     folded = [...document.querySelectorAll("main details:not([open])")];

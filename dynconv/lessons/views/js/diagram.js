@@ -26,10 +26,11 @@
 // A ribbon with `band`, the width of its largest share or of `full`, runs straight from row to row, behind all that stands between.
 // `draw` eases to the new values when `key`, what was chosen, is another one; what a hand drags follows at once.
 // Hover or focus on anything of kernel k dims all others. The figure measures its own box (diagram.css): from 1000 px on the
-// results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards.
+// results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards (and glance.js keeps small copies of the results in sight).
 
 import { easing } from "./easing.js";
 import { element, setAttributes, svg } from "./elements.js";
+import { glance } from "./glance.js";
 import { build } from "./nouns.js";
 import { NIGHT, scheme } from "./scheme.js";
 import { drawBands, drawRibbons, drawWire, placeOf, ribbonPaths } from "./wires.js";
@@ -127,13 +128,15 @@ export const diagram = (spec) => {
   const main = element("div", { class: "dc-main" }, ...stages.map((part) => part.node));
   const results = element("div", { class: "dc-results" }, ...ends.map((part) => part.node));
   const lines = tangle(spec, nouns);
+  const small = glance(results, spec, nouns);
   const body = element("div", { class: "dc-stages" }, main, results);
   const attributes = { class: `dc-diagram ${spec.class ?? ""}`.trim(), role: "group", "aria-label": spec.label };
-  const node = element("div", attributes, lines.node, body, ...lines.handles);
+  const node = element("div", attributes, lines.node, body, ...lines.handles, small.node);
   const paint = painter(nouns);
   const values = easing((shown) => {
     paint(shown, node.classList.contains(NIGHT));
     lines.share(shown);
+    small.draw();
   });
   const ground = scheme(node, values.again);
   const route = () => {
@@ -154,7 +157,7 @@ export const diagram = (spec) => {
   const sizes = new ResizeObserver(route);
   for (const box of [node, ...[...stages, ...ends].map((one) => one.node)]) sizes.observe(box);
   linkKernels(node);
-  const remove = () => [() => sizes.disconnect(), ground.remove, values.stop].forEach((end) => end());
+  const remove = () => [() => sizes.disconnect(), ground.remove, values.stop, small.remove].forEach((end) => end());
   const note = (name, text) => nouns[name].write("note", text);
   const title = (name, text) => nouns[name].write("title", text);
   return { node, nouns, draw, wire, note, title, route, remove };
