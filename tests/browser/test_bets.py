@@ -146,7 +146,8 @@ def test_progress_adds_what_the_file_and_the_browser_remember_and_forgets_both(c
     assert rows == [{"number": "01", "bets": 3, "made": 2, "right": 1, "exercises": 2, "solved": 1}]
     with opened(chromium, tmp_path, Progress(folder=tmp_path)) as (tab, root):
         kept = {"version": 1, "read": {}, "bets": {"02.how-many": {"option": "One", "right": True}}}
-        tab.evaluate("kept => localStorage.setItem('dynconv progress', JSON.stringify(kept))", kept)
+        text = json.dumps(json.dumps(kept))  # before the new page's own scripts: a reload can be sooner than the store
+        tab.add_init_script(f"localStorage.setItem('dynconv progress', {text})")
         tab.reload()
         said = root.locator(".dc-summary")
         assert said.inner_text().startswith(f"You made 1 of {len(QUESTIONS)} bets, 1 of them right, and solved 0 of ")
