@@ -14,11 +14,11 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -116,8 +116,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("lessons", nargs="*", help="starts of names, such as 05 (default: all)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     args = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        lab = Lab(Path(folder))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(Lab(Path(folder))) as lab,
+        sync_playwright() as playwright,
+    ):
         root = hasattr(os, "geteuid") and os.geteuid() == 0
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_FLAGS, chromium_sandbox=not root
@@ -134,7 +137,6 @@ def main(argv: list[str] | None = None) -> int:
         rows = [row for name in names if name.startswith(wanted) for row in _lesson(browser, lab, name)]
         rows += _playground(browser, lab, Path(folder)) if "05".startswith(wanted) else []
         browser.close()
-        lab.close()
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -170,10 +172,7 @@ def _playground(browser, lab: Lab, folder: Path) -> list[dict]:
         tab.goto(path.as_uri())
         rows += [_trained(tab, tab.locator(".dynconv"), name, batch) for batch in (16, 32)]
         context.close()
-    shutil.copy(
-        lab.served / "notebooks" / "05_dynamic_convolution.ipynb", lab.served / "notebooks" / "playground.ipynb"
-    )
-    lesson = Lesson(browser, lab, "playground")  # the lesson's own kernel still runs
+    lesson = Lesson(browser, lab, "05_dynamic_convolution.ipynb")
     lesson.run_all()
     root = next(one for one in lesson.instruments() if one.get_attribute("data-kind") == "Playground")
     rows += [_trained(lesson.page, root, "JupyterLab, worker", batch) for batch in (16, 32)]

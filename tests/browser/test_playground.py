@@ -163,6 +163,8 @@ def test_on_a_phone(chromium, tmp_path, playground, scheme, artifacts):
         trains(tab, root, 30)
         tab.evaluate("scrollTo(0, 1200)")
         assert root.get_by_role("button", name="Play").evaluate("e => e.getBoundingClientRect().top") >= 0  # in sight
+        above = root.locator(".dc-controls").evaluate("e => e.getBoundingClientRect().bottom")
+        assert above < 0  # too many to stay in sight, too
         assert tab.evaluate("document.getAnimations().filter((a) => a.playState === 'running').length") == 0
         tab.screenshot(path=artifacts / f"playground-phone-{scheme}.png", full_page=True)
 

@@ -133,7 +133,7 @@ const figureOf = (data, overlays, large) =>
     imageSize: data.photo_shape,
     mapSize: data.shape,
     full: largestSize(data.features),
-    large: [{ piece: "large", element: large.node, title: " " }],
+    large: [{ piece: "large", element: large.node, title: " ", note: " " }],
     scales: [{ scale: "scale", ends: data.limits, title: "map" }],
     results: (_, b) => [{ piece: `sum of ${b}`, element: overlays[b].node, title: "map", note: " " }],
   });
@@ -153,7 +153,8 @@ const view = (data, { class_index, image, opacity, rank }) => {
     overlays.forEach((one, i) => one.draw(k, states[i].map, values.opacity));
     if (states.length > 1) {
       large.node.getContext("2d").drawImage(overlays[b].node, 0, 0);
-      figure.title("large", `${data.photo_names[b]}: map of ${data.names[k]}`);
+      figure.title("large", data.photo_names[b]);
+      figure.note("large", `map of ${data.names[k]}`);
     }
     states.forEach(({ logit }, i) => {
       figure.note(`sum of ${i}`, `logit ${fixed(logit, 2)}`);
