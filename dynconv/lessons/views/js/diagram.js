@@ -26,7 +26,8 @@
 // A ribbon with `band`, the width of its largest share or of `full`, runs straight from row to row, behind all that stands between.
 // `draw` eases to the new values when `key`, what was chosen, is another one; what a hand drags follows at once.
 // Hover or focus on anything of kernel k dims all others. The figure measures its own box (diagram.css): from 1000 px on the
-// results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards (and glance.js keeps small copies of the results in sight).
+// results stand at the end of the row, from 700 px on beneath it, and below that all runs downwards, and glance.js keeps
+// small copies of the results in sight.
 
 import { easing } from "./easing.js";
 import { element, setAttributes, svg } from "./elements.js";
