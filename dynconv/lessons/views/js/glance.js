@@ -18,14 +18,19 @@ export const glance = (results, spec, nouns) => {
   const pictures = (spec.results ?? []).filter((one) => one.picture && one.class !== "dc-small");
   const copies = pictures.map((one) => copyOf(nouns[one.picture]));
   const node = element("div", { class: "dc-glance", "aria-hidden": "true" }, ...copies.map((one) => one.node));
-  let isShown = false;
+  let isNarrow = false;
+  let isAway = false;
   // once what is said of the pictures has been written, too
-  const draw = () => isShown && queueMicrotask(() => copies.forEach((one) => one.draw()));
+  const draw = () => isNarrow && isAway && queueMicrotask(() => copies.forEach((one) => one.draw()));
   const sizes = new ResizeObserver((all) => {
-    isShown = all.at(-1).contentRect.height > 0; // the style sheet decides, by the figure's width
+    isNarrow = all.at(-1).contentRect.height > 0; // the style sheet decides, by the figure's width
     draw();
   });
-  const sight = new IntersectionObserver((all) => node.classList.toggle("dc-away", !all.at(-1).isIntersecting));
+  const sight = new IntersectionObserver((all) => {
+    isAway = !all.at(-1).isIntersecting;
+    node.classList.toggle("dc-away", isAway);
+    draw();
+  });
   if (copies.length) sight.observe(results);
   sizes.observe(node);
   return { node, draw, remove: () => [sight, sizes].forEach((one) => one.disconnect()) };
