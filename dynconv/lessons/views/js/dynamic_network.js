@@ -3,7 +3,7 @@
 //   image → instance norm → 16 filters 3 × 3, stride 2 → ReLU → mean → batch norm → 16 → ReLU → K logits → ÷ T → softmax → Σ πₖ wₖ
 //
 // Where a filter answers above zero its answer is linear: the sums of the pixels under its nine taps over those positions are all
-// that the mean needs, and its gradient too.
+// that the mean's gradient needs.
 
 import { errorAndSlope, WEIGHTS } from "./gram.js";
 import { BOUND, mixInto, softmaxInto, throughSoftmax, unmixInto } from "./kernels.js";
@@ -63,25 +63,23 @@ export const dynamicNetwork = (K, random, most) => {
   };
 };
 
-// Where one filter answers above zero: the beginnings of those positions in `seen`, into `where`; and how many. It is counted
-// without a branch, which no processor could foresee.
-const active = (w, i, bias, seen, where) => {
-  const [a, b, c, d, e, f, g, h, k] = w.subarray(i, i + NINE);
-  let count = 0;
+// The mean answer of filter c on image b, after the ReLU: (v + |v|) / 2. Where it answers above zero, the beginnings of those
+// positions in `seen` come into `where`; how many is told. Nowhere a branch, which no processor could foresee.
+const answer = ({ own, means, where }, c, b, seen) => {
+  const [v1, v2, v3, v4, v5, v6, v7, v8, v9] = own.value.look.subarray(c * NINE, (c + 1) * NINE);
+  const bias = own.value.lookBias[c];
+  let [count, twice] = [0, 0];
   for (let j = 0; j < seen.length; j += NINE) {
-    const answer =
-      a * seen[j]
-      + b * seen[j + 1]
-      + c * seen[j + 2]
-      + d * seen[j + 3]
-      + e * seen[j + 4]
-      + f * seen[j + 5]
-      + g * seen[j + 6]
-      + h * seen[j + 7]
-      + k * seen[j + 8];
+    const v =
+      bias
+      + (v1 * seen[j] + v2 * seen[j + 1] + v3 * seen[j + 2])
+      + (v4 * seen[j + 3] + v5 * seen[j + 4] + v6 * seen[j + 5])
+      + (v7 * seen[j + 6] + v8 * seen[j + 7] + v9 * seen[j + 8]);
     where[count] = j;
-    count += Number(answer + bias > 0);
+    count += Number(v > 0);
+    twice += v + Math.abs(v);
   }
+  means[b * LOOK + c] = (twice * NINE) / (2 * seen.length);
   return count;
 };
 
@@ -103,22 +101,12 @@ const sumNine = (sums, i, seen, where, count) => {
   sums.set([a, b, c, d, e, f, g, h, k, count], i);
 };
 
-const dot = (w, i, x, j) => {
-  let v = 0;
-  for (let t = 0; t < NINE; t++) v += w[i + t] * x[j + t];
-  return v;
-};
-
-// The mean answers of the 16 filters on image b of a batch.
-const look = (network, b, seen) => {
+// The mean answers of the 16 filters on image b of a batch; when it is learned from, the sums that the gradient needs, too.
+const look = (network, b, seen, isLearning) => {
   if (network.where.length < seen.length / NINE) network.where = new Int32Array(seen.length / NINE);
-  const { own, sums, means, where } = network;
-  const { look: filters, lookBias } = own.value;
   for (let c = 0; c < LOOK; c++) {
-    const start = (b * LOOK + c) * SUMS;
-    sumNine(sums, start, seen, where, active(filters, c * NINE, lookBias[c], seen, where));
-    const all = dot(filters, c * NINE, sums, start) + lookBias[c] * sums[start + NINE];
-    means[b * LOOK + c] = all / (seen.length / NINE);
+    const count = answer(network, c, b, seen);
+    if (isLearning) sumNine(network.sums, (b * LOOK + c) * SUMS, seen, network.where, count);
   }
 };
 
@@ -224,7 +212,7 @@ const learnFrom = (network, b, form, T, scale) => {
 export const dynamicStep = (network, batch, T, rate) => {
   const { own, squeezeSlope } = network;
   const pixels = batch.length * batch[0].form.pixels;
-  batch.forEach(({ seen }, b) => look(network, b, seen));
+  batch.forEach(({ seen }, b) => look(network, b, seen, true));
   normalise(network, batch.length);
   own.slope.all.fill(0);
   squeezeSlope.fill(0);
@@ -237,7 +225,7 @@ export const dynamicStep = (network, batch, T, rate) => {
 
 // What the trained layer makes of one image: squeeze, logits, shares and kernel, at the beginning of the network's room.
 export const attend = (network, seen, T) => {
-  look(network, 0, seen);
+  look(network, 0, seen, false);
   normaliseByRunning(network);
   decide(network, 0, T);
   return network;
