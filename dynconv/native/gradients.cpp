@@ -81,7 +81,8 @@ class KernelGradients {
             for (Int i = 0; i < few; i++) correlate(piece + i, out, outs, row, rows, piece + i - start, tiles + i * tile);
             const float* pi = attention.data() + piece * call.stack;
             for (Int o = 0; o < outs && call.grad_kernels; o++)
-                gather_row(few, pi, tiles + o * panel, rows, call.grad_kernels + from + o * see.rows, piece > 0);
+                gather({few, call.stack, rows, pi, nullptr, tiles + o * panel, kernel, tile, nullptr},
+                       call.grad_kernels + from + o * see.rows, piece > 0);
             if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, tiles + FEW * tile, found + (((block * panels + at) * together) + piece - start) * call.stack);
         }
     }
@@ -95,27 +96,11 @@ class KernelGradients {
                           {to + r, panel, std::min<Int>(WIDE, rows - r), false});
     }
 
-    void gather_row(Int few, const float* pi, const float* tiles, Int rows, float* kernels, bool add) const {
-        const Int whole = rows / LANES * LANES;
-        if (whole) gather({few, call.stack, whole, pi, nullptr, tiles, kernel, tile}, kernels, add);
-        for (Int i = whole; i < rows; i++)
-            for (Int k = 0; k < call.stack; k++) {
-                float sum = add ? kernels[k * kernel + i] : 0;
-                for (Int b = 0; b < few; b++) sum += tiles[b * tile + i] * pi[b * call.stack + k];
-                kernels[k * kernel + i] = sum;
-            }
-    }
-
     void compare_rows(Int few, const float* pi, const float* tiles, Int outs, Int rows, Int from, float* dots, float* to) const {
-        const Int whole = rows / LANES * LANES, all = few * call.stack;
+        const Int all = few * call.stack;
         std::memset(dots, 0, all * LANES * 4);
-        for (Int o = 0; o < outs; o++) {
-            const float *kernels = call.kernels + from + o * see.rows, *row = tiles + o * panel;
-            if (whole) compare({few, call.stack, whole, pi, kernels, row, kernel, tile}, dots);
-            for (Int j = 0; j < all; j++)
-                for (Int i = whole; i < rows; i++)
-                    dots[j * LANES + i - whole] += row[j / call.stack * tile + i] * kernels[j % call.stack * kernel + i];
-        }
+        for (Int o = 0; o < outs; o++)
+            compare({few, call.stack, rows, pi, call.kernels + from + o * see.rows, tiles + o * panel, kernel, tile, nullptr}, dots);
         for (Int j = 0; j < all; j++) {
             to[j] = 0;
             for (int lane = 0; lane < LANES; lane++) to[j] += dots[j * LANES + lane];

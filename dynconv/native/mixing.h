@@ -14,7 +14,16 @@ struct Mixture {
     Int images, stack, length;
     const float *attention, *kernels, *tiles;
     Int kernel, tile;  // how far apart two kernels and two tiles lie
+    const float* end;  // of the kernels' memory; it does not matter where the length is a whole number of registers
 };
+
+// piece(i, get) for each register of a length, `get` from where its numbers lie; last(i, get) for one that has too few of its own.
+template <class Piece, class Last>
+static inline void by_registers(const Mixture& m, Piece piece, Last last) {
+    const Int whole = m.length / LANES * LANES;
+    for (Int i = 0; i < whole; i += LANES) piece(i, load);
+    if (whole < m.length) last(whole, [&](const float* at) { return load_some(at, m.end, m.length - whole); });
+}
 
 // some(N, k) for the kernels k … k + N - 1, four at a time, with N known to the compiler
 template <class Some>
@@ -27,34 +36,47 @@ static inline void by_fours(Int stack, Some some) {
     }
 }
 
+// A tile's last register is written whole.
 template <int N>
 static void mix_some(Mixture m, Int first, float* tiles) {
     const float *pi = m.attention + first, *kernels = m.kernels + first * m.kernel;
-    for (Int i = 0; i < m.length; i += LANES) {
+    const auto piece = [&](Int i, auto get) {
         vec w[N];
-        for (int k = 0; k < N; k++) w[k] = load(kernels + k * m.kernel + i);
+        for (int k = 0; k < N; k++) w[k] = get(kernels + k * m.kernel + i);
         for (Int b = 0; b < m.images; b++) {
             vec sum = w[0] * pi[b * m.stack];
             if (first) sum += load(tiles + b * m.tile + i);
             for (int k = 1; k < N; k++) sum += w[k] * pi[b * m.stack + k];
             store(tiles + b * m.tile + i, sum);
         }
-    }
+    };
+    by_registers(m, piece, piece);
 }
 
 template <int N>
 static void gather_some(Mixture m, Int first, float* kernels, bool add) {
     const float* pi = m.attention + first;
     kernels += first * m.kernel;
-    for (Int i = 0; i < m.length; i += LANES) {
-        vec a[N];
-        for (int k = 0; k < N; k++) a[k] = add ? load(kernels + k * m.kernel + i) : vec{};
+    const auto sums = [&](Int i, vec (&a)[N]) {
         for (Int b = 0; b < m.images; b++) {
             const vec t = load(m.tiles + b * m.tile + i);
             for (int k = 0; k < N; k++) a[k] += t * pi[b * m.stack + k];
         }
+    };
+    const auto piece = [&](Int i, auto get) {
+        vec a[N];
+        for (int k = 0; k < N; k++) a[k] = add ? get(kernels + k * m.kernel + i) : vec{};
+        sums(i, a);
         for (int k = 0; k < N; k++) store(kernels + k * m.kernel + i, a[k]);
-    }
+    };
+    const auto last = [&](Int i, auto) {  // what comes after it is another thread's
+        const std::size_t bytes = (m.length - i) * 4;
+        vec a[N] = {};
+        for (int k = 0; k < N && add; k++) std::memcpy(&a[k], kernels + k * m.kernel + i, bytes);
+        sums(i, a);
+        for (int k = 0; k < N; k++) std::memcpy(kernels + k * m.kernel + i, &a[k], bytes);
+    };
+    by_registers(m, piece, last);
 }
 
 // dots (images, stack, LANES): each is the sum of its lanes
@@ -65,10 +87,15 @@ static void compare_some(Mixture m, Int first, float* dots) {
         float* to = dots + (b * m.stack + first) * LANES;
         vec a[N];
         for (int k = 0; k < N; k++) a[k] = load(to + k * LANES);
-        for (Int i = 0; i < m.length; i += LANES) {
-            const vec t = load(m.tiles + b * m.tile + i);
-            for (int k = 0; k < N; k++) a[k] += t * load(kernels + k * m.kernel + i);
-        }
+        const auto add = [&](Int i, vec t, auto get) {
+            for (int k = 0; k < N; k++) a[k] += t * get(kernels + k * m.kernel + i);
+        };
+        const auto piece = [&](Int i, auto get) { add(i, load(m.tiles + b * m.tile + i), get); };
+        const auto last = [&](Int i, auto) {  // what comes after it may be no number at all, and counts as 0
+            const auto few = [&](const float* at) { return load_some(at, at, m.length - i); };
+            add(i, few(m.tiles + b * m.tile + i), few);
+        };
+        by_registers(m, piece, last);
         for (int k = 0; k < N; k++) store(to + k * LANES, a[k]);
     }
 }

@@ -69,20 +69,13 @@ static inline void multiply_tiles(const Left& left, Int rows, const float* tiles
         multiply_tile(left, rows, {tiles, WIDE}, length, {to.at + p, to.along, std::min<Int>(WIDE, to.wide - p), to.add});
 }
 
-// Some numbers of some rows of the kernels, mixed for each of some images: (image, row, apart)
+// Some numbers of some rows of the kernels, mixed for each of some images: (image, row, apart), where `apart` are whole registers
 static void mix_rows(const Call& call, Int image, Int images, const float* kernels, Int across, Int rows, Int length, float* to, Int apart,
                      Int tile) {
-    const Int kernel = call.outs * across, whole = length / LANES * LANES;
-    const float* pi = call.attention + image * call.stack;
-    for (Int r = 0; r < rows; r++, kernels += across, to += apart) {
-        if (whole) mix({images, call.stack, whole, pi, kernels, nullptr, kernel, tile}, to);
-        for (Int b = 0; b < images && whole < length; b++)
-            for (Int i = whole; i < length; i++) {
-                float sum = 0;
-                for (Int k = 0; k < call.stack; k++) sum += pi[b * call.stack + k] * kernels[k * kernel + i];
-                to[b * tile + i] = sum;
-            }
-    }
+    const Int kernel = call.outs * across;
+    const float *pi = call.attention + image * call.stack, *end = call.kernels + call.stack * kernel;
+    for (Int r = 0; r < rows; r++, kernels += across, to += apart)
+        mix({images, call.stack, length, pi, kernels, nullptr, kernel, tile, end}, to);
 }
 
 // Work that needs memory; false where there is not enough

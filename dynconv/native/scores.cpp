@@ -75,8 +75,7 @@ extern "C" void dynconv_perceptron_forward(const Perceptron* given) {
 
 extern "C" void dynconv_perceptron_backward(const Perceptron* given) {
     const Perceptron& p = *given;
-    const bool spread = p.grad_x && p.positions != 1;
-    std::vector<float> of_hidden(p.second ? p.rows * p.width : 0), of_mean(spread ? p.rows * p.ins : 0);
+    std::vector<float> of_hidden(p.second ? p.rows * p.width : 0);
     std::vector<float> of_scores(p.temperature ? p.rows * p.outs : 0);
     for (Int r = 0; r < (p.temperature ? p.rows : 0); r++)
         softmax_backward(p.y + r * p.outs, p.grad_y + r * p.outs, p.outs, p.temperature, of_scores.data() + r * p.outs);
@@ -90,9 +89,8 @@ extern "C" void dynconv_perceptron_backward(const Perceptron* given) {
             for (Int i = 0; i < p.rows * p.width; i++)
                 if (!(p.hidden[i] > 0)) of_hidden[i] = 0;
         }
-        backward({p.weight, nullptr, p.ins, p.width}, mean, grad, p.rows, {spread ? of_mean.data() : p.grad_x, p.grad_weight, p.grad_bias});
+        backward({p.weight, nullptr, p.ins, p.width}, mean, grad, p.rows, {p.grad_x, p.grad_weight, p.grad_bias});
 #pragma omp for
-        for (Int r = 0; r < (spread ? p.rows * p.ins : 0); r++)
-            std::fill(p.grad_x + r * p.positions, p.grad_x + (r + 1) * p.positions, of_mean[r] / p.positions);
+        for (Int r = 0; r < (p.grad_x ? p.rows * p.ins : 0); r++) p.grad_x[r] /= p.positions;
     }
 }

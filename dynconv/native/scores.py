@@ -117,8 +117,12 @@ class _Perceptron(torch.autograd.Function):
             if y is not None:  # through the softmax
                 grad = y * (grad - (y * grad).sum(-1, keepdim=True)) / ctx.temperature
             return None, *_differentiable(given, needed, grad)
-        found = [torch.empty_like(t).contiguous() if want else None for t, want in zip(given, needed, strict=True)]
+        x = given[0]
+        like = (x if mean is None else mean, *given[1:])
+        found = [torch.empty_like(t).contiguous() if want else None for t, want in zip(like, needed, strict=True)]
         _run("dynconv_perceptron_backward", given, (mean, hidden, y, grad, *found), ctx.temperature)
+        if mean is not None and needed[0]:
+            found[0] = per_channel(found[0], x).expand_as(x)
         return None, *found
 
 
