@@ -84,6 +84,7 @@ class InputGradient {
         seen = up(cut.most(see.positions), WIDE);
         const Int most = std::max<Int>(1, 2 * BLOCK / see.taps), enough = parts(2 * WORKERS, cut.groups);
         channels = parts(call.channels, std::min(call.channels, std::max(parts(call.channels, most), enough)));
+        if (channels > LANES) channels = channels / LANES * LANES;  // rows of whole registers
         chunk = std::min(call.outs, std::max<Int>(32, (CHUNK / 2) / (cut.together * seen)));
         tile = chunk * up(channels * see.taps, LANES), back = see.plain ? 0 : channels * see.taps * seen;
         own = up(cut.together * (seen * chunk + tile + back), 16);

@@ -22,6 +22,8 @@ extern "C" int dynconv_forward(const Call* call) { return !forward(*call); }
 // Each of the gradients (like bias) may be null.
 extern "C" int dynconv_backward(const Call* given) {
     const Call& call = *given;
+    in_large_pages(call.grad_kernels, call.stack * call.outs * call.channels * call.taps_down * call.taps_across);
+    in_large_pages(call.grad_x, call.images * call.channels * call.height * call.width);
     const bool kernels = call.grad_kernels || call.grad_attention, bias = call.bias && (call.grad_bias || call.grad_attention);
     return !((!call.grad_x || input_gradient(call)) && (!kernels || kernel_gradients(call)) && (!bias || through_bias(call)));
 }
