@@ -127,3 +127,12 @@ def test_the_palettes_are_the_style_sheets():
     assert list(tokens) == [
         part for line in palettes.splitlines() if '= diverging("' in line for part in line.split('"')[1::2]
     ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_bars_and_scales_keep_their_colours_where_a_system_forces_its_own(chromium, tmp_path, scheme):
+    with opened(chromium, tmp_path, a_mixer(), forced_colors="active", color_scheme=scheme) as (_, root):
+        for part in (".dc-fill", ".dc-signed-fill", ".dc-frame", ".dc-scale i"):
+            drawn = root.locator(part).evaluate_all("all => all.map((e) => getComputedStyle(e).backgroundImage)")
+            assert drawn, part
+            assert all("gradient" in image for image in drawn), (part, drawn)
