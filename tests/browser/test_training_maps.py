@@ -71,3 +71,23 @@ def test_play_goes_through_the_training(chromium, tmp_path):
         assert root.evaluate(MAP) != first  # the gates of the first image
         dots = root.locator(".dc-dot").evaluate_all("all => all.map((dot) => Number(dot.getAttribute('cx')))")
         assert dots == [270, 270]  # at the right end
+
+
+# the canvas under an image, row by row: its name and the greys of its pixels
+DRAWN = """root => [...root.querySelectorAll('canvas[aria-label*=" of "]')].map((c) => {
+  const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+  return [c.getAttribute('aria-label'), Array.from(data).filter((_, i) => i % 4 === 0)];
+})"""
+
+
+def test_each_image_has_its_own_maps_beneath_it(chromium, tmp_path):
+    view = a_view()
+    with opened(chromium, tmp_path, view) as (_, root):
+        root.get_by_label("moment").press("End")
+        drawn = dict(root.evaluate(DRAWN))
+        assert set(drawn) == {f"{row} of {image}" for row in view.maps for image in view.names}
+        for b, image in enumerate(view.names):
+            greys = torch.tensor(drawn[f"output of {image}"])
+            assert (greys - 255 * view.maps["output"][-1, b].flatten()).abs().max() <= 1
+            bright = torch.tensor(drawn[f"gates of {image}"]) > 128  # open is yellow, closed violet
+            assert torch.equal(bright, view.maps["gates"][-1, b].flatten() > 0)
