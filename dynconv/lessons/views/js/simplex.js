@@ -172,9 +172,9 @@ const dot = (i) => {
   return { node: svg("g", { class: "dc-dot" }, disc, text), move };
 };
 
-// Those of the dots beneath b, in this order from below, that it hides for the most part.
+// Those of the dots beneath b, in this order from below, that it hides, all or in part.
 const hiddenBy = (b, order, places) =>
-  order.slice(0, order.indexOf(b)).filter((i) => Math.hypot(...[0, 1].map((k) => places[i][k] - places[b][k])) < 9);
+  order.slice(0, order.indexOf(b)).filter((i) => Math.hypot(...[0, 1].map((k) => places[i][k] - places[b][k])) < 14);
 
 // The triangle: a path and a dot an image, and the hand at the chosen one.
 const triangle = (data, { image, free }) => {
