@@ -101,7 +101,16 @@ def _limits(arrays: Sequence[np.ndarray], signed: bool) -> tuple[float, float]:
     return low, high
 
 
-def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel="", ylabel="", log_x=False) -> Picture:
+def curves(
+    series: Mapping[str, Sequence[float]],
+    alt: str,
+    *,
+    x=None,
+    xlabel="",
+    ylabel="",
+    log_x=False,
+    level: Mapping[str, float] | None = None,
+) -> Picture:
     """One line a series, told apart by colour and marker.
 
     Reference: Okabe and Ito, https://jfly.uni-koeln.de/color/
@@ -116,10 +125,11 @@ def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel=""
         x: the values' positions; 0, 1, 2 … if left out.
         xlabel, ylabel: axis labels.
         log_x: logarithmic x axis.
+        level: name → value of what the lines are held against: dashed, without markers.
     """
     figure = Figure(figsize=(5.6, 3.0))
     axis = figure.subplots()
-    order = (4, 5, 2, 0, 6, 1, 7, 3)  # the darker colours first: these are lines on white
+    order = (7, 5, 2, 3, 6, 1, 0, 4)  # the darker colours first: these are lines on white
     for i, (name, values) in enumerate(series.items()):
         positions = range(len(values)) if x is None else x
         style: dict[str, Any] = {
@@ -129,6 +139,8 @@ def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel=""
             "markevery": 0.1,
         }
         axis.plot(positions, values, label=name, **style)
+    for name, value in (level or {}).items():
+        axis.axhline(value, label=name, color="grey", linestyle="--")
     if log_x:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter("{x:g}")  # 0.1 and 10, not powers of ten
@@ -137,7 +149,8 @@ def curves(series: Mapping[str, Sequence[float]], alt: str, *, x=None, xlabel=""
             axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0), "frameon": False}
+    axis.legend(fontsize=8, **(beside if len(series) > 4 else {}))  # so many names would lie on the lines
     return Picture(figure, alt)
 
 
@@ -203,7 +216,7 @@ def triangle(points: Mapping[str, Sequence[Sequence[float]]], alt: str) -> Pictu
     return Picture(figure, alt)
 
 
-def attention_bars(attention: Mapping[str, Tensor], alt: str) -> Picture:
+def attention_bars(attention: Mapping[str, Tensor], alt: str, *, xlabel="share of the mix") -> Picture:
     """One stacked bar a name: how much of the mix each kernel gets.
 
     Reference: Okabe and Ito, https://jfly.uni-koeln.de/color/
@@ -216,6 +229,7 @@ def attention_bars(attention: Mapping[str, Tensor], alt: str) -> Picture:
     Args:
         attention: name → (K,) weights.
         alt: what the picture shows, in words.
+        xlabel: axis label, for rows that are no weights.
     """
     figure = Figure(figsize=(5.6, 0.45 * len(attention) + 0.9))
     axis = figure.subplots()
@@ -231,6 +245,6 @@ def attention_bars(attention: Mapping[str, Tensor], alt: str) -> Picture:
             left += weight
     axis.set_yticks(range(len(attention)), list(attention), fontsize=9)
     axis.invert_yaxis()
-    axis.set_xlabel("share of the mix")
+    axis.set_xlabel(xlabel)
     axis.legend(fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     return Picture(figure, alt)

@@ -115,7 +115,7 @@ def test_rescale_by_keyboard(chromium, tmp_path):
         output, said = root.get_by_role("img", name="output, with these weights"), root.locator(".dc-summary")
         before = output.evaluate("e => e.toDataURL()")
         root.get_by_label("its weight").press("Home")
-        assert "The largest weight is two's, 98 %; the largest part of the output is one's" in said.inner_text()
+        assert "two has the largest weight, 98 %, one the largest part of the output, as before." in said.inner_text()
         assert output.evaluate("e => e.toDataURL()") == before
 
 

@@ -61,7 +61,7 @@ def test_budget_and_as_trained(chromium, tmp_path):
         assert "saves 100 %" in said.inner_text()
         assert tab.evaluate("model.get('budget')") == 0
         slider.press("End")
-        assert "first 100 %, second 100 %, third 100 %" in said.inner_text()
+        assert "100 % for first, 100 % for second, 100 % for third" in said.inner_text()
         box.press("Space")
         assert seen(root) == first
         assert tab.evaluate("model.get('budget')") is None

@@ -137,7 +137,7 @@ def test_a_click_on_a_dot_chooses_its_image(chromium, tmp_path):
 def test_the_sentence_counts_dots_that_lie_together(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (_, root):
         root.get_by_label("temperature T").press("End")  # all in the middle
-        assert root.locator(".dc-summary").inner_text().endswith("Within 5 % of it: 1 of the other 1.")
+        assert root.locator(".dc-summary").inner_text().endswith(" The other dot lies within 5 % of it.")
 
 
 @pytest.mark.parametrize("width", [380, 1000])

@@ -117,7 +117,7 @@ def test_every_run_says_what_was_recorded(chromium, tmp_path):
         said = root.locator(".dc-summary").inner_text()
         states = time_state(recording("restoration")["runs"], 25)
         assert said.startswith(
-            "Epoch 25 of 25: T = 1 leads with test loss 0.0796, before T = 30 → 1 with 0.0868, T = 30 with 0.0942."
+            "Epoch 25 of 25: T = 1 leads with test loss 0.0796, ahead of T = 30 → 1 with 0.0868, T = 30 with 0.0942."
         )
         for column, (name, run) in zip(root.locator(".dc-run").all(), states.items(), strict=True):
             assert column.get_attribute("aria-label") == name
@@ -204,7 +204,7 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
         first, said = seen(root), root.locator(".dc-summary")
         # the same first weights, and nearly the same mix
         assert said.inner_text().startswith(
-            "Epoch 0 of 25: T = 30 and T = 30 → 1 lead with test loss 0.8063, before T = 1 with 0.8144."
+            "Epoch 0 of 25: T = 30 and T = 30 → 1 lead with test loss 0.8063, ahead of T = 1 with 0.8144."
         )
         root.get_by_role("button", name="late").press("Enter")
         assert said.inner_text().startswith("Epoch 20 of 25")

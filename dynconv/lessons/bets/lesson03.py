@@ -8,7 +8,7 @@ __all__ = ["QUESTIONS"]
 
 QUESTIONS = {
     "03.in-use": Question(
-        "At T = 1 the weights are 0.64, 0.24, 0.09, 0.03. If you had to say how many kernels are in use?",
+        "At T = 1 the weights are 0.64, 0.24, 0.09, 0.03. If you had to say: how many kernels are in use?",
         {
             "Between two and three": "2.58, if we count as below.",
         },

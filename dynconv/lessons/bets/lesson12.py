@@ -21,7 +21,7 @@ QUESTIONS = {
     "12.branches": Question(
         "Does it fold while it trains?",
         {
-            "No: in training the scale hangs on the other images": "A batch norm in training divides by the spread of the whole batch.",
+            "No: in training the scale depends on the other images": "A batch norm in training divides by the spread of the whole batch.",
         },
         {
             "Yes: a batch norm only scales and shifts": "By which numbers, in training?",

@@ -32,6 +32,7 @@ SETUP = re.compile(r'<div class="jp-Cell jp-CodeCell|<div class="cell border-box
 STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
 BADGE = re.compile(r'<p><a href="https://colab\.[^>]*><img [^>]*></a></p>')
 PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
+CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)  # of a table
 GAP = re.compile(r"\S {2,}(?=\S)")  # between the columns of a printed table
 
 
@@ -87,6 +88,7 @@ def lesson_body(notebook: nbformat.NotebookNode, folder: Path, address: str = ""
     body = folded(body)
     body = _with_images(body, folder).replace("<pre>", '<pre tabindex="0">')  # long lines scroll, by keyboard too
     body = PRINTED.sub(_without_wrapping, body)
+    body = CELL.sub(lambda cell: cell[0].replace("± ", "±\u00a0"), body)  # a deviation stays with its sign
     return _with_folded_setup(BADGE.sub("", body) if not pages_of(address) else body)
 
 

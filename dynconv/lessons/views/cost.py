@@ -23,8 +23,8 @@ def cost_state(channels: int, size: int, kernel_size: int, num_kernels: int, bat
 
     .. math:: \frac{\text{mixing}}{\text{convolution}} = \frac{B K C^2 k^2}{B H^2 C^2 k^2} = \frac{K}{H^2}
 
-    Returns convolution, mixing and gate, the multiply-adds of the dynamic layer's parts; static and outputs, those of one
-    plain convolution and of K convolutions whose outputs are mixed; parameters and static_parameters; mixed_kernels,
+    Returns convolution, mixing and attention, the multiply-adds of the dynamic layer's parts; static and outputs, those of
+    one plain convolution and of K convolutions whose outputs are mixed; parameters and static_parameters; mixed_kernels,
     the numbers in one kernel for each image, and images, those of the input.
 
     Example:
@@ -41,15 +41,15 @@ def cost_state(channels: int, size: int, kernel_size: int, num_kernels: int, bat
     """
     one_kernel = channels * channels * kernel_size**2
     convolution, hidden = batch * size**2 * one_kernel, max(1, channels // 4)
-    gate = hidden * (channels + num_kernels)  # two small layers; the biases of the second are num_kernels more
+    attention = hidden * (channels + num_kernels)  # two small layers; the biases of the second are num_kernels more
     return {
         "static": convolution,
         "convolution": convolution,
         "mixing": batch * num_kernels * one_kernel,
-        "gate": batch * gate,
-        "outputs": num_kernels * convolution + batch * (num_kernels * channels * size**2 + gate),
+        "attention": batch * attention,
+        "outputs": num_kernels * convolution + batch * (num_kernels * channels * size**2 + attention),
         "static_parameters": one_kernel,
-        "parameters": num_kernels * one_kernel + gate + num_kernels,
+        "parameters": num_kernels * one_kernel + attention + num_kernels,
         "mixed_kernels": batch * one_kernel,
         "images": batch * channels * size**2,
     }
@@ -117,7 +117,7 @@ class CostView(Instrument):
         shares = {}
         for K in (2, 4, 8):
             states = [cost_state(self.channels, size, self.kernel_size, K, self.batch) for size in sizes]
-            shares[f"K = {K}"] = [(s["convolution"] + s["mixing"] + s["gate"]) / s["static"] for s in states]
+            shares[f"K = {K}"] = [(s["convolution"] + s["mixing"] + s["attention"]) / s["static"] for s in states]
         shown = {name: [min(v, 3.0) for v in values] for name, values in shares.items()}
         return figures.curves(
             shown,

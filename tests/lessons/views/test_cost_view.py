@@ -20,8 +20,8 @@ def test_numbers_are_the_layers_own(sizes):
     layer = DynamicConv2d(channels, channels, k, num_kernels=num_kernels, method="grouped", **geometry)
     cost, counted = cost_state(*sizes), summary(layer, torch.zeros(shape))
     assert layer_macs(layer, shape, shape) == {"convolution": cost["convolution"], "aggregation": cost["mixing"]}
-    assert counted.gate_macs == cost["gate"]
-    assert counted.macs == cost["convolution"] + cost["mixing"] + cost["gate"]
+    assert counted.gate_macs == cost["attention"]
+    assert counted.macs == cost["convolution"] + cost["mixing"] + cost["attention"]
     assert counted.parameters == cost["parameters"]
     layer.method = "outputs"
     assert summary(layer, torch.zeros(shape)).macs == cost["outputs"]

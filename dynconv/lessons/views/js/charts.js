@@ -20,7 +20,7 @@ export const points = (places) => places.map(([x, y]) => `${x.toFixed(1)},${y.to
 // The frame of a chart: `ticks` are {share of the width: words}; `lines` lie under the mark, `above` over it, and lanes `beneath`.
 export const chart = (ticks, lines, above = [], beneath = []) => {
   const depth = beneath.length ? HEIGHT + 22 + LANE : HEIGHT;
-  const now = svg("line", { class: "dc-now", y1: 0, y2: depth });
+  const now = svg("path", { class: "dc-now" }); // not through the words between the chart and its lanes
   const top = chartText(-5, 9, "end");
   const bottom = chartText(-5, HEIGHT, "end");
   const below = Object.entries(ticks).map(([share, words]) => chartText(share * WIDTH, HEIGHT + 14, "middle", words));
@@ -40,7 +40,11 @@ export const chart = (ticks, lines, above = [], beneath = []) => {
     say(top, high);
     say(bottom, low);
   };
-  return { node, ends, mark: (x) => setAttributes(now, { x1: x, x2: x }) };
+  return {
+    node,
+    ends,
+    mark: (x) => setAttributes(now, { d: `M${x} 0V${HEIGHT}${beneath.length ? `M${x} ${HEIGHT + 20}V${depth}` : ""}` }),
+  };
 };
 
 // A strip on a logarithmic scale: the way so far, and dotted the way that is planned.

@@ -7,15 +7,15 @@ export const costState = ({ channels, size, kernel_size: k, num_kernels: K, batc
   const one = channels * channels * k * k;
   const convolution = B * size * size * one;
   const hidden = Math.max(1, Math.floor(channels / 4));
-  const gate = hidden * (channels + K);
+  const attention = hidden * (channels + K);
   return {
     static: convolution,
     convolution,
     mixing: B * K * one,
-    gate: B * gate,
-    outputs: K * convolution + B * (K * channels * size * size + gate),
+    attention: B * attention,
+    outputs: K * convolution + B * (K * channels * size * size + attention),
     static_parameters: one,
-    parameters: K * one + gate + K,
+    parameters: K * one + attention + K,
     mixed_kernels: B * one,
     images: B * channels * size * size,
   };
@@ -56,7 +56,7 @@ const controls = ({ ranges }) => ({
 const GROUPS = [
   ["multiply-adds", [
     ["static", "one static convolution", ["convolution"]],
-    ["dynamic", "mix kernels, convolve once", ["convolution", "mixing", "gate"], "static"],
+    ["dynamic", "mix kernels, convolve once", ["convolution", "mixing", "attention"], "static"],
     ["outputs", "K convolutions, mix outputs", ["convolution"], "static"],
   ]],
   ["parameters", [
@@ -71,7 +71,7 @@ const GROUPS = [
 
 const state = (_, values) => {
   const costs = costState(values);
-  return { ...costs, dynamic: costs.convolution + costs.mixing + costs.gate };
+  return { ...costs, dynamic: costs.convolution + costs.mixing + costs.attention };
 };
 
 // One bar made of parts, its name before and its numbers behind it.
@@ -102,7 +102,7 @@ const group = ([title, rows]) => {
 
 const legend = () => {
   const swatch = (name) => element("span", { class: `dc-cost-swatch dc-cost-${name}`, "aria-hidden": "true" });
-  const parts = ["convolution", "mixing", "gate"].flatMap((name) => [swatch(name), `${name} `]);
+  const parts = ["convolution", "mixing", "attention"].flatMap((name) => [swatch(name), `${name} `]);
   return element("p", { class: "dc-cost-legend" }, ...parts);
 };
 
@@ -119,7 +119,7 @@ const words = (_, costs, { batch, size, channels, num_kernels: K }) => {
   const share = (v) => number((100 * v) / costs.static);
   return (
     `${batch === 1 ? "1 image" : `${batch} images`} of ${size} × ${size}, ${channels} channels, K = ${K}: mixing adds `
-    + `${share(costs.mixing)} % and the gate ${share(costs.gate)} % to the static convolution's multiply-adds, `
+    + `${share(costs.mixing)} % and the attention ${share(costs.attention)} % to the static convolution's multiply-adds, `
     + `${times(costs.dynamic / costs.static)} times in all. A kernel for each image takes `
     + `${times(costs.mixed_kernels / costs.images)} times the memory of the images.`
   );

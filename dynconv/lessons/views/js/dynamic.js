@@ -194,7 +194,7 @@ const words = (data, { b, weights, shares, error }, { temperature, num_kernels: 
     error === null ? "" : ` The error ${before ? `goes from ${before.toFixed(3)} to` : "is"} ${error.toFixed(3)}.`;
   const apart = `Between the images a kernel's share differs by up to ${(100 * spreadOf(shares)).toFixed(1)} percentage points.`;
   return (
-    `At T = ${number(temperature)}, ${data.names[b]} gives kernel ${best + 1} ${percent(weights[best])} and uses `
+    `At T = ${number(temperature)}, ${data.names[b]} gives ${percent(weights[best])} to kernel ${best + 1} and uses `
     + `${number(effectiveNumber(weights))} of ${K} kernels effectively.${gain} ${shares.length > 1 ? apart : ""}`
   ).trim();
 };

@@ -151,7 +151,7 @@ const view = (data, { blend, rho, image, rank }) => {
     if (images.length > 1) figure.title("large", data.names[chosen]);
     images.forEach(({ logits }, b) => {
       figure.note(`sum of ${b}`, `logits ${logits.map(signed).join(", ")}`);
-      figure.note(`normal ${b}`, `channel ${channel}`);
+      figure.note(`normal ${b}`, `ch. ${channel}`); // so short that its number stands on a phone
       figure.nouns[`image ${b}`].node.classList.toggle("dc-chosen", b === chosen);
     });
     rank.draw(data.strongest, weights.map((v) => signed(v))); // prettier-ignore

@@ -159,7 +159,7 @@ const figureOf = ({ blocks, image_shape }, overlays) => {
   return figure;
 };
 
-const LEGEND = "needed: dark is open, pale is computed for an open neighbour, the rest is skipped";
+const LEGEND = "needed: full colour is open, half is computed for an open neighbour, the rest is skipped";
 
 const view = (data, { budget, temperature, image }) => {
   const overlays = data.blocks.map(({ name }) =>
@@ -190,12 +190,12 @@ const words = ({ names, positions }, { blocks, used, total, image }, { budget, t
   const share = (count) => percent(sum(blocks.map(count)) / positions);
   const undecided = share(({ soft }) => soft.filter((p) => p > 0.1 && p < 0.9).length);
   const spent = used.map((v) => v / total);
-  const each = names.map((name, b) => `${name} ${percent(spent[b])}`).join(", ");
+  const each = names.map((name, b) => `${percent(spent[b])} for ${name}`).join(", ");
   const setting = budget === null ? "As trained" : `With a budget of ${percent(budget)}`;
   return (
     `${setting}, the gates open ${share(({ gate }) => sum(gate))} of all positions; for them the first convolutions compute at `
     + `${share(({ needed }) => sum(needed))}. ${names[image]} saves ${percent(1 - spent[image])} of its multiply-adds; `
-    + `spent are: ${each}. At T = ${number(temperature)} the soft gate is between 0.1 and 0.9 at ${undecided} of the positions; `
+    + `spent on each image: ${each}. At T = ${number(temperature)} the soft gate is between 0.1 and 0.9 at ${undecided} of the positions; `
     + "the hard gate and the cost do not depend on T."
   );
 };

@@ -115,6 +115,8 @@ const piece = (spec) => standing(spec, spec.element, spec.set ?? (() => {}));
 const cell = (className, k, ...children) =>
   element("div", { class: `dc-cell ${className}`.trim(), "data-k": k }, ...children);
 
+const numbered = (name, k) => (name === `kernel ${k + 1}` ? name : `${k + 1} ${name}`);
+
 const oneDecimal = (v) => fixed(v, 1);
 
 // {bars: name, reach, show, names, controls, what}: one signed bar a kernel; with the kernels' sliders in `controls` each is
@@ -124,7 +126,7 @@ const bars = ({ reach = 5, show = oneDecimal, names, controls, what }, k) => {
   const bar = signedBar(what ? undefined : `dc-k${k % 8}`);
   const text = element("b");
   const slider = controls?.[k];
-  const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? `${k + 1} ${names[k]}` : "");
+  const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? numbered(names[k], k) : "");
   const node = cell(slider ? "dc-bar-cell dc-drag" : "dc-bar-cell", k, which, bar.node, slider?.node ?? text);
   const set = (v, _, all) => {
     bar.draw(v, typeof reach === "function" ? reach(all) : reach);

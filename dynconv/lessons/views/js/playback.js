@@ -51,7 +51,7 @@ export const curve = (...curved) => points(placesOf(...curved));
 // Horizontal lines to compare with, each with its name.
 const guidesOf = (references) => {
   const lines = references.map(() => svg("line", { class: "dc-guide", x1: 0, x2: WIDTH }));
-  const labels = references.map(([name]) => chartText(WIDTH, 0, "end", name));
+  const labels = references.map(([name]) => chartText(WIDTH - 4, 0, "end", name));
   const lowest = Math.min(...references.map(([, v]) => v));
   const draw = (low, high) =>
     references.forEach(([, v], i) => {

@@ -106,8 +106,8 @@ const view = (data, own) => {
 const words = ({ names, sizes }, { weights, factors, difference }, { kernel, share }) => {
   const [first, largest] = [indexOfMax(weights), indexOfMax(sizes)];
   return (
-    `${kernel} has ${percent(share)}, its kernel ${number(factors[names.indexOf(kernel)])} times what it was. The largest weight is `
-    + `${names[first]}'s, ${percent(weights[first])}; the largest part of the output is ${names[largest]}'s, as before. `
+    `${kernel} has ${percent(share)}, its kernel ${number(factors[names.indexOf(kernel)])} times what it was. `
+    + `${names[first]} has the largest weight, ${percent(weights[first])}, ${names[largest]} the largest part of the output, as before. `
     + `The output has changed by ${difference ? `at most ${difference.toExponential(0)}` : "nothing"}.`
   );
 };

@@ -23,6 +23,7 @@ import {
   range,
   rangeOfAll,
   realMinus,
+  say,
   scaled,
   setAttributes,
   sheet,
@@ -159,15 +160,21 @@ const trace = (logits) => {
 
 // One image's attention. No transform moves it: with one the browser sorts all layers of the page anew.
 const dot = (i) => {
-  const disc = svg("circle", { r: 9 });
-  const text = svg("text", { "text-anchor": "middle", dy: 4 }, letter(i));
-  const move = (weights) => {
+  const disc = svg("ellipse", { ry: 9 });
+  const text = svg("text", { "text-anchor": "middle", dy: 4 });
+  // `beneath` are the dots that it hides: it is as wide as all their letters
+  const move = (weights, beneath) => {
     const [x, y] = place(weights).map((v) => v.toFixed(2));
-    setAttributes(disc, { cx: x, cy: y });
+    setAttributes(disc, { cx: x, cy: y, rx: 9 + 4 * beneath.length });
     setAttributes(text, { x, y });
+    say(text, [...beneath, i].sort().map(letter).join(""));
   };
   return { node: svg("g", { class: "dc-dot" }, disc, text), move };
 };
+
+// Those of the dots beneath b, in this order from below, that it hides, all or in part.
+const hiddenBy = (b, order, places) =>
+  order.slice(0, order.indexOf(b)).filter((i) => Math.hypot(...[0, 1].map((k) => places[i][k] - places[b][k])) < 14);
 
 // The triangle: a path and a dot an image, and the hand at the chosen one.
 const triangle = (data, { image, free }) => {
@@ -180,8 +187,10 @@ const triangle = (data, { image, free }) => {
   node.append(hand.node);
   dots.forEach((one, b) => one.node.addEventListener("click", () => image.inputs[b].click()));
   const draw = ({ attention, weights, image: chosen }) => {
+    const all = attention.map((pi, b) => (b === chosen ? weights : pi));
+    const order = [...all.keys()].sort((a, b) => (a === chosen) - (b === chosen)); // as they lie, from below
     dots.forEach((one, b) => {
-      one.move(b === chosen ? weights : attention[b]);
+      one.move(all[b], hiddenBy(b, order, all.map(place)));
       for (const shape of [one.node, traces[b]]) shape.classList.toggle("dc-chosen", b === chosen);
     });
     const last = dots[chosen].node; // above the others
@@ -265,17 +274,22 @@ const view = (data, all) => {
 // the share of the weight that would have to move to make one of them the other
 const distance = (a, b) => sum(a.map((v, k) => Math.abs(v - b[k]))) / 2;
 
+const companyOf = (close, others) => {
+  if (!others) return "";
+  if (others === 1) return ` The other dot ${close ? "lies" : "does not lie"} within 5 % of it.`;
+  return ` ${close || "None"} of the other ${others} dots ${close > 1 ? "lie" : "lies"} within 5 % of it.`;
+};
+
 const words = ({ names }, { attention, weights, image }, { temperature, free }) => {
   const T = number(temperature);
   const others = names.length - 1;
   const apart = attention.map((pi) => distance(pi, weights));
   const close = apart.filter((d, i) => i !== image && d < 0.05).length; // dots may lie on top of each other: say so
-  const company = others ? ` Within 5 % of it: ${close || "none"} of the other ${others}.` : "";
   const share = listed(weights);
   const said = free.length
     ? `You gave ${names[image]} ${share}: ${percent(apart[image])} of the weight is elsewhere than the layer puts it at T = ${T}.`
     : `At T = ${T}, ${names[image]} mixes ${share}; ${number(effectiveNumber(weights))} of 3 kernels are effectively in use.`;
-  return said + company;
+  return said + companyOf(close, others);
 };
 
 export default instrument({ className: "dc-simplex-map", read, controls, state, view, words });

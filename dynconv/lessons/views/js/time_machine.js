@@ -85,7 +85,7 @@ const race = ({ shown, best }, runs) => {
   const order = runs.map((_, i) => i).sort((a, b) => losses[a] - losses[b]);
   const first = order.filter((i) => losses[i] === losses[best]).map((i) => runs[i].name); // as far as one can read
   const others = order.filter((i) => losses[i] !== losses[best]).map((i) => `${runs[i].name} with ${losses[i]}`);
-  const rest = others.length ? `, before ${others.join(", ")}` : "";
+  const rest = others.length ? `, ahead of ${others.join(", ")}` : "";
   return `${first.join(" and ")} ${verbOf(runs, first)} test loss ${losses[best]}${rest}.`;
 };
 

@@ -292,7 +292,7 @@ const patchInWords = ({ rows, columns, outside }) => {
 const mixInWords = ({ attention }, temperature) => {
   const best = indexOfMax(attention);
   return (
-    ` At T = ${number(temperature)} this image gives kernel ${best + 1} ${percent(attention[best])}; `
+    ` At T = ${number(temperature)} this image gives ${percent(attention[best])} to kernel ${best + 1}; `
     + "every pixel of the map has the same mixed kernel."
   );
 };
