@@ -117,12 +117,11 @@ class _Perceptron(torch.autograd.Function):
             if y is not None:  # through the softmax
                 grad = y * (grad - (y * grad).sum(-1, keepdim=True)) / ctx.temperature
             return None, *_differentiable(given, needed, grad)
-        x = given[0]
-        like = (x if mean is None else mean, *given[1:])
+        like = (given[0] if mean is None else mean, *given[1:])  # the mean's: every position of a channel gets the same
         found = [torch.empty_like(t).contiguous() if want else None for t, want in zip(like, needed, strict=True)]
         _run("dynconv_perceptron_backward", given, (mean, hidden, y, grad, *found), ctx.temperature)
-        if mean is not None and needed[0]:
-            found[0] = per_channel(found[0], x).expand_as(x)
+        if mean is not None and found[0] is not None:
+            found[0] = per_channel(found[0], given[0]).expand_as(given[0])
         return None, *found
 
 
