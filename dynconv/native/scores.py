@@ -110,8 +110,7 @@ class _Perceptron(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        (*given, mean, hidden, y) = ctx.saved_tensors
-        given = tuple(given)
+        *given, mean, hidden, y = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or not (unwatched() and taken((*given, grad))):  # it may be differentiated again
             if y is not None:  # through the softmax
@@ -136,8 +135,7 @@ def _differentiable(given: Inputs, needed: Sequence[bool], grad: Tensor) -> Sequ
         grad = (grad @ second) * (hidden > 0)
     of_x = grad @ weight
     if x.ndim > 2:
-        spatial = x.shape[2:]
-        of_x = per_channel(of_x / spatial.numel(), x).expand(-1, -1, *spatial)
+        of_x = per_channel(of_x / x.shape[2:].numel(), x).expand_as(x)
     found = of_x, grad.T @ mean, grad.sum(0), of_second, of_second_bias
     return tuple(g if want else None for g, want in zip(found, needed, strict=True))
 
