@@ -32,32 +32,39 @@ class Outputs {
 
     Int memory() const { return call.threads * own; }
 
+    // A thread takes several shares of the channels out: what their positions see is laid out once for all of them.
     void run(float* memory) const {
+        const Int teams = std::min(shares, call.threads);
 #pragma omp parallel for num_threads(call.threads) schedule(dynamic) collapse(2)
         for (Int i = 0; i < cut.groups * cut.pieces; i++)
-            for (Int share = 0; share < shares; share++)
-                work(i / cut.pieces, i % cut.pieces, share * call.outs / shares, (share + 1) * call.outs / shares,
-                     memory + omp_get_thread_num() * own);
+            for (Int team = 0; team < teams; team++)
+                work(i / cut.pieces, i % cut.pieces, team * shares / teams, (team + 1) * shares / teams, memory + omp_get_thread_num() * own);
     }
 
   private:
-    void work(Int group, Int piece, Int out, Int last, float* room) const {
+    Int first_out(Int share) const { return share * call.outs / shares; }
+
+    void work(Int group, Int piece, Int share, Int last, float* room) const {
         const Int image = cut.first(group, call), images = cut.first(group + 1, call) - image;
         const Int first = cut.start(piece, see.positions), stop = cut.start(piece + 1, see.positions);
-        float *mixed = room + cut.together * seen * chunk, *line = mixed + cut.together * tile;
-        if (call.bias) begin(image, images, out, last, first, stop);
+        float* line = room + cut.together * (seen * chunk + tile);
+        if (call.bias) begin(image, images, first_out(share), first_out(last), first, stop);
         for (Int row = 0; row < see.rows; row += chunk) {
-            const Int some = std::min(chunk, see.rows - row), apart = up(some, LANES);
+            const Int some = std::min(chunk, see.rows - row);
             for (Int b = 0; b < images; b++) see.across(image + b, row, some, first, stop, room + b * seen * chunk, line);
-            for (Int o = out; o < last; o += block) {
-                const Int outs = std::min(block, last - o);
-                mix_rows(call, image, images, call.kernels + o * see.rows + row, see.rows, outs, some, mixed, apart, tile);
-                for (Int b = 0; b < images; b++) {
-                    float* to = call.outputs + ((image + b) * call.outs + o) * see.positions + first;
-                    multiply_tiles({mixed + b * tile, apart, 1}, outs, room + b * seen * chunk, some,
-                                 {to, see.positions, stop - first, row || call.bias});
-                }
-            }
+            for (Int s = share; s < last; s++)
+                for (Int o = first_out(s); o < first_out(s + 1); o += block)
+                    add_products(image, images, o, std::min(block, first_out(s + 1) - o), row, some, first, stop, room);
+        }
+    }
+
+    void add_products(Int image, Int images, Int out, Int outs, Int row, Int some, Int first, Int stop, float* room) const {
+        const Int apart = up(some, LANES);
+        float* mixed = room + cut.together * seen * chunk;
+        mix_rows(call, image, images, call.kernels + out * see.rows + row, see.rows, outs, some, mixed, apart, tile);
+        for (Int b = 0; b < images; b++) {
+            float* to = call.outputs + ((image + b) * call.outs + out) * see.positions + first;
+            multiply_tiles({mixed + b * tile, apart, 1}, outs, room + b * seen * chunk, some, {to, see.positions, stop - first, row || call.bias});
         }
     }
 
