@@ -29,7 +29,8 @@ struct Perceptron {
     float *mean, *hidden;                          // (rows, ins), (rows, width): kept from forward to backward
     float* y;                                      // (rows, outs)
     const float* grad_y;                           // read by backward
-    float *grad_x, *grad_weight, *grad_bias, *grad_second, *grad_second_bias;  // written by backward, each unless it is null
+    float* grad_x;                                 // (rows, ins): every position of a channel gets the same
+    float *grad_weight, *grad_bias, *grad_second, *grad_second_bias;  // these five are written by backward, each unless it is null
     Int rows, ins, positions, width, outs, threads;
     double temperature;  // of a softmax of each row of y, or 0 where there is none
 };

@@ -29,11 +29,11 @@ def found_in_the_store(tab, text):
     tab.reload()
 
 
-def said_after_reload(tab, root, said):
-    """Loads the page anew until it says so: what the old page wrote can reach the browser's store a moment later."""
+def holds_after_reload(tab, told):
+    """Loads the page anew until it is so: what the old page wrote can reach the browser's store a moment later."""
     for _ in range(10):
         tab.reload()
-        if root.locator(".dc-summary").inner_text() == said:
+        if told():
             return True
         tab.wait_for_timeout(200)
     return False
@@ -65,7 +65,7 @@ def test_by_keyboard_the_answer_opens_after_the_bet_and_not_before(chromium, tmp
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         assert root.get_by_role("radio", disabled=True).count() == 3
         assert tab.evaluate(KEPT)["bets"] == {"02.how-many": {"option": chosen, "right": False}}
-        assert said_after_reload(tab, root, said)
+        assert holds_after_reload(tab, lambda: root.locator(".dc-summary").inner_text() == said)
         root.get_by_role("button", name="Bet again").press("Enter")
         assert visible(tab) == before
         assert tab.evaluate(KEPT)["bets"] == {}
@@ -130,8 +130,7 @@ def test_a_lessons_page_opens_what_answers_a_bet_and_the_index_counts(chromium, 
     assert first.evaluate("e => e.open")
     assert "largest difference" in visible(tab)
     assert tab.locator("details.after-bet[open]").count() == 1
-    tab.reload()
-    assert first.evaluate("e => e.open")
+    assert holds_after_reload(tab, lambda: first.evaluate("e => e.open"))
     tab.goto((tmp_path / "index.html").as_uri())
     assert f"1 of {len(QUESTIONS)} bets made, 1 of them right" in tab.locator("#progress").inner_text()
     tab.get_by_role("button", name="Forget it").press("Enter")
