@@ -167,7 +167,13 @@ const dot = (i) => {
     const [x, y] = place(weights).map((v) => v.toFixed(2));
     setAttributes(disc, { cx: x, cy: y, rx: 9 + 4 * beneath.length });
     setAttributes(text, { x, y });
-    say(text, [...beneath, i].sort((a, b) => a - b).map(letter).join(""));
+    say(
+      text,
+      [...beneath, i]
+        .sort((a, b) => a - b)
+        .map(letter)
+        .join(""),
+    );
   };
   return { node: svg("g", { class: "dc-dot" }, disc, text), move };
 };
