@@ -45,11 +45,11 @@ struct Convolution {
 struct Branch {
     const float *x;                        // (images, channels, height, width)
     const float *gate;                     // (images, high, wide): closed where it is 0
-    float *outputs;                        // (images, outs, high, wide)
+    float *outputs, *hidden;               // (images, outs, high, wide); hidden: memory for what lies between the convolutions
     Convolution first, second;             // first: at the stride
     Int images, channels, height, width, outs, high, wide, stride, threads;
     double first_eps, second_eps;          // of the batch norms
-    double limit;                          // the share of multiply-adds above which nothing is computed
+    double limit;                          // the share of positions above which all are computed, where that is faster
 };
 
 // How a dynamic convolution is computed; each is false where there is not memory enough

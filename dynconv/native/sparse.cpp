@@ -1,193 +1,210 @@
 // The branch of a sparse block: two 3 x 3 convolutions, each with a batch norm at inference, where a gate is open and where that is
 // needed. Called by sparse.py.
 //
-// The idea. With an image's channels last, what a position sees are three short pieces of memory. They are brought together for some
-// positions at a time, and multiplied with a matrix of kernels that is turned once: wherever the positions lie, they are computed in rows.
+// The idea. What some positions see is brought together, wherever they lie: a matrix with a row for each channel and tap and a column
+// for each position. Kernels, as torch keeps them, times this matrix are the outputs; nothing of them has to be turned or copied. Where
+// most positions are wanted, Winograd's products (winograd.h) compute all of them sooner.
 // Each number is summed by one thread, in an order that the sizes and the gate alone decide.
 
 #include <cmath>
 #include <vector>
 
-#include "images.h"
+#include "columns.h"
 #include "product.h"
+#include "winograd.h"
 
-constexpr Int GROUP = 8 * MOST;  // positions that are computed together
-constexpr Int CHUNK = 1 << 10;   // numbers that each of them sees, at a time: the cache holds them all
-constexpr Int TAPS = 9;
+constexpr Int TOGETHER = 4 * WIDE;  // positions, of one image or of several, that are computed together
+constexpr Int CHUNK = 28 * TAPS;    // rows of what they see, at a time: the cache holds it
+constexpr Int BLOCK = 4 * MOST;     // channels out that are multiplied with it at a time
+constexpr Int MANY = 1 << 16;       // pairs of channels: with more, torch is faster where most is open and Winograd's products do not apply
 
-typedef std::vector<Int> Places;
+struct Position { Int image, y, x; };
+typedef std::vector<Position> Positions;
 
-// Kernels (outs, channels, 9) as tiles of WIDE outputs, (tap, channel, WIDE) each, and what a batch norm makes of their sums
-class Kernels {
-    const Convolution& from;
+// One of the two convolutions, its norm, and where it is wanted
+struct Layer {
+    const Convolution& by;
     const double eps;
-    float *const tiles, *const scale, *const shift;
+    const float *from, *gate;  // gate: null where a ReLU follows instead
+    float* to;
+    const Int channels, height, width, stride;
+    const Positions& wanted;
+
+    // The norm, as a factor and a term of each channel out
+    std::vector<float> norm(Int outs) const {
+        std::vector<float> all(2 * outs);
+        for (Int o = 0; o < outs; o++) {
+            all[o] = (by.factor ? by.factor[o] : 1) / std::sqrt(by.variance[o] + eps);
+            all[outs + o] = (by.term ? by.term[o] : 0) - by.mean[o] * all[o];
+        }
+        return all;
+    }
+
+};
+
+// In place, what follows on so many sums of a channel: its norm, and a ReLU or the gates of their positions
+static void finish(float* v, Int some, float factor, float term, const float* gates) {
+    for (Int i = 0; i < some; i++) v[i] = v[i] * factor + term;
+    if (gates) for (Int i = 0; i < some; i++) v[i] = gates[i] != 0 ? v[i] * gates[i] : 0;
+    else for (Int i = 0; i < some; i++) v[i] = v[i] < 0 ? 0 : v[i];
+}
+
+class AtPositions {
+    // Of a tile's positions so many neighbours in a row: the first's column, and the pixel that a tap of it sees; -1 where it is outside
+    struct Run { Int column, pixel, count; };
+    struct Runs { Run all[TAPS][WIDE]; Int count[TAPS]; };
+
+    const Branch& call;
+    const Layer& layer;
+    const std::vector<float> norm;
+    const Int length, count, groups, teams, plane, positions;
 
   public:
-    const Int channels, outs, length, room;  // room: of a position's outputs
+    AtPositions(const Branch& c, const Layer& l)
+        : call(c),
+          layer(l),
+          norm(l.norm(c.outs)),
+          length(TAPS * l.channels),
+          count(l.wanted.size()),
+          groups(parts(count, TOGETHER)),
+          teams(groups < 2 * c.threads ? std::min(c.threads, parts(c.outs, MOST)) : 1),
+          plane(l.height * l.width),
+          positions(c.high * c.wide) {}
 
-    static Int memory(Int channels, Int outs) { return (TAPS * channels + 2) * up(outs, WIDE); }
+    Int memory() const { return call.threads * own(); }
 
-    Kernels(const Convolution& c, double e, Int ins, Int o, float* to)
-        : from(c), eps(e), tiles(to), scale(to + TAPS * ins * up(o, WIDE)), shift(scale + up(o, WIDE)), channels(ins), outs(o), length(TAPS * ins),
-          room(up(o, WIDE)) {}
+    void run(float* room) const {
+#pragma omp parallel for num_threads(call.threads) schedule(dynamic) collapse(2)
+        for (Int group = 0; group < groups; group++)
+            for (Int team = 0; team < teams; team++) {
+                const Int out = team * call.outs / teams, last = (team + 1) * call.outs / teams;
+                work(start(group), start(group + 1) - start(group), out, last, room + omp_get_thread_num() * own());
+            }
+    }
 
-    void turn(Int threads) const {
-#pragma omp parallel for num_threads(threads)
-        for (Int o = 0; o < room; o += LANES)
-            for (Int row = 0; row < length; row += LANES) turn_some(o, row);
-        for (Int o = 0; o < room; o++) {
-            const double factor = o < outs ? (from.factor ? from.factor[o] : 1) / std::sqrt(from.variance[o] + eps) : 0;
-            scale[o] = factor;
-            shift[o] = o < outs ? (from.term ? from.term[o] : 0) - from.mean[o] * factor : 0;
+  private:
+    Int start(Int group) const { return std::min(count, group * parts(count, WIDE) / groups * WIDE); }  // whole tiles
+    Int own() const { return up((CHUNK + call.outs) * TOGETHER + LANES, 16); }
+
+    void work(Int first, Int some, Int out, Int last, float* sums) const {
+        const Int tiles = parts(some, WIDE);
+        float* seen = sums + call.outs * TOGETHER;
+        Runs runs[TOGETHER / WIDE];
+        for (Int tile = 0; tile < tiles; tile++) find(&layer.wanted[first + tile * WIDE], std::min<Int>(WIDE, some - tile * WIDE), runs[tile]);
+        for (Int row = 0; row < length; row += CHUNK) {
+            const Int rows = std::min(CHUNK, length - row);
+            for (Int tile = 0; tile < tiles; tile++) see(runs[tile], row, rows, seen + tile * rows * WIDE);
+            for (Int o = out; o < last; o += BLOCK)
+                multiply_tiles({layer.by.kernels + o * length + row, length, 1}, std::min(BLOCK, last - o), seen, rows,
+                               {sums + o * TOGETHER, TOGETHER, some, row > 0});
+        }
+        write(&layer.wanted[first], some, out, last, sums);
+    }
+
+    // The runs of a tile of so many positions; the rest sees nothing
+    void find(const Position* wanted, Int some, Runs& runs) const {
+        for (Int tap = 0; tap < TAPS; tap++) {
+            Int n = 0;
+            for (Int i = 0; i < WIDE; i++) {
+                const Position at = i < some ? wanted[i] : Position{0, -2, 0};
+                const Int y = at.y * layer.stride + tap / 3 - 1, x = at.x * layer.stride + tap % 3 - 1;
+                const bool inside = y >= 0 && y < layer.height && x >= 0 && x < layer.width;
+                const Int pixel = inside ? at.image * layer.channels * plane + y * layer.width + x : -1;
+                Run* before = runs.all[tap] + n - 1;
+                if (n && (inside ? before->pixel >= 0 && before->pixel + before->count == pixel : before->pixel < 0)) before->count++;
+                else runs.all[tap][n++] = {i, pixel, 1};
+            }
+            runs.count[tap] = n;
         }
     }
 
-    // to (positions, room) = what so many positions see, (positions, length), through all
-    void multiply(const float* seen, Int positions, float* to) const {
-        for (Int row = 0; row < length; row += CHUNK)
-            for (Int o = 0; o < room; o += WIDE)
-                multiply_tile({seen + row, length, 1}, positions, {tiles + o * length + row * WIDE, WIDE}, std::min(CHUNK, length - row),
-                              {to + o, room, WIDE, row > 0});
+    // Some rows, by whole registers: where one reaches beyond its run, the next run, row or tile is written later
+    void see(const Runs& runs, Int row, Int rows, float* to) const {
+        const float* end = layer.from + call.images * layer.channels * plane;
+        for (Int r = row; r < row + rows; r++, to += WIDE) {
+            const float* from = layer.from + r / TAPS * plane;
+            const Run* run = runs.all[r % TAPS];
+            for (Int n = runs.count[r % TAPS]; n > 0; n--, run++)
+                for (Int i = 0; i < run->count; i += LANES)
+                    store(to + run->column + i, run->pixel < 0 ? vec{} : load_some(from + run->pixel + i, end, std::min<Int>(LANES, run->count - i)));
+        }
     }
 
-    vec normalized(const float* sums, Int o) const { return load(sums + o) * load(scale + o) + load(shift + o); }
-
-  private:
-    void turn_some(Int o, Int row) const {
-        vec t[LANES] = {};
-        for (Int i = 0; i < std::min<Int>(LANES, outs - o); i++)
-            t[i] = load_some(from.kernels + (o + i) * length + row, from.kernels + outs * length, std::min<Int>(LANES, length - row));
-        transpose(t);
-        float* tile = tiles + o / WIDE * length * WIDE + o % WIDE;
-        for (Int i = row; i < std::min(length, row + LANES); i++) store(tile + (i % TAPS * channels + i / TAPS) * WIDE, t[i - row]);
-    }
-};
-
-// Pixels with their channels side by side and a border of one pixel
-struct Picture {
-    float* at;
-    Int across, pixel;
-
-    Int place(Int y, Int x) const { return (y * across + x) * pixel; }
-
-    void see(Int place, Int channels, float* to) const {
-        for (Int tap = 0; tap < TAPS; tap++)
-            std::memcpy(to + tap * channels, at + place + (tap / 3 * across + tap % 3) * pixel, channels * 4);
-    }
-
-    void clear_border(Int high) const {
-        std::memset(at, 0, across * pixel * 4);
-        std::memset(at + (high + 1) * across * pixel, 0, across * pixel * 4);
-        for (Int y = 1; y <= high; y++)
-            for (Int x : {Int(0), across - 1}) std::memset(at + place(y, x), 0, pixel * 4);
+    void write(const Position* wanted, Int some, Int out, Int last, float* sums) const {
+        Int at[TOGETHER];
+        float gates[TOGETHER];
+        for (Int i = 0; i < some; i++) {
+            const Int before = wanted[i].image * positions, here = wanted[i].y * call.wide + wanted[i].x;
+            at[i] = before * call.outs + here, gates[i] = layer.gate ? layer.gate[before + here] : 0;
+        }
+        for (Int o = out; o < last; o++) {
+            float *from = sums + o * TOGETHER, *to = layer.to + o * positions;
+            finish(from, some, norm[o], norm[call.outs + o], layer.gate ? gates : nullptr);
+            for (Int i = 0; i < some; i++) to[at[i]] = from[i];
+        }
     }
 };
+
+static bool everywhere(const Branch& call, const Layer& layer) {
+    const std::vector<float> whole(call.images, 1), norm = layer.norm(call.outs);
+    Call all = {layer.from, layer.by.kernels, whole.data(), nullptr, layer.to};
+    all.images = call.images, all.channels = layer.channels, all.height = layer.height, all.width = layer.width;
+    all.outs = call.outs, all.stack = 1, all.taps_down = all.taps_across = 3, all.threads = call.threads;
+    all.stride_down = all.stride_across = all.pad_down = all.pad_across = all.gap_down = all.gap_across = 1;
+    all.high = call.high, all.wide = call.wide, all.next_out = layer.channels * TAPS, all.next_channel = TAPS;
+    if (!forward_by_tiles(all)) return false;
+    const Int positions = call.high * call.wide;
+#pragma omp parallel for num_threads(call.threads) collapse(2)
+    for (Int i = 0; i < call.images; i++)
+        for (Int o = 0; o < call.outs; o++) {
+            finish(layer.to + (i * call.outs + o) * positions, positions, norm[o], norm[call.outs + o], layer.gate ? layer.gate + i * positions : nullptr);
+        }
+    return true;
+}
 
 class SparseBranch {
     const Branch& call;
-    const Int workers, inner;  // images at a time, threads for each
-    Images images;
-    Int hidden_pixel, kernels, pictures, group;  // numbers for both layers' kernels, a worker's two pictures, a thread's group
-    std::vector<Places> open, needed;            // of each image
+    Positions open, needed;
+    const Layer first{call.first, call.first_eps, call.x, nullptr, call.hidden, call.channels, call.height, call.width, call.stride, needed};
+    const Layer second{call.second, call.second_eps, call.hidden, call.gate, call.outputs, call.outs, call.high, call.wide, 1, open};
 
   public:
-    explicit SparseBranch(const Branch& c)
-        : call(c),
-          workers(c.images >= c.threads ? c.threads : 1),
-          inner(workers > 1 ? 1 : c.threads),
-          images{c.x, c.x + c.images * c.channels * c.height * c.width, c.channels, c.height, c.width, 1, 1, 0, 0},
-          open(c.images),
-          needed(c.images) {
-        images.set_row(c.width + 2);
-        hidden_pixel = (parts(c.outs, LANES) | 1) * LANES;
-        kernels = up(Kernels::memory(c.channels, c.outs) + Kernels::memory(c.outs, c.outs), 16);
-        pictures = up((c.height + 2) * images.across * images.pixel + (c.high + 2) * (c.wide + 2) * hidden_pixel, 16);
-        group = up(GROUP * (TAPS * std::max(c.channels, c.outs) + up(c.outs, WIDE)), 16);
-#pragma omp parallel for num_threads(c.threads)
+    explicit SparseBranch(const Branch& c) : call(c) {
         for (Int i = 0; i < c.images; i++) find(i);
     }
 
-    // Multiply-adds of the positions that are to be computed, as a share of all
-    double share() const {
-        double used = 0;
-        for (Int i = 0; i < call.images; i++) used += needed[i].size() * call.channels + open[i].size() * call.outs;
-        return used / (call.images * call.high * call.wide * (call.channels + call.outs));
-    }
+    bool too_much() const { return mostly(first) && !has_tiles(first) && call.channels * call.outs > MANY; }
 
-    Int memory() const { return kernels + workers * pictures + call.threads * group; }
-
-    void run(float* room) const {
-        const Kernels first(call.first, call.first_eps, call.channels, call.outs, room);
-        const Kernels second(call.second, call.second_eps, call.outs, call.outs, room + Kernels::memory(call.channels, call.outs));
-        first.turn(call.threads), second.turn(call.threads);
-        float *own = room + kernels, *groups = own + workers * pictures;
-#pragma omp parallel for num_threads(workers) schedule(dynamic)
-        for (Int i = 0; i < call.images; i++) {
-            const Int worker = omp_get_thread_num();
-            compute(i, first, second, own + worker * pictures, groups + worker * inner * group);
-        }
+    bool run() const {
+        if (!by_tiles(second)) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
+        return compute(first) && compute(second);
     }
 
   private:
+    bool mostly(const Layer& layer) const { return layer.wanted.size() > call.limit * call.images * call.high * call.wide; }
+    bool has_tiles(const Layer& layer) const { return layer.stride == 1 && call.high * call.wide >= FEW_POSITIONS; }
+    bool by_tiles(const Layer& layer) const { return mostly(layer) && has_tiles(layer); }
+    bool compute(const Layer& layer) const { return by_tiles(layer) ? everywhere(call, layer) : done(AtPositions(call, layer)); }
+
     void find(Int image) {
         const Int across = call.wide + 2;
         const float* gate = call.gate + image * call.high * call.wide;
         std::vector<char> is(across * (call.high + 2)), row(is.size());
         for (Int y = 0; y < call.high; y++)
             for (Int x = 0; x < call.wide; x++)
-                if (gate[y * call.wide + x] != 0) is[(y + 1) * across + x + 1] = 1, open[image].push_back(y * call.wide + x);
+                if (gate[y * call.wide + x] != 0) is[(y + 1) * across + x + 1] = 1, open.push_back({image, y, x});
         for (Int i = 1; i + 1 < Int(is.size()); i++) row[i] = is[i - 1] | is[i] | is[i + 1];
         for (Int y = 0; y < call.high; y++)
             for (Int x = 0; x < call.wide; x++) {
                 const Int i = (y + 1) * across + x + 1;
-                if (row[i - across] | row[i] | row[i + across]) needed[image].push_back(y * call.wide + x);
+                if (row[i - across] | row[i] | row[i + across]) needed.push_back({image, y, x});
             }
-    }
-
-    void compute(Int image, const Kernels& first, const Kernels& second, float* own, float* groups) const {
-        const Picture x{own, images.across, images.pixel};
-        const Picture hidden{own + (call.height + 2) * x.across * x.pixel, call.wide + 2, hidden_pixel};
-        images.channels_last(image, 0, call.height + 2, x.at);
-        hidden.clear_border(call.high);
-        convolve(x, call.stride, needed[image], first, groups, [&](Int place, const float* sums) {
-            float* to = hidden.at + hidden.place(place / call.wide + 1, place % call.wide + 1);
-            for (Int o = 0; o < up(call.outs, LANES); o += LANES) {
-                const vec v = first.normalized(sums, o);
-                store(to + o, v < 0 ? vec{} : v);
-            }
-        });
-        const Int positions = call.high * call.wide;
-        float* outputs = call.outputs + image * call.outs * positions;
-        std::memset(outputs, 0, call.outs * positions * 4);
-        convolve(hidden, 1, open[image], second, groups, [&](Int place, const float* sums) {
-            const float gate = call.gate[image * positions + place];
-            for (Int o = 0; o < call.outs; o += LANES) {
-                const vec v = second.normalized(sums, o) * gate;
-                for (Int i = 0; i < std::min<Int>(LANES, call.outs - o); i++) outputs[(o + i) * positions + place] = v[i];
-            }
-        });
-    }
-
-    // done(place, sums) for each
-    template <class Done>
-    void convolve(const Picture& from, Int stride, const Places& places, const Kernels& by, float* groups, Done done) const {
-        const Int count = places.size();
-#pragma omp parallel for num_threads(inner) schedule(dynamic)
-        for (Int g = 0; g < count; g += GROUP) {
-            const Int some = std::min(GROUP, count - g);
-            float *seen = groups + omp_get_thread_num() * group, *sums = seen + GROUP * by.length;
-            for (Int i = 0; i < some; i++)
-                from.see(from.place(places[g + i] / call.wide * stride, places[g + i] % call.wide * stride), by.channels, seen + i * by.length);
-            by.multiply(seen, some, sums);
-            for (Int i = 0; i < some; i++) done(places[g + i], sums + i * by.room);
-        }
     }
 };
 
 // 0, 1 where there is not memory enough, 2 where so much is open that nothing was computed
 extern "C" int dynconv_sparse_branch(const Branch* call) {
     const SparseBranch branch(*call);
-    if (branch.share() > call->limit) return 2;
-    return !done(branch);
+    if (branch.too_much()) return 2;
+    return !branch.run();
 }

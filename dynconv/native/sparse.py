@@ -15,12 +15,12 @@ from .scores import addresses, taken
 __all__ = ["skipping"]
 
 LAYER = ("kernels", "factor", "term", "mean", "variance")
-POINTERS = ("x", "gate", "outputs", *(f"{of}_{name}" for of in ("first", "second") for name in LAYER))
+POINTERS = ("x", "gate", "outputs", "hidden", *(f"{of}_{name}" for of in ("first", "second") for name in LAYER))
 SIZES = ("images", "channels", "height", "width", "outs", "high", "wide", "stride", "threads")
 NUMBERS = ("first_eps", "second_eps", "limit")
 FIELDS = (POINTERS, ctypes.c_void_p), (SIZES, ctypes.c_int64), (NUMBERS, ctypes.c_double)
 AS_MADE = (1, 1), (1, 1), "zeros", None
-MANY, LIMIT = 1 << 16, 0.7  # with more pairs of channels, the share of multiply-adds above which all are faster
+LIMIT = 0.5  # the share of positions above which computing all of them is faster, by Winograd's products
 
 
 class Branch(ctypes.Structure):
@@ -41,11 +41,10 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     if learns or not (unwatched() and _fit(x, gate, conv1, bn1, conv2, bn2) and taken(tensors)):
         return None
     outs, size = conv1.out_channels, gate.shape[2:]
-    y = x.new_empty(x.shape[0], outs, *size)
+    y, hidden = (x.new_empty(x.shape[0], outs, *size) for _ in range(2))
     _held, (x_at, gate_at, *layers) = addresses(tensors)
-    sizes = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads())
-    limit = LIMIT if x.shape[1] * outs > MANY and not always else 1.0
-    call = Branch(x_at, gate_at, y.data_ptr(), *layers, *sizes, bn1.eps, bn2.eps, limit)
+    sizes, limit = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads()), 1.0 if always else LIMIT
+    call = Branch(x_at, gate_at, y.data_ptr(), hidden.data_ptr(), *layers, *sizes, bn1.eps, bn2.eps, limit)
     return y if getattr(library(), "dynconv_sparse_branch")(ctypes.byref(call)) == 0 else None  # noqa: B009
 
 

@@ -8,11 +8,12 @@
 #include "registers.h"
 
 constexpr Int TAPS = 9, STEPS = 16;  // of a kernel, and of what it is transformed to
+constexpr Int FEW_POSITIONS = 32;    // for fewer, transforming the kernels costs more than is saved
 
-// Whether it applies: and there are more than a few tiles, else transforming the kernels costs more than is saved
+// Whether it applies, and saves something
 static inline bool has_tiles(const Call& c) {
     return c.taps_down == 3 && c.taps_across == 3 && c.stride_down == 1 && c.stride_across == 1 && c.gap_down == 1 && c.gap_across == 1 &&
-           c.high * c.wide >= 32;
+           c.high * c.wide >= FEW_POSITIONS;
 }
 
 // 4 x 4 = G g G^T of the kernel's 9 taps, each `step` numbers after the one before; out: `apart` numbers from one to the next

@@ -56,8 +56,8 @@ def a_block(seed):
     return block, x, gate * torch.rand_like(gate) if seed % 4 == 0 else gate
 
 
-def branch_of(block, x, gate):
-    return native.skipping(x, gate, block.conv1, block.bn1, block.conv2, block.bn2, True)
+def branch_of(block, x, gate, always=True):
+    return native.skipping(x, gate, block.conv1, block.bn1, block.conv2, block.bn2, always)
 
 
 def branch_of_double(block, x, gate):

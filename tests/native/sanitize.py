@@ -62,9 +62,9 @@ def inside(path: str, count: int) -> None:
             native.perceptron(x, weight, weight[:, 0].contiguous()).square().sum().backward()
         with torch.no_grad():
             block, x, gate = a_block(seed)
-            torch.testing.assert_close(
-                branch_of(block, x, gate), branch_of_double(block, x, gate).float(), atol=1e-4, rtol=1e-4
-            )
+            for always in (True, False):
+                ours, theirs = branch_of(block, x, gate, always), branch_of_double(block, x, gate).float()
+                torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
         if seed % 50 == 49:
             print(f"{seed + 1} done", flush=True)
         native.release()  # so that the next begins with memory whose ends are watched

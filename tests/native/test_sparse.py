@@ -12,16 +12,17 @@ from tests.native.geometries import a_block, branch_of, branch_of_double
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
 
 
+@pytest.mark.parametrize("always", [True, False], ids=["at positions", "as is faster"])
 @pytest.mark.parametrize("seed", range(40))
 @torch.no_grad()
-def test_it_is_the_branch_in_double_precision_times_the_gate(seed):
+def test_it_is_the_branch_in_double_precision_times_the_gate(seed, always):
     block, x, gate = a_block(seed)
     expected = branch_of_double(block, x, gate)
     torch.set_num_threads(1 + seed % 3)
     try:
-        found = branch_of(block, x, gate)
+        found = branch_of(block, x, gate, always)
         torch.set_num_threads(1 + (seed + 1) % 3)
-        again = branch_of(block, x, gate)
+        again = branch_of(block, x, gate, always)
     finally:
         torch.set_num_threads(1)
     assert torch.equal(found, again)
@@ -31,11 +32,23 @@ def test_it_is_the_branch_in_double_precision_times_the_gate(seed):
 
 
 def test_much_that_is_open_is_left_to_torch_where_that_is_faster_and_nobody_insists():
-    x, block = torch.randn(1, 264, 6, 6), SparseBlock(264).eval()
+    x, block = torch.randn(1, 264, 5, 5), SparseBlock(264).eval()  # too few positions for Winograd's products
     layers = block.conv1, block.bn1, block.conv2, block.bn2
     with torch.no_grad():
         for share, always, there in ((0.0, False, True), (1.0, False, False), (1.0, True, True)):
-            assert (native.skipping(x, torch.full((1, 1, 6, 6), share), *layers, always) is not None) == there
+            assert (native.skipping(x, torch.full((1, 1, 5, 5), share), *layers, always) is not None) == there
+
+
+@torch.no_grad()
+def test_where_most_is_open_all_positions_are_computed_and_the_closed_ones_are_zero():
+    x, block, gate = torch.randn(1, 8, 12, 12), SparseBlock(8).eval(), torch.ones(1, 1, 12, 12)
+    gate[..., 5:7, :] = 0
+    x[..., 0, 5] = float("nan")
+    at_positions, everywhere = (branch_of(block, x, gate, always) for always in (True, False))
+    assert not torch.equal(at_positions.nan_to_num(), everywhere.nan_to_num())  # they are rounded in other places
+    torch.testing.assert_close(at_positions, everywhere, equal_nan=True)
+    assert everywhere.isnan().sum() == 8 * 3 * 5
+    assert not everywhere[..., 5:7, :].any()
 
 
 def refusals():
