@@ -15,6 +15,7 @@ struct Mixture {
     const float *attention, *kernels, *tiles;
     Int kernel, tile;  // how far apart two kernels and two tiles lie
     const float* end;  // of the kernels' memory; it does not matter where the length is a whole number of registers
+    Int next = 0;      // how far on lies what is asked for ahead, for the next pieces follow no pattern that a processor sees; or 0
 };
 
 // piece(i, get) for each register of a length, `get` from where its numbers lie; last(i, get) for one that has too few of its own.
@@ -43,6 +44,7 @@ static void mix_some(Mixture m, Int first, float* tiles) {
     const auto piece = [&](Int i, auto get) {
         vec w[N];
         for (int k = 0; k < N; k++) w[k] = get(kernels + k * m.kernel + i);
+        if (m.next) for (int k = 0; k < N; k++) __builtin_prefetch(kernels + k * m.kernel + i + m.next, 0, 2);
         for (Int b = 0; b < m.images; b++) {
             vec sum = w[0] * pi[b * m.stack];
             if (first) sum += load(tiles + b * m.tile + i);

@@ -75,7 +75,7 @@ static void mix_rows(const Call& call, Int image, Int images, const float* kerne
     const Int kernel = call.outs * across;
     const float *pi = call.attention + image * call.stack, *end = call.kernels + call.stack * kernel;
     for (Int r = 0; r < rows; r++, kernels += across, to += apart)
-        mix({images, call.stack, length, pi, kernels, nullptr, kernel, tile, end}, to);
+        mix({images, call.stack, length, pi, kernels, nullptr, kernel, tile, end, 8 * across}, to);
 }
 
 // Work that needs memory; false where there is not enough
