@@ -27,7 +27,7 @@ class Outputs {
         shares = std::min(parts(call.outs, MOST), parts(2 * WORKERS, cut.groups * cut.pieces));
         block = std::max<Int>(MOST, std::min(BLOCK, MIXED / (cut.together * chunk) / MOST * MOST));
         tile = block * up(chunk, LANES);
-        own = up(cut.together * (seen * chunk + tile) + seen, 16);
+        own = up(cut.together * (seen * chunk + tile) + seen + LANES, 16);
     }
 
     Int memory() const { return call.threads * own; }

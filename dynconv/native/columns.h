@@ -13,6 +13,17 @@ static inline void lay(const float* line, Int numbers, float* to, Int apart) {
     std::memcpy(to, line, numbers * 4);
 }
 
+// A register of numbers that lie `step` apart, of which `here` are wanted
+template <int... I>
+static inline vec evens(const vec& a, const vec& b, std::integer_sequence<int, I...>) { return __builtin_shufflevector(a, b, (2 * I)...); }
+static inline vec every(Int step, const float* at, Int here, const float* end) {
+    if (step == 1) return load_some(at, end, here);
+    vec v = {};
+    if (step == 2 && at + 2 * LANES <= end) v = evens(load(at), load(at + LANES), std::make_integer_sequence<int, LANES>());
+    else for (Int i = 0; i < here; i++) v[i] = at[i * step];
+    return v;
+}
+
 struct Columns {
     const Call call;
     const Int taps, rows, positions, plane;  // plane: pixels of a channel
@@ -43,15 +54,20 @@ struct Columns {
 
     const float* channel(Int image, Int row) const { return call.x + (image * call.channels + row / taps) * plane; }
 
-    // What some positions see by one row; where it does not lie in one piece, it is brought together in `room`.
+    // What some positions see by one row; where it does not lie in one piece, it is brought together in `room`, which has LANES more. Whole
+    // registers are written: what is too much is overwritten by what comes after it.
     const float* line(Int image, Int row, Int first, Int stop, float* room) const {
-        const float* from = channel(image, row);
+        const float *from = channel(image, row), *end = call.x + call.images * call.channels * plane;
         if (plain) return from + first;
-        std::memset(room, 0, (stop - first) * 4);
+        Int done = 0;
+        const auto nothing_until = [&](Int i) { for (; done < i; done += LANES) store(room + done, vec{}); };
         runs(row, first, stop, [&](Int i, Int pixel, Int count) {
-            if (call.stride_across == 1) std::memcpy(room + i, from + pixel, count * 4);
-            else for (Int j = 0; j < count; j++) room[i + j] = from[pixel + j * call.stride_across];
+            nothing_until(i);
+            for (Int j = 0; j < count; j += LANES)
+                store(room + i + j, every(call.stride_across, from + pixel + j * call.stride_across, std::min<Int>(LANES, count - j), end));
+            done = i + count;
         });
+        nothing_until(stop - first);
         return room;
     }
 

@@ -36,7 +36,7 @@ class KernelGradients {
         while (panels * blocks < 4 * WORKERS && blocks < parts(call.outs, MOST)) blocks++;
         together = std::min(pieces, up(std::max<Int>(1, AT_ONCE / (most * up(see.rows, WIDE))), FEW));
         tile = parts(call.outs, blocks) * panel, found_size = panels * blocks * together * call.stack;
-        own = up(FEW * (tile + call.stack * LANES) + WIDE * most, 16);
+        own = up(FEW * (tile + call.stack * LANES) + WIDE * most + LANES, 16);
         attention.resize(pieces * call.stack);
         for (Int j = 0; j < pieces * call.stack; j++)
             attention[j] = call.attention[j / call.stack / cut.pieces * call.stack + j % call.stack];
