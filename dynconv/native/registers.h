@@ -26,6 +26,7 @@ constexpr int LANES = 4, MOST = 6;
 constexpr int WIDE = 2 * LANES;  // channels in a panel: the last one of a layer may have half as many
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef int ints __attribute__((vector_size(LANES * 4)));
 typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 static inline vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
@@ -80,6 +81,17 @@ static inline float total(vec lanes) {
     for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
     return sum;
 }
+// Of LANES registers at once, which are overwritten
+static inline vec totals(vec* t) {
+    transpose(t);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) t[i] += t[i + half];
+    return t[0];
+}
+// The first numbers of a register, and 0 for the rest
+template <int... I>
+static inline vec only(vec v, int here, std::integer_sequence<int, I...>) { return ints{I...} < here ? v : vec{}; }
+static inline vec only(vec v, Int here) { return only(v, int(here), std::make_integer_sequence<int, LANES>()); }
 static float sum_of(const float* a, Int n) {
     const Int whole = n / LANES * LANES;
     float sum = total(lanes_of(whole, [&](Int i) { return load(a + i); }));

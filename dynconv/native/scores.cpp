@@ -23,18 +23,68 @@ static void add_rows(const float* weights, Int step, const Rows& rows, float* __
         for (Int j = 0; j < rows.length; j++) to[j] += weights[i * step] * rows.first[i * rows.length + j];
 }
 
-// The next three are run by all threads of a team.
+// The next three are run by all threads of a team. What takes a processor longest of a short sum is to add the lanes of a register: so it
+// is done for LANES sums at once.
 static void mean_of(const float* x, Int rows, Int positions, float* to) {
+    const Int whole = positions / LANES * LANES;
+    const float* end = x + rows * positions;
 #pragma omp for
-    for (Int r = 0; r < rows; r++) to[r] = sum_of(x + r * positions, positions) / positions;
+    for (Int r = 0; r < rows; r += LANES) {
+        const Int some = std::min<Int>(LANES, rows - r);
+        vec t[LANES] = {};
+        for (Int i = 0; i < some; i++) {
+            const float* from = x + (r + i) * positions;
+            t[i] = lanes_of(whole, [&](Int at) { return load(from + at); });
+            if (whole < positions) t[i] += only(load_some(from + whole, end, positions - whole), positions - whole);
+        }
+        const vec means = totals(t) / float(positions);
+        std::memcpy(to + r, &means, some * 4);
+    }
+}
+
+// sums (R) of the products of w with R rows that lie `length` apart, lane by lane; each in an order that hangs on the length alone
+template <int R>
+static inline void multiply(const float* w, const float* w_end, const float* x, const float* x_end, Int length, vec* sums, Int apart) {
+    constexpr Int CHAINS = 2, PIECE = 64 * LANES;
+    const Int whole = length / LANES * LANES, rest = length - whole;
+    vec all[R] = {};
+    for (Int from = 0; from < whole; from += PIECE) {
+        vec some[R][CHAINS] = {};
+        const Int stop = std::min(whole, from + PIECE), pairs = from + (stop - from) / (CHAINS * LANES) * (CHAINS * LANES);
+        for (Int i = from; i < pairs; i += CHAINS * LANES)
+            for (Int c = 0; c < CHAINS; c++)
+                for (int r = 0; r < R; r++) some[r][c] += load(w + i + c * LANES) * load(x + r * length + i + c * LANES);
+        for (int r = 0; r < R; r++) {
+            if (pairs < stop) some[r][0] += load(w + pairs) * load(x + r * length + pairs);
+            all[r] += some[r][0] + some[r][1];
+        }
+    }
+    for (int r = 0; r < R; r++) {
+        if (rest) all[r] += only(load_some(w + whole, w_end, rest), rest) * only(load_some(x + r * length + whole, x_end, rest), rest);
+        sums[r * apart] = all[r];
+    }
 }
 
 static void forward(const Layer& layer, const float* x, Int rows, float* y, bool relu) {
+    constexpr int TOGETHER = 4;  // rows
+    const auto [weight, bias, ins, outs] = layer;
+    const float *weight_end = weight + outs * ins, *x_end = x + rows * ins;
 #pragma omp for collapse(2)
-    for (Int r = 0; r < rows; r++)
-        for (Int o = 0; o < layer.outs; o++) {
-            const float v = sum_of_products(x + r * layer.ins, layer.weight + o * layer.ins, layer.ins) + (layer.bias ? layer.bias[o] : 0);
-            y[r * layer.outs + o] = relu && v < 0 ? 0 : v;
+    for (Int first = 0; first < rows; first += TOGETHER)
+        for (Int o = 0; o < layer.outs; o += LANES) {
+            const Int few = std::min<Int>(TOGETHER, rows - first), some = std::min<Int>(LANES, outs - o);
+            vec sums[TOGETHER][LANES] = {};
+            for (Int i = 0; i < some; i++) {
+                const float *w = weight + (o + i) * ins, *from = x + first * ins;
+                if (few == TOGETHER) multiply<TOGETHER>(w, weight_end, from, x_end, ins, &sums[0][i], LANES);
+                else for (Int r = 0; r < few; r++) multiply<1>(w, weight_end, from + r * ins, x_end, ins, &sums[r][i], LANES);
+            }
+            for (Int r = 0; r < few; r++) {
+                vec v = totals(sums[r]);
+                if (bias) v += load_some(bias + o, bias + outs, some);
+                if (relu) v = v < 0 ? vec{} : v;
+                std::memcpy(y + (first + r) * outs + o, &v, some * 4);
+            }
         }
 }
 
