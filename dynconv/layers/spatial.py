@@ -147,7 +147,7 @@ class SparseBlock(Layer):
         sparse: True or False forces the way of computing; None skips positions in eval mode where that saves time, except
             while compiling, exporting or tracing, where shapes cannot depend on the gate's values. By torch's operations it
             saves time up to a quarter of the multiply-adds. In C++ it does at any; there, a convolution of which more than
-            half of the positions are wanted computes all of them, with fewer products (Winograd's) than torch, at stride 1.
+            45 % of the positions are wanted computes all of them, with fewer products (Winograd's) than torch, at stride 1.
 
     Shape:
         (B, C, H, W) → (B, O, H', W'); with ``return_cost`` also a :class:`SparseCost`. A gate that was replaced by

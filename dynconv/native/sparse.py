@@ -20,7 +20,7 @@ SIZES = ("images", "channels", "height", "width", "outs", "high", "wide", "strid
 NUMBERS = ("first_eps", "second_eps", "limit")
 FIELDS = (POINTERS, ctypes.c_void_p), (SIZES, ctypes.c_int64), (NUMBERS, ctypes.c_double)
 AS_MADE = (1, 1), (1, 1), "zeros", None
-LIMIT = 0.5  # the share of positions above which computing all of them is faster, by Winograd's products
+LIMIT = 0.45  # the share of positions above which computing all of them is faster, by Winograd's products
 
 
 class Branch(ctypes.Structure):
