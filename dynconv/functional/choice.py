@@ -3,7 +3,7 @@
 On a CPU, in the order in which it is asked:
 
 - *native* wins but for large kernels that see many positions, which are what torch's convolutions are best at, if channels are
-  multiples of 16: others they fill up. Its sums have an order that does not hang on the number of threads, which torch's have not:
+  multiples of 16: others they fill up. Its sums have an order that does not depend on the number of threads, which torch's have not:
   so under ``torch.use_deterministic_algorithms(True)`` it is taken wherever it can be.
 - *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
   patches are the kernel's size times the image, so it is left where they are many.

@@ -160,7 +160,7 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
 
 
 def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:
-    """All that a plan hangs on: of the tensors all but their numbers, and what torch was told."""
+    """All that a plan depends on: of the tensors all but their numbers, and what torch was told."""
     seen = [
         (t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given if t is not None
     ]

@@ -109,7 +109,7 @@ def _path() -> Path:
 
 
 def _processor() -> str:
-    """What a library made for this processor hangs on; the machine's name where the system does not tell."""
+    """What a library made for this processor depends on; the machine's name where the system does not tell."""
     wanted = dict.fromkeys(
         ("model name", "flags", "Features", "features", "CPU implementer", "CPU part", "cpu", "isa"), ""
     )

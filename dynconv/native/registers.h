@@ -60,7 +60,7 @@ static inline vec load_some(const float* at, const float* end, Int here) {
     return v;
 }
 
-// Sums over n numbers, in an order that hangs on n alone: lane by lane, in several registers, for one addition waits for the last; `at(i)`
+// Sums over n numbers, in an order that depends on n alone: lane by lane, in several registers, for one addition waits for the last; `at(i)`
 // is what is added from place i on, and a piece of so many registers comes first, so that small numbers are not added to a large sum.
 template <class At>
 static inline vec lanes_of(Int n, At at) {

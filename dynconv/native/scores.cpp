@@ -3,7 +3,7 @@
 //
 // The idea. These products are small, and there is nothing to gain from cutting them; but a library's product cuts them all the same, by
 // the number of threads, and with the cuts the order of its sums. Here a thread has whole rows of what is computed, and each number is
-// summed in an order that hangs on the sizes alone.
+// summed in an order that depends on the sizes alone.
 
 #include <cmath>
 #include <vector>
@@ -42,7 +42,7 @@ static void mean_of(const float* x, Int rows, Int positions, float* to) {
     }
 }
 
-// sums (R) of the products of w with R rows that lie `length` apart, lane by lane; each in an order that hangs on the length alone
+// sums (R) of the products of w with R rows that lie `length` apart, lane by lane; each in an order that depends on the length alone
 template <int R>
 static inline void multiply(const float* w, const float* w_end, const float* x, const float* x_end, Int length, vec* sums, Int apart) {
     constexpr Int CHAINS = 2, PIECE = 64 * LANES;

@@ -3,7 +3,7 @@
 //
 // The idea. What some positions see is brought together, wherever they lie: a matrix with a row for each channel and tap and a column
 // for each position. Kernels, as torch keeps them, times this matrix are the outputs; nothing of them has to be turned or copied. Where
-// most positions are wanted, Winograd's products (winograd.h) compute all of them sooner.
+// nearly half of the positions are wanted, Winograd's products (winograd.h) compute all of them sooner.
 // Each number is summed by one thread, in an order that the sizes and the gate alone decide.
 
 #include <cmath>
@@ -22,7 +22,7 @@ struct Position { Int image, y, x; };
 typedef std::vector<Position> Positions;
 
 // One of the two convolutions, its norm, and where it is wanted
-struct Layer {
+struct Stage {
     const Convolution& by;
     const double eps;
     const float *from, *gate;  // gate: null where a ReLU follows instead
@@ -39,7 +39,6 @@ struct Layer {
         }
         return all;
     }
-
 };
 
 // In place, what follows on so many sums of a channel: its norm, and a ReLU or the gates of their positions
@@ -55,14 +54,14 @@ class AtPositions {
     struct Runs { Run all[TAPS][WIDE]; Int count[TAPS]; };
 
     const Branch& call;
-    const Layer& layer;
+    const Stage& stage;
     const std::vector<float> norm;
     const Int length, count, groups, teams, plane, positions;
 
   public:
-    AtPositions(const Branch& c, const Layer& l)
+    AtPositions(const Branch& c, const Stage& l)
         : call(c),
-          layer(l),
+          stage(l),
           norm(l.norm(c.outs)),
           length(TAPS * l.channels),
           count(l.wanted.size()),
@@ -90,15 +89,15 @@ class AtPositions {
         const Int tiles = parts(some, WIDE);
         float* seen = sums + call.outs * TOGETHER;
         Runs runs[TOGETHER / WIDE];
-        for (Int tile = 0; tile < tiles; tile++) find(&layer.wanted[first + tile * WIDE], std::min<Int>(WIDE, some - tile * WIDE), runs[tile]);
+        for (Int tile = 0; tile < tiles; tile++) find(&stage.wanted[first + tile * WIDE], std::min<Int>(WIDE, some - tile * WIDE), runs[tile]);
         for (Int row = 0; row < length; row += CHUNK) {
             const Int rows = std::min(CHUNK, length - row);
             for (Int tile = 0; tile < tiles; tile++) see(runs[tile], row, rows, seen + tile * rows * WIDE);
             for (Int o = out; o < last; o += BLOCK)
-                multiply_tiles({layer.by.kernels + o * length + row, length, 1}, std::min(BLOCK, last - o), seen, rows,
+                multiply_tiles({stage.by.kernels + o * length + row, length, 1}, std::min(BLOCK, last - o), seen, rows,
                                {sums + o * TOGETHER, TOGETHER, some, row > 0});
         }
-        write(&layer.wanted[first], some, out, last, sums);
+        write(&stage.wanted[first], some, out, last, sums);
     }
 
     // The runs of a tile of so many positions; the rest sees nothing
@@ -107,9 +106,9 @@ class AtPositions {
             Int n = 0;
             for (Int i = 0; i < WIDE; i++) {
                 const Position at = i < some ? wanted[i] : Position{0, -2, 0};
-                const Int y = at.y * layer.stride + tap / 3 - 1, x = at.x * layer.stride + tap % 3 - 1;
-                const bool inside = y >= 0 && y < layer.height && x >= 0 && x < layer.width;
-                const Int pixel = inside ? at.image * layer.channels * plane + y * layer.width + x : -1;
+                const Int y = at.y * stage.stride + tap / 3 - 1, x = at.x * stage.stride + tap % 3 - 1;
+                const bool inside = y >= 0 && y < stage.height && x >= 0 && x < stage.width;
+                const Int pixel = inside ? at.image * stage.channels * plane + y * stage.width + x : -1;
                 Run* before = runs.all[tap] + n - 1;
                 if (n && (inside ? before->pixel >= 0 && before->pixel + before->count == pixel : before->pixel < 0)) before->count++;
                 else runs.all[tap][n++] = {i, pixel, 1};
@@ -120,9 +119,9 @@ class AtPositions {
 
     // Some rows, by whole registers: where one reaches beyond its run, the next run, row or tile is written later
     void see(const Runs& runs, Int row, Int rows, float* to) const {
-        const float* end = layer.from + call.images * layer.channels * plane;
+        const float* end = stage.from + call.images * stage.channels * plane;
         for (Int r = row; r < row + rows; r++, to += WIDE) {
-            const float* from = layer.from + r / TAPS * plane;
+            const float* from = stage.from + r / TAPS * plane;
             const Run* run = runs.all[r % TAPS];
             for (Int n = runs.count[r % TAPS]; n > 0; n--, run++)
                 for (Int i = 0; i < run->count; i += LANES)
@@ -135,29 +134,29 @@ class AtPositions {
         float gates[TOGETHER];
         for (Int i = 0; i < some; i++) {
             const Int before = wanted[i].image * positions, here = wanted[i].y * call.wide + wanted[i].x;
-            at[i] = before * call.outs + here, gates[i] = layer.gate ? layer.gate[before + here] : 0;
+            at[i] = before * call.outs + here, gates[i] = stage.gate ? stage.gate[before + here] : 0;
         }
         for (Int o = out; o < last; o++) {
-            float *from = sums + o * TOGETHER, *to = layer.to + o * positions;
-            finish(from, some, norm[o], norm[call.outs + o], layer.gate ? gates : nullptr);
+            float *from = sums + o * TOGETHER, *to = stage.to + o * positions;
+            finish(from, some, norm[o], norm[call.outs + o], stage.gate ? gates : nullptr);
             for (Int i = 0; i < some; i++) to[at[i]] = from[i];
         }
     }
 };
 
-static bool everywhere(const Branch& call, const Layer& layer) {
-    const std::vector<float> whole(call.images, 1), norm = layer.norm(call.outs);
-    Call all = {layer.from, layer.by.kernels, whole.data(), nullptr, layer.to};
-    all.images = call.images, all.channels = layer.channels, all.height = layer.height, all.width = layer.width;
+static bool everywhere(const Branch& call, const Stage& stage) {
+    const std::vector<float> whole(call.images, 1), norm = stage.norm(call.outs);
+    Call all = {stage.from, stage.by.kernels, whole.data(), nullptr, stage.to};
+    all.images = call.images, all.channels = stage.channels, all.height = stage.height, all.width = stage.width;
     all.outs = call.outs, all.stack = 1, all.taps_down = all.taps_across = 3, all.threads = call.threads;
     all.stride_down = all.stride_across = all.pad_down = all.pad_across = all.gap_down = all.gap_across = 1;
-    all.high = call.high, all.wide = call.wide, all.next_out = layer.channels * TAPS, all.next_channel = TAPS;
+    all.high = call.high, all.wide = call.wide, all.next_out = stage.channels * TAPS, all.next_channel = TAPS;
     if (!forward_by_tiles(all)) return false;
     const Int positions = call.high * call.wide;
 #pragma omp parallel for num_threads(call.threads) collapse(2)
     for (Int i = 0; i < call.images; i++)
         for (Int o = 0; o < call.outs; o++) {
-            finish(layer.to + (i * call.outs + o) * positions, positions, norm[o], norm[call.outs + o], layer.gate ? layer.gate + i * positions : nullptr);
+            finish(stage.to + (i * call.outs + o) * positions, positions, norm[o], norm[call.outs + o], stage.gate ? stage.gate + i * positions : nullptr);
         }
     return true;
 }
@@ -165,8 +164,8 @@ static bool everywhere(const Branch& call, const Layer& layer) {
 class SparseBranch {
     const Branch& call;
     Positions open, needed;
-    const Layer first{call.first, call.first_eps, call.x, nullptr, call.hidden, call.channels, call.height, call.width, call.stride, needed};
-    const Layer second{call.second, call.second_eps, call.hidden, call.gate, call.outputs, call.outs, call.high, call.wide, 1, open};
+    const Stage first{call.first, call.first_eps, call.x, nullptr, call.hidden, call.channels, call.height, call.width, call.stride, needed};
+    const Stage second{call.second, call.second_eps, call.hidden, call.gate, call.outputs, call.outs, call.high, call.wide, 1, open};
 
   public:
     explicit SparseBranch(const Branch& c) : call(c) {
@@ -181,10 +180,10 @@ class SparseBranch {
     }
 
   private:
-    bool mostly(const Layer& layer) const { return layer.wanted.size() > call.limit * call.images * call.high * call.wide; }
-    bool has_tiles(const Layer& layer) const { return layer.stride == 1 && call.high * call.wide >= FEW_POSITIONS; }
-    bool by_tiles(const Layer& layer) const { return mostly(layer) && has_tiles(layer); }
-    bool compute(const Layer& layer) const { return by_tiles(layer) ? everywhere(call, layer) : done(AtPositions(call, layer)); }
+    bool mostly(const Stage& stage) const { return stage.wanted.size() > call.limit * call.images * call.high * call.wide; }
+    bool has_tiles(const Stage& stage) const { return stage.stride == 1 && call.high * call.wide >= FEW_POSITIONS; }
+    bool by_tiles(const Stage& stage) const { return mostly(stage) && has_tiles(stage); }
+    bool compute(const Stage& stage) const { return by_tiles(stage) ? everywhere(call, stage) : done(AtPositions(call, stage)); }
 
     void find(Int image) {
         const Int across = call.wide + 2;

@@ -55,6 +55,16 @@ CROWDED = """root => [...root.querySelectorAll('output, .dc-bar-cell b, .dc-bar-
   .filter((e) => e.scrollWidth > e.clientWidth + 6 && getComputedStyle(e).clipPath === 'none').map((e) => e.textContent)"""
 
 
+# A control's value goes to the kernel once it is painted; what comes from there before that counts as an echo of an older one.
+SENT = "new Promise((done) => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))"
+
+
+def from_kernel(tab, code):
+    """What the kernel does, in the page's words: after what was done in the page has reached it."""
+    tab.evaluate(SENT)
+    tab.evaluate(code)
+
+
 def seen(root):
     return root.evaluate(SEEN)
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from dynconv.lessons.views.cam import CAMView, cam_state
 from dynconv.lessons.views.feature_attention import FeatureAttentionView
 from dynconv.lessons.views.instrument import encode
-from tests.browser.instruments import check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import check_everyday_use, from_kernel, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -134,7 +134,9 @@ def test_the_kernel_can_set_it(chromium, tmp_path):
     view = a_view()
     with opened(chromium, tmp_path, view) as (tab, root):
         first = seen(root)
-        tab.evaluate(f"model.set('class_index', {view.classes[7]}); model.set('rank', 3); model.set('opacity', 0.25)")
+        from_kernel(
+            tab, f"model.set('class_index', {view.classes[7]}); model.set('rank', 3); model.set('opacity', 0.25)"
+        )
         assert seen(root) != first
         assert root.get_by_role("combobox").input_value() == "7"
         assert root.get_by_role("radio").nth(2).is_checked()

@@ -14,7 +14,7 @@ from dynconv.functional import mix_kernels, softmax_temperature
 from dynconv.lessons.views.dynamic import DynamicView, dynamic_state
 from dynconv.lessons.views.explanation import explain
 from dynconv.lessons.views.instrument import encode
-from tests.browser.instruments import PIXELS, PLACES, check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import PIXELS, PLACES, check_everyday_use, from_kernel, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -162,7 +162,7 @@ def test_the_newest_of_two_files_counts(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view(count=2)) as (tab, root):
         tab.expose_function("hear", lambda text: heard.append(json.loads(text)))
         tab.evaluate("model.on('change:upload', () => hear(model.get('upload')))")
-        tab.evaluate('model.set(\'answer\', \'{"text": "", "number": 1}\')')
+        from_kernel(tab, 'model.set(\'answer\', \'{"text": "", "number": 1}\')')
         content = base64.b64encode(a_file()["buffer"]).decode()
         tab.evaluate(
             """([content]) => {

@@ -5,7 +5,7 @@ import torch
 
 from dynconv.lessons.views.feature_attention import FeatureAttentionView, feature_attention_state
 from dynconv.lessons.views.instrument import encode
-from tests.browser.instruments import check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import check_everyday_use, from_kernel, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -87,7 +87,7 @@ def test_instance_norm_forgets_how_strong_a_channel_was(chromium, tmp_path):
         root.get_by_role("button", name="layer norm").press("Enter")
         assert "At rho = 0.00" in said.inner_text()
         assert tab.evaluate("model.get('rho')") == 0
-        tab.evaluate("model.set('blend', 0.25); model.set('rank', 4); model.set('image', 'second')")
+        from_kernel(tab, "model.set('blend', 0.25); model.set('rank', 4); model.set('image', 'second')")
         assert "25 %" in said.inner_text()
         assert "second: logits" in said.inner_text()
         assert root.get_by_role("radio").nth(3).is_checked()

@@ -5,7 +5,7 @@ import torch
 
 from dynconv.lessons.views.gates import GatesView, gates_state
 from dynconv.lessons.views.instrument import encode
-from tests.browser.instruments import check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import check_everyday_use, from_kernel, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -126,7 +126,7 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
         first, said = seen(root), root.locator(".dc-summary")
         root.get_by_role("button", name="a quarter").press("Enter")
         assert "With a budget of 25 %, the gates open 25 %" in said.inner_text()
-        tab.evaluate("model.set('budget', null); model.set('image', 'second'); model.set('temperature', 5)")
+        from_kernel(tab, "model.set('budget', null); model.set('image', 'second'); model.set('temperature', 5)")
         assert said.inner_text().startswith("As trained")
         assert "second saves" in said.inner_text()
         assert root.get_by_role("checkbox").is_checked()

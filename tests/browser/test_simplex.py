@@ -7,7 +7,7 @@ from dynconv import DynamicConv2d
 from dynconv.lessons.views.dynamic import dynamic_state
 from dynconv.lessons.views.instrument import encode
 from dynconv.lessons.views.simplex import SimplexMap, simplex_state
-from tests.browser.instruments import PLACES, check_tab_order, in_page, opened, seen
+from tests.browser.instruments import PLACES, check_tab_order, from_kernel, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 
@@ -65,7 +65,7 @@ def test_controls_keys_and_reset(chromium, tmp_path):
 
 def test_an_arrow_key_moves_two_hundredths(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (tab, root):
-        tab.evaluate("model.set('free', [0.5, 0.3, 0.2])")
+        from_kernel(tab, "model.set('free', [0.5, 0.3, 0.2])")
         assert "50 % kernel 1, 30 % kernel 2, 20 % kernel 3" in root.locator(".dc-summary").inner_text()
         hand = root.get_by_role("slider", name="attention of first")
         for key, expected in (("ArrowRight", [0.48, 0.32, 0.2]), ("ArrowUp", [0.47, 0.31, 0.22])):
@@ -128,7 +128,7 @@ def test_dragging_with_a_finger(chromium, tmp_path):
 
 def test_a_click_on_a_dot_chooses_its_image(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (tab, root):
-        tab.evaluate("model.set('free', [0, 0, 1])")  # out of the way
+        from_kernel(tab, "model.set('free', [0, 0, 1])")  # out of the way
         root.locator(".dc-dot", has_text="b").click()
         assert tab.evaluate("model.get('image')") == "second"
         assert root.get_by_role("radio", name="b second").is_checked()
@@ -162,7 +162,7 @@ def test_a_share_by_hand_cuts_the_wire_that_feeds_it(chromium, tmp_path):
         layer, images = layer_and_images()
         logits = dynamic_state(layer, torch.stack(list(images.values())))["logits"][0]
         assert z == pytest.approx(logits.tolist() * 2, abs=0.06)  # z, and z ÷ T at T = 1
-        tab.evaluate("model.set('free', [0.5, 0.3, 0.2])")
+        from_kernel(tab, "model.set('free', [0.5, 0.3, 0.2])")
         assert "dc-cut" in fed.get_attribute("class")
         assert shares.all_inner_texts() == ["50 %", "30 %", "20 %"]
         root.get_by_label("temperature T").press("Home")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dynconv.lessons.views.temperature import TemperatureBench, temperature_state
-from tests.browser.instruments import PLACES, check_tab_order, in_page, opened
+from tests.browser.instruments import PLACES, check_tab_order, from_kernel, in_page, opened
 
 pytestmark = pytest.mark.browser
 # bars, curves and words, but not the sliders and their numbers
@@ -75,7 +75,7 @@ def test_any_order_is_finite_and_labelled(chromium, tmp_path):
 
 def test_what_python_sets_is_shown(chromium, tmp_path):
     with opened(chromium, tmp_path, TemperatureBench([2.0, 0.0], names=["near", "far"])) as (tab, root):
-        tab.evaluate("model.set('logits', [0, 3]); model.set('temperature', 0.5)")
+        from_kernel(tab, "model.set('logits', [0, 3]); model.set('temperature', 0.5)")
         weight = torch.softmax(torch.tensor([0.0, 6.0]), 0)[1].item()
         assert f"far gets {100 * weight:.0f} % of the mix" in root.locator(".dc-summary").inner_text()
 

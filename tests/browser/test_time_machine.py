@@ -11,7 +11,7 @@ from dynconv.lessons.data.recordings import recording
 from dynconv.lessons.views import TrainingView
 from dynconv.lessons.views.pages import HOST
 from dynconv.lessons.views.time_machine import TimeMachine, time_state
-from tests.browser.instruments import PLACES, check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import PLACES, check_everyday_use, from_kernel, in_page, opened, seen
 
 pytestmark = pytest.mark.browser
 NUMBERS = """
@@ -209,7 +209,7 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
         root.get_by_role("button", name="late").press("Enter")
         assert said.inner_text().startswith("Epoch 20 of 25")
         assert tab.evaluate("model.get('epoch')") == 20
-        tab.evaluate("model.set('epoch', 3)")
+        from_kernel(tab, "model.set('epoch', 3)")
         assert said.inner_text().startswith("Epoch 3 of 25")
         assert root.get_by_role("slider", name="epoch").input_value() == "3"
         root.get_by_role("button", name="Reset").press("Enter")

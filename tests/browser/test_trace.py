@@ -10,7 +10,7 @@ from torch import nn
 
 from dynconv import DynamicConv2d
 from dynconv.lessons.views.trace import Trace, trace_state
-from tests.browser.instruments import PLACES, check_everyday_use, in_page, opened, seen
+from tests.browser.instruments import PLACES, check_everyday_use, from_kernel, in_page, opened, seen
 from tests.browser.test_time_machine import TIMERS, stop_the_clock
 
 pytestmark = pytest.mark.browser
@@ -184,10 +184,10 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
         assert "row 0, column 0 of output channel 0" in said.inner_text()
         assert "5 of its 9 positions lie outside" in said.inner_text()
         assert "At T = 0.10" in said.inner_text()
-        tab.evaluate("model.set('row', 7); model.set('output_channel', 1); model.set('temperature', 12)")
+        from_kernel(tab, "model.set('row', 7); model.set('output_channel', 1); model.set('temperature', 12)")
         assert "row 7, column 0 of output channel 1" in said.inner_text()
         assert "At T = 12" in said.inner_text()
-        tab.evaluate("model.set('temperature', null)")  # the layer's own
+        from_kernel(tab, "model.set('temperature', null)")  # the layer's own
         assert "At T = 30" in said.inner_text()
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first
@@ -251,7 +251,7 @@ def test_what_is_printed_adds_up(chromium, tmp_path, channels, scale):
     view = Trace(layer, scale * torch.randn(channels, 6, 7))
     with opened(chromium, tmp_path, view) as (tab, root):
         for row, column in ((0, 0), (2, 3), (5, 6)):
-            tab.evaluate(f"model.set('row', {row}); model.set('column', {column})")
+            from_kernel(tab, f"model.set('row', {row}); model.set('column', {column})")
             units = root.locator(".dc-products .dc-rows .dc-remark").all_inner_texts()
             unit = float(
                 next(text for text in units[::-1] if text.startswith("in ")).removeprefix("in ")

@@ -55,7 +55,7 @@ QUESTIONS = {
         },
         {
             "Static, and folds": "The weights are as constant as before. But is a ReLU linear?",
-            "Dynamic: a ReLU looks at the image": "It does, but no weight hangs on what it sees.",
+            "Dynamic: a ReLU looks at the image": "It does, but no weight depends on what it sees.",
         },
     ),
 }

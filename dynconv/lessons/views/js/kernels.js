@@ -25,7 +25,7 @@ export const mixInto = (kernel, kernels, shares, start, K) => {
   }
 };
 
-// From how the loss hangs on the mixed kernel: adds to `slopes` how it hangs on the K kernels; how on the K shares, into `towards`.
+// From how the loss depends on the mixed kernel: adds to `slopes` how it depends on the K kernels; how on the K shares, into `towards`.
 export const unmixInto = (slopes, towards, kernels, slope, shares) => {
   for (let k = 0; k < towards.length; k++) {
     const start = k * WEIGHTS;
@@ -38,7 +38,7 @@ export const unmixInto = (slopes, towards, kernels, slope, shares) => {
   }
 };
 
-// From there on: how the loss hangs on the logits, in place.
+// From there on: how the loss depends on the logits, in place.
 export const throughSoftmax = (towards, shares, T) => {
   let inner = 0;
   for (let k = 0; k < towards.length; k++) inner += shares[k] * towards[k];
