@@ -9,7 +9,6 @@
 #include <cmath>
 #include <vector>
 
-#include "columns.h"
 #include "product.h"
 #include "winograd.h"
 
