@@ -40,6 +40,7 @@ class Task:
         recipe: arguments of :func:`dynconv.lessons.train.fit`.
         references: name → test loss that is known without training.
         classes: the classes' names.
+        window: of :func:`dynconv.lessons.data.damaged_window`, what is watched being restored; empty where nothing is.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Task:
     recipe: dict
     references: dict[str, float] = field(default_factory=dict)
     classes: list[str] = field(default_factory=list)
+    window: dict = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -104,7 +106,8 @@ def _restoration() -> Task:
         "one filter for each degradation and photo": one_for_each(lambda data: 4 * data.photo + data.kind),
     }
     recipe = {"optimizer": "lbfgs", "lr": 1.0, "epochs": 25}
-    return Task("restoration", split(train), split(test), filter_network, F.mse_loss, recipe, references)
+    window = {"name": "chelsea", "size": 64}
+    return Task("restoration", split(train), split(test), filter_network, F.mse_loss, recipe, references, window=window)
 
 
 def _cue() -> Task:

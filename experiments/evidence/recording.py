@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dynconv.layers import DynamicConv2d
-from dynconv.lessons.data import DEGRADATIONS
+from dynconv.lessons.data import DEGRADATIONS, damaged_window
 from dynconv.lessons.tasks import Task, measure, task
 from dynconv.lessons.train import fit
 from dynconv.probe import record
@@ -59,7 +59,8 @@ def record_training(
     versions = {"torch": torch.__version__.split("+")[0], "python": platform.python_version()}
     origin = {"task": name, "num_kernels": num_kernels, "seed": seed, "versions": versions}
     classes = chosen.classes or list(DEGRADATIONS)  # restoration's classes are its kinds of damage
-    return origin | {"classes": classes, "references": _round(chosen.references), "runs": runs}
+    known = {name: loss for name, loss in chosen.references.items() if "photo" not in name}  # of what all photos share
+    return origin | {"classes": classes, "references": _round(known), "window": chosen.window, "runs": runs}
 
 
 def _run(chosen: Task, row: Row, recipe: dict, seed: int) -> list[dict]:
@@ -90,7 +91,8 @@ def watch(model: nn.Module, task: Task) -> dict:
     Returns:
         What :func:`dynconv.lessons.tasks.measure` says; "attention" (classes × K), the mean over a class's images; "effective"
         (classes), the mean of their effective numbers of kernels; "kernels" (K × pixels), from the first input channel to
-        the first output channel.
+        the first output channel; where the task has a window, "shares" (pictures × K), the attention of each of its
+        damaged pictures, and "biases" (K).
     """
     layer = next(module for module in model.modules() if isinstance(module, DynamicConv2d))
     with record(model) as seen:
@@ -99,7 +101,17 @@ def watch(model: nn.Module, task: Task) -> dict:
     groups = [weights[task.test.classes == c] for c in range(int(task.test.classes.max()) + 1)]
     effective = [torch.special.entr(group).sum(1).exp().mean() for group in groups]
     attention, kernels = torch.stack([group.mean(0) for group in groups]), layer.weight[:, 0, 0].flatten(1)
-    return found | {"attention": attention, "effective": torch.stack(effective), "kernels": kernels}
+    found |= {"attention": attention, "effective": torch.stack(effective), "kernels": kernels}
+    if not task.window:
+        return found
+    biases = {} if layer.bias is None else {"biases": layer.bias[:, 0]}
+    return found | {"shares": layer.attention(_pictures(task.window))} | biases
+
+
+def _pictures(window: dict) -> Tensor:
+    """The damaged pictures of a window, as a batch."""
+    damaged, _ = damaged_window(**window)
+    return torch.stack(list(damaged.values()))
 
 
 def _round(record: dict) -> dict:

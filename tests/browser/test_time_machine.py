@@ -10,6 +10,7 @@ from ipywidgets import DOMWidget
 from dynconv.lessons.data.recordings import recording
 from dynconv.lessons.views import TrainingView
 from dynconv.lessons.views.pages import HOST
+from dynconv.lessons.views.restored import restored
 from dynconv.lessons.views.time_machine import TimeMachine, time_state
 from tests.browser.instruments import PLACES, check_everyday_use, from_kernel, in_page, opened, seen
 
@@ -58,9 +59,8 @@ def runs_of_all_sorts():
 
 def shipped(**changes):
     kept = recording("restoration")
-    return TimeMachine(
-        **{"runs": kept["runs"], "classes": kept["classes"], "references": kept["references"], **changes}
-    )
+    parts = ("runs", "classes", "references", "images", "wanted")
+    return TimeMachine(**{**{name: kept[name] for name in parts}, **changes})
 
 
 def test_everything_it_shows(chromium):
@@ -117,7 +117,7 @@ def test_every_run_says_what_was_recorded(chromium, tmp_path):
         said = root.locator(".dc-summary").inner_text()
         states = time_state(recording("restoration")["runs"], 25)
         assert said.startswith(
-            "Epoch 25 of 25: T = 1 leads with test loss 0.0796, ahead of T = 30 → 1 with 0.0868, T = 30 with 0.0942."
+            "Epoch 25 of 25: T = 1 leads with test loss 0.0802, ahead of T = 30 → 1 with 0.0860, T = 30 with 0.0945."
         )
         for column, (name, run) in zip(root.locator(".dc-run").all(), states.items(), strict=True):
             assert column.get_attribute("aria-label") == name
@@ -131,6 +131,79 @@ def test_every_run_says_what_was_recorded(chromium, tmp_path):
                 torch.testing.assert_close(torch.tensor(parts), expected, atol=1e-4, rtol=0)
             now = ", now at T = 1.0," if name == "T = 30 → 1" else ""
             assert f"{name}{now} effectively uses {run['effective'].mean():.1f} of 4 kernels" in said
+
+
+RESTORED = """
+  const pictures = m.readPictures(d.pictures, d.size);
+  return d.pictures.names.flatMap((_, b) => d.records.map((record) => {
+    const { mixed, picture, error } = m.restoredBy(record, pictures, b);
+    return { mixed: Array.from(mixed), picture: Array.from(picture), error };
+  }));"""
+
+
+@pytest.mark.parametrize(("size", "sides"), [(3, (7, 7)), (4, (9, 6)), (1, (5, 8)), (9, (72, 40))])
+@pytest.mark.parametrize("biased", [True, False])
+def test_a_picture_is_restored_as_torch_does_it(chromium, size, sides, biased):
+    random = torch.Generator().manual_seed(size)
+    images = {name: torch.randn(1, *sides, generator=random) for name in "ab"}
+    wanted = {name: torch.randn([side - size + 1 for side in sides], generator=random) for name in "ab"}
+    shares = torch.randn(2, 3, generator=random).softmax(1).tolist()
+    more = {"shares": shares, **({"biases": [0.5, -1.0, 2.0]} if biased else {})}
+    records = a_run(2, size=size, **more)
+    packed = json.loads(TimeMachine({"mine": records}, ["x", "y"], images=images, wanted=wanted).data)["pictures"]
+    given = {"pictures": packed, "records": records, "size": size}
+    got = iter(in_page(chromium, "restored", RESTORED, given))
+    for b, name in enumerate(images):
+        for record in records:
+            page, expected = next(got), restored(record, images)
+            for entry, key in (("mixed", "mixed"), ("picture", "restored")):
+                torch.testing.assert_close(torch.tensor(page[entry]), expected[key][b].flatten(), atol=2e-5, rtol=1e-5)
+            error = torch.nn.functional.mse_loss(expected["restored"][b], wanted[name]).item()
+            assert page["error"] == pytest.approx(error, rel=1e-5)
+
+
+ERRORS = ".dc-run .dc-node:has(.dc-photo) .dc-remark"
+
+
+def test_every_run_restores_the_chosen_picture(chromium, tmp_path):
+    kept = recording("restoration")
+    machine = shipped()
+    with opened(chromium, tmp_path, machine, viewport={"width": 1100, "height": 900}) as (tab, root):
+        said, scrubber = root.locator(".dc-summary"), root.get_by_role("slider", name="epoch")
+        for epoch, name in ((0, "horizontal blur"), (8, "strong noise"), (25, "vertical blur")):
+            scrubber.fill(str(epoch))
+            root.get_by_role("radio", name=name).check()
+            b, wanted, errors = list(kept["images"]).index(name), kept["wanted"][name], []
+            for records in kept["runs"].values():
+                picture = restored(records[epoch], kept["images"])["restored"][b]
+                errors.append(f"{torch.nn.functional.mse_loss(picture, wanted).item():.3f}")
+            assert root.locator(ERRORS).all_inner_texts() == [f"error {error}" for error in errors]
+            before = torch.nn.functional.mse_loss(kept["images"][name][0, 4:-4, 4:-4], wanted).item()
+            listed = ", ".join(f"{error} ({run})" for error, run in zip(errors, kept["runs"], strict=True))
+            assert f"The error of the picture with {name} goes from {before:.3f} to {listed}." in said.inner_text()
+            assert root.get_by_text(f"error {before:.3f}", exact=True).count() == 1
+            assert tab.evaluate("model.get('image')") == name
+
+
+def test_a_watched_training_restores_the_chosen_picture(chromium, tmp_path):
+    random = torch.Generator().manual_seed(3)
+    images = {name: torch.randn(1, 7, 7, generator=random) for name in "ab"}
+    wanted = {name: torch.randn(5, 5, generator=random) for name in "ab"}
+    view = TrainingView(["x", "y"], 6, num_kernels=3, kernel_size=3, images=images, wanted=wanted)
+    records = a_run(6, shares=[[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]])
+    with opened(chromium, tmp_path, view) as (tab, root):
+        said = root.locator(".dc-summary")
+        assert said.inner_text() == "Waiting for the first epoch."
+        send = "records => model.set('records', JSON.stringify(records))"
+        tab.evaluate(send, records[:1])
+        places = root.evaluate(PLACES)
+        tab.evaluate(send, records)
+        root.get_by_role("radio", name="b").check()
+        picture = restored(records[-1], images)["restored"][1]
+        error = torch.nn.functional.mse_loss(picture, wanted["b"]).item()
+        assert root.get_by_text(f"error {error:.3f}", exact=True).count() == 1
+        assert said.inner_text().endswith(f"to {error:.3f}.")
+        assert root.evaluate(PLACES) == places
 
 
 def stop_the_clock(tab):

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .degradations import damaged_window
 from .shipped import checksums, read
 
 __all__ = ["check_record", "check_runs", "recording", "recording_names"]
@@ -42,7 +43,8 @@ def recording(name: str) -> dict:
 
     Returns:
         "runs" name → records, see :func:`.check_record`; "classes" names of the kinds of image; "references" name → loss;
-        "task", "seed", "command" and "versions" say where they come from.
+        "images" and "wanted" name → (1, H, W) and (h, w), pictures that the runs restore, and what they should become;
+        "task", "seed", "window", "command" and "versions" say where all this comes from.
 
     Raises:
         ValueError: there is no such recording, or what it says is not one; names what does not fit.
@@ -54,16 +56,28 @@ def recording(name: str) -> dict:
         kept = json.loads(read(f"recordings/{name}.json"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"recording {name!r} is not JSON: {error}") from None
-    for entry, kind in {"runs": dict, "classes": list, "references": dict}.items():
+    for entry, kind in {"runs": dict, "classes": list, "references": dict, "window": dict}.items():
         if not isinstance(kept, dict) or not isinstance(kept.get(entry), kind):
             raise ValueError(f"recording {name!r} needs an entry {entry!r} that is a {kind.__name__}")
-    check_runs(kept["runs"], kept["classes"])
+    kept |= _pictures(name, kept["window"])
+    check_runs(kept["runs"], kept["classes"], len(kept["images"]))
     for label, loss in kept["references"].items():
         _numbers(f"recording {name!r}: reference {label!r}", loss, ())
     return kept
 
 
-def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str]) -> None:
+def _pictures(name: str, window: dict) -> dict[str, dict[str, Tensor]]:
+    """A window's damaged pictures, and of each the clean middle that a 9 × 9 filter reaches; none of an empty window."""
+    if not window:
+        return {"images": {}, "wanted": {}}
+    try:
+        damaged, clean = damaged_window(**window)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"recording {name!r} needs a window of damaged_window, got {window!r:.60}: {error}") from None
+    return {"images": damaged, "wanted": dict.fromkeys(damaged, clean[0, 4:-4, 4:-4])}
+
+
+def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str], pictures: int = 0) -> None:
     """Raise a ValueError that names the run, the epoch and the entry, if these are not records of training runs.
 
     Reference: :func:`.check_record` says what a record holds
@@ -76,6 +90,7 @@ def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str]) ->
     Args:
         runs: name → records in the order of their epochs. Within a run K and the size of the kernels stay the same.
         classes: names of the kinds of image.
+        pictures: how many pictures every record has the shares of.
     """
     if not classes or not runs:
         raise ValueError(f"needs at least one run and one class, got {len(runs)} and {len(classes)}")
@@ -87,7 +102,7 @@ def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str]) ->
         for record in records:
             epoch: Any = record.get("epoch")  # a number, once the record is checked
             try:
-                check_record(record, len(classes), *shape)
+                check_record(record, len(classes), *shape, pictures)
             except ValueError as error:
                 raise ValueError(f"run {name!r}, epoch {epoch!r:.20}: {error}") from None
             if epoch <= before:
@@ -95,14 +110,15 @@ def check_runs(runs: Mapping[str, Sequence[Mapping]], classes: Sequence[str]) ->
             before = epoch
 
 
-def check_record(record: Mapping, classes: int, num_kernels: int, pixels: int) -> None:
+def check_record(record: Mapping, classes: int, num_kernels: int, pixels: int, pictures: int = 0) -> None:
     """Raise a ValueError that names the entry, if this is not the record of an epoch.
 
     Reference: what :func:`dynconv.lessons.train.fit` yields, and what was watched
 
     A record holds "epoch", "temperature", "test_loss", "attention" (classes × K shares, the mean over the images of each
     class) and "kernels" (K × pixels, row by row); where known also "loss", of training, and "effective", for each class
-    the mean over its images of exp(entropy of the attention).
+    the mean over its images of exp(entropy of the attention). Where pictures are to be seen restored it holds "shares",
+    the attention of each of them (pictures × K), and "biases" (K) where the layer has them.
 
     Example:
         >>> record = {"epoch": 0, "temperature": 0.0, "test_loss": 1.0, "attention": [[1.0]], "kernels": [[2.0]]}
@@ -115,17 +131,21 @@ def check_record(record: Mapping, classes: int, num_kernels: int, pixels: int) -
         classes: how many kinds of image.
         num_kernels: K, 1 to 8.
         pixels: of one kernel.
+        pictures: how many it has the shares of.
     """
     if type(record.get("epoch")) is not int or record["epoch"] < 0:
         raise ValueError(f"a record's epoch must be a whole number from 0, got {record.get('epoch')!r:.40}")
     shapes = {"temperature": (), "test_loss": (), "attention": (classes, num_kernels), "kernels": (num_kernels, pixels)}
-    shapes |= {n: s for n, s in {"loss": (), "effective": (classes,)}.items() if record.get(n) is not None}
+    optional: dict[str, tuple[int, ...]] = {"loss": (), "effective": (classes,), "biases": (num_kernels,)}
+    shapes |= {name: shape for name, shape in optional.items() if record.get(name) is not None}
+    shapes |= {"shares": (pictures, num_kernels)} if pictures else {}
     numbers = {name: _numbers(f"a record's {name}", record.get(name), shape) for name, shape in shapes.items()}
     if numbers["temperature"] <= 0:
         raise ValueError(f"a record's temperature must be above 0, got {record['temperature']}")
-    shares = numbers["attention"]
-    if shares.min() < 0 or (shares.sum(1) - 1).abs().max() > 1e-2:  # rounded shares may miss 1 by a little
-        raise ValueError(f"a record's attention must be shares of at least 0 with sum 1, got {record['attention']}")
+    for name in {"attention", "shares"} & numbers.keys():
+        shares = numbers[name]
+        if shares.min() < 0 or (shares.sum(1) - 1).abs().max() > 1e-2:  # rounded shares may miss 1 by a little
+            raise ValueError(f"a record's {name} must be shares of at least 0 with sum 1, got {record[name]}")
     if (
         "effective" in numbers
         and not 0.99 <= numbers["effective"].min() <= numbers["effective"].max() <= num_kernels + 0.01

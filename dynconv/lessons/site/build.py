@@ -30,6 +30,8 @@ PROGRESS = (
 )
 SETUP = re.compile(r'<div class="jp-Cell jp-CodeCell|<div class="cell border-box-sizing code_cell')
 STYLE = re.compile(r"<style>.*?</style>", re.DOTALL)
+KEPT = r"\(globalThis\.\$dynconv \?\?= {}\)\[\"(\w+)\"\]"  # where a page keeps an instrument's module, see views/javascript.py
+MODULE = re.compile(rf"const \$make = \(\) => {{\n.*?\n}};\nconst \$main = {KEPT} \?\?= \$make\(\);\n", re.DOTALL)
 BADGE = re.compile(r'<p><a href="https://colab\.[^>]*><img [^>]*></a></p>')
 PRINTED = re.compile(r'(?<=<pre)( tabindex="0">)([^<]*)(?=</pre>)')
 CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)  # of a table
@@ -71,7 +73,7 @@ def lesson_page(
     main = contents(body) + body
     for place, fragment in fragments.items():
         main = main.replace(f'<div data-instrument="{place}"></div>', fragment)
-    main = _with_styles_once(main)
+    main = _with_modules_once(_with_styles_once(main))
     words = next((lesson.goals[0] for lesson in lessons if lesson.file == file and lesson.goals), CLAIM)
     return document(title_of(notebook), main, address=address, words=words, header=header(lessons, file), file=file)
 
@@ -155,6 +157,19 @@ def _with_styles_once(body: str) -> str:
         return "" if left[found[0]] else found[0]
 
     return STYLE.sub(last, body)
+
+
+def _with_modules_once(body: str) -> str:
+    """Of an instrument's module only the first, which runs before the others: they take what it has made."""
+    made: set[str] = set()
+
+    def first(found: re.Match) -> str:
+        if found[1] not in made:
+            made.add(found[1])
+            return found[0]
+        return f'const $main = globalThis.$dynconv["{found[1]}"];\n'
+
+    return MODULE.sub(first, body)
 
 
 def _with_folded_setup(body: str) -> str:

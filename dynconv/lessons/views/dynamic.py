@@ -19,6 +19,7 @@ from ...layers import DynamicConv2d, KernelAttention
 from ...probe.hooks import hooked
 from .. import figures
 from ..data import uploaded_image
+from .images import encoded_once, error_before
 from .instrument import KernelInstrument, encode
 from .javascript import module, styles
 
@@ -245,9 +246,8 @@ class DynamicView(KernelInstrument):
             raise ValueError(f"wanted must be images' names with {tuple(size)} each, got {shapes}")
         targets = {name: target.detach().reshape(size) for name, target in wanted.items()}
         shown = [averaged(targets[name][None])[0] if name in targets else None for name in self.names]
-        before = [_before(self.images[name], targets.get(name)) for name in self.names]
-        encoded = [None if target is None else encode(target) for target in shown]
-        return {"wanted": encoded, "before": before, "exact": averages == 1}
+        before = [error_before(self.images[name], targets.get(name)) for name in self.names]
+        return encoded_once(shown) | {"before": before, "exact": averages == 1}
 
     @traitlets.validate("image")
     def _check_image(self, proposal):
@@ -316,20 +316,6 @@ def _bars(name: str, values: Tensor) -> dict:
     reach = some.abs().max().item() or 1.0
     said = f"{count} means" if count == values.shape[1] else f"{count} of {values.shape[1]} means"
     return {name: encode(some), f"{name}_count": count, f"{name}_reach": reach, f"{name}_words": said}
-
-
-def _before(image: Tensor, target: Tensor | None) -> float | None:
-    """The mean squared error of the image itself, where its middle can be laid over what is wanted."""
-    if target is None or len(image) != 1:
-        return None
-    edges = [(side - wanted) // 2 for side, wanted in zip(image.shape[1:], target.shape, strict=True)]
-    if min(edges) < 0 or [side - 2 * edge for side, edge in zip(image.shape[1:], edges, strict=True)] != list(
-        target.shape
-    ):
-        return None
-    height, width = target.shape
-    middle = image[0, edges[0] : edges[0] + height, edges[1] : edges[1] + width]
-    return F.mse_loss(middle, target).item()
 
 
 def check_images(images: Mapping[str, Tensor], pictures: Mapping[str, Tensor] | None = None) -> None:

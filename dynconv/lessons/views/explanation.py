@@ -198,7 +198,8 @@ class Explanation:
 
     def training(self, recording: Mapping) -> TimeMachine:
         """Instrument 6: recorded runs played back, from :func:`dynconv.lessons.data.recording` or one's own."""
-        return TimeMachine(recording["runs"], recording["classes"], recording.get("references"))
+        pictures = {name: recording.get(name) for name in ("images", "wanted")}
+        return TimeMachine(recording["runs"], recording["classes"], recording.get("references"), **pictures)
 
     def _table(self) -> list[list[str]]:
         head = [

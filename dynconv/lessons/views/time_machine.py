@@ -14,6 +14,7 @@ from .. import figures
 from ..data.recordings import check_runs
 from .instrument import Instrument, Whole, encode
 from .javascript import module, styles
+from .restored import checked_name, pictures
 
 __all__ = ["TimeMachine", "time_state"]
 
@@ -58,14 +59,15 @@ class TimeMachine(Instrument):
     Reference: Chen et al., section 3.3 and figure 4, https://arxiv.org/abs/1912.03458
 
     Attention follows the kernels and the kernels follow the attention: the early epochs decide who specialises in what,
-    and the temperature decides how long that stays open.
+    and the temperature decides how long that stays open. With pictures, each run shows what it makes of the chosen one,
+    beside what it was given and what is wanted: its kernel is mixed, and convolved with the picture, in the page.
 
     Example:
         >>> from dynconv.lessons.data.recordings import recording
         >>> kept = recording("restoration")
-        >>> machine = TimeMachine(kept["runs"], kept["classes"], kept["references"])
-        >>> machine.epoch, machine.last
-        (0, 25)
+        >>> machine = TimeMachine(kept["runs"], kept["classes"], kept["references"], images=kept["images"], wanted=kept["wanted"])
+        >>> machine.epoch, machine.last, machine.image
+        (0, 25, 'horizontal blur')
 
     Args:
         runs: name → records, 1 to 4 of them; shipped ones, those of :class:`dynconv.lessons.views.TrainingView`'s ``history``, or
@@ -74,15 +76,19 @@ class TimeMachine(Instrument):
         references: name → loss, drawn as horizontal lines to compare with.
         epoch: to start with.
         experiments: button's label → traits it sets, for example {"do they part?": {"epoch": 8}}.
+        images: name → (1, H, W), at most 8 pictures of one size whose "shares" every record holds.
+        wanted: name → (h, w), what each should become: the middle that the kernels reach without padding.
+        image: name of the picture to start with; the first if left out.
 
     Raises:
-        ValueError: no run or more than 4, or a record or a reference that is not one, with the run and the epoch;
-            traitlets.TraitError: an epoch that is not there.
+        ValueError: no run or more than 4, or a record or a reference that is not one, with the run and the epoch; pictures
+            that do not fit the kernels or one another; traitlets.TraitError: an epoch or a picture that is not there.
     """
 
     _esm = module("time_machine")
     _css = styles("diagram", "playback")
     epoch = Whole(0).tag(sync=True)
+    image = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -91,10 +97,15 @@ class TimeMachine(Instrument):
         references: Mapping[str, float] | None = None,
         epoch: int = 0,
         experiments: Mapping[str, Mapping] | None = None,
+        *,
+        images: Mapping[str, Tensor] | None = None,
+        wanted: Mapping[str, Tensor] | None = None,
+        image: str | None = None,
     ) -> None:
         if not 1 <= len(runs) <= 4:
             raise ValueError(f"runs must be 1 to 4, got {len(runs)}")
-        check_runs(runs, classes)
+        self.images = dict(images or {})
+        check_runs(runs, classes, len(self.images))
         self.references = dict(references or {})
         for name, loss in self.references.items():
             if not math.isfinite(loss):
@@ -102,13 +113,19 @@ class TimeMachine(Instrument):
         self.runs, self.last = dict(runs), max(records[-1]["epoch"] for records in runs.values())
         packed = [{"name": name, **_pack(records)} for name, records in runs.items()]
         data = {"classes": list(classes), "references": list(self.references.items()), "runs": packed}
-        super().__init__(data=json.dumps(data), experiments=json.dumps(experiments or {}), epoch=epoch)
+        data |= {"pictures": pictures(images, wanted, sorted({run["size"] for run in packed}))}
+        image = next(iter(self.images), "") if image is None else image
+        super().__init__(data=json.dumps(data), experiments=json.dumps(experiments or {}), epoch=epoch, image=image)
 
     @traitlets.validate("epoch")
     def _check_epoch(self, proposal):
         if not 0 <= proposal["value"] <= self.last:
             raise traitlets.TraitError(f"epoch must be 0 to {self.last}, got {proposal['value']}")
         return proposal["value"]
+
+    @traitlets.validate("image")
+    def _check_image(self, proposal):
+        return checked_name(proposal["value"], self.images)
 
     def still(self) -> figures.Picture:
         epochs = range(min(1, self.last), self.last + 1)  # the untrained network's loss would flatten all the rest
@@ -131,7 +148,7 @@ class TimeMachine(Instrument):
 def _pack(records: Sequence[Mapping]) -> dict:
     """A run as it travels: the kernels of all epochs as one array, beside the rest."""
     kernels: Tensor = torch.tensor([record["kernels"] for record in records])  # (epochs, K, pixels)
-    wanted = ("epoch", "temperature", "loss", "test_loss", "attention", "effective")
+    wanted = ("epoch", "temperature", "loss", "test_loss", "attention", "effective", "shares", "biases")
     rest = [{name: record[name] for name in wanted if name in record} for record in records]
     sizes = {"num_kernels": kernels.shape[1], "size": math.isqrt(kernels.shape[2])}
     return {"records": rest, "kernels": encode(kernels), **sizes}

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 import traitlets
+from torch import Tensor
 
 from .. import figures
 from ..data.recordings import check_record
 from .instrument import Instrument, Whole
 from .javascript import module, styles
+from .restored import checked_name, pictures
 
 __all__ = ["TrainingView"]
 
@@ -34,14 +36,21 @@ class TrainingView(Instrument):
         num_kernels: K, at most 8.
         kernel_size: height and width of the kernels, in pixels.
         references: name → loss, drawn as horizontal lines to compare with.
+        images: name → (1, H, W), at most 8 pictures of one size whose "shares" every record holds, to be seen restored.
+        wanted: name → (h, w), what each should become: the middle that the kernels reach without padding.
 
-    The trait ``epoch`` is the one that is shown, None for the newest.
+    The trait ``epoch`` is the one that is shown, None for the newest; ``image`` is the picture.
+
+    Raises:
+        ValueError: a number below 1, or pictures that do not fit the kernels or one another; traitlets.TraitError: an epoch
+            or a picture that is not there.
     """
 
     _esm = module("training")
     _css = styles("diagram", "playback")
     records = traitlets.Unicode("[]").tag(sync=True, control=False)
     epoch = Whole(None, allow_none=True).tag(sync=True)
+    image = traitlets.Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -50,15 +59,20 @@ class TrainingView(Instrument):
         num_kernels: int,
         kernel_size: int,
         references: Mapping[str, float] | None = None,
+        *,
+        images: Mapping[str, Tensor] | None = None,
+        wanted: Mapping[str, Tensor] | None = None,
     ) -> None:
         for name, value in (("epochs", epochs), ("num_kernels", num_kernels), ("kernel_size", kernel_size)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.classes, self.num_kernels, self.kernel_size = list(classes), num_kernels, kernel_size
         self.history: list[dict] = []
+        self.images = dict(images or {})
         description = {"classes": self.classes, "epochs": epochs, "num_kernels": num_kernels}
         description |= {"kernel_shape": [kernel_size, kernel_size], "references": list((references or {}).items())}
-        super().__init__(data=json.dumps(description))
+        description |= {"pictures": pictures(images, wanted, [kernel_size])}
+        super().__init__(data=json.dumps(description), image=next(iter(self.images), ""))
 
     @traitlets.validate("epoch")
     def _check_epoch(self, proposal):
@@ -67,9 +81,13 @@ class TrainingView(Instrument):
             raise traitlets.TraitError(f"epoch must be None, for the newest, or one that was recorded, got {epoch}")
         return epoch
 
+    @traitlets.validate("image")
+    def _check_image(self, proposal):
+        return checked_name(proposal["value"], self.images)
+
     def add(self, record: Mapping) -> None:
         """Show one more epoch; :func:`dynconv.lessons.data.recordings.check_record` says what its record holds."""
-        check_record(record, len(self.classes), self.num_kernels, self.kernel_size**2)
+        check_record(record, len(self.classes), self.num_kernels, self.kernel_size**2, len(self.images))
         kernels = [[float(f"{v:.4g}") for v in row] for row in record["kernels"]]  # enough digits for a picture
         self.history.append({**record, "kernels": kernels})
         self.records = json.dumps(self.history)

@@ -1,6 +1,5 @@
 """Recordings: what is shipped can be repeated, and what is not a recording is refused with what does not fit."""
 
-import copy
 import hashlib
 import json
 import shutil
@@ -8,20 +7,26 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from dynconv.lessons.data import shipped
+from dynconv.lessons.data import damaged_window, shipped
 from dynconv.lessons.data.recordings import check_record, check_runs, recording, recording_names
 from dynconv.lessons.tasks import task
-from dynconv.lessons.train import attention_by_class
+from dynconv.lessons.train import attention_by_class, fit
+from dynconv.lessons.views.restored import restored
 from dynconv.probe import intervene
-from experiments.evidence.recording import record_training, watch
+from experiments.evidence.recording import _round, record_training, watch
 from experiments.evidence.rows import Row
+
+REST = '"references": {}, "window": {"name": "chelsea", "size": 64}'
 
 
 @pytest.fixture
 def copied(tmp_path, monkeypatch):
     folder = tmp_path / "data"
     shutil.copytree(shipped.FOLDER / "recordings", folder / "recordings")
+    for name in ("SHA256SUMS", "chelsea.png"):  # the photo that is restored
+        shutil.copy(shipped.FOLDER / name, folder / name)
     monkeypatch.setattr(shipped, "FOLDER", folder)
     return folder / "recordings"
 
@@ -45,6 +50,7 @@ def test_what_is_shipped():
         assert torch.tensor(records[-1]["kernels"]).shape == (4, 81)
         assert records[-1]["test_loss"] < kept["references"]["one filter"]  # no static layer of this size gets there
         assert all(r["loss"] > 0 for r in records[1:])
+    assert (list(kept["images"]), list(kept["wanted"])) == (kept["classes"],) * 2  # a picture for each kind of damage
     same = [kept["runs"][name][0]["kernels"] for name in kept["runs"]]
     assert same[0] == same[1] == same[2]  # from the same first weights
 
@@ -64,7 +70,7 @@ def test_it_can_be_repeated():
     kept = recording("restoration")["runs"][
         "T = 30"
     ]  # in one epoch all the annealing is over; before it nothing differs
-    for name in ("attention", "effective", "kernels"):
+    for name in ("attention", "effective", "kernels", "shares"):
         torch.testing.assert_close(torch.tensor(fresh[0][name]), torch.tensor(kept[0][name]), atol=1e-3, rtol=1e-3)
     assert fresh[0]["test_loss"] == pytest.approx(kept[0]["test_loss"], rel=1e-3)
     assert (fresh[1]["temperature"], len(fresh)) == (1, 2)
@@ -81,6 +87,43 @@ def test_watching_is_what_the_probes_see():
     assert (seen["effective"] <= torch.special.entr(seen["attention"]).sum(1).exp() + 1e-5).all()  # a mean spreads more
     with intervene(model, "uniform"):
         torch.testing.assert_close(watch(model, digits)["effective"], torch.full((10,), 3.0))
+
+
+def test_the_pictures_are_restored_as_the_network_does_it():
+    """From shares and kernels, both rounded, comes what the network itself makes of the pictures, after every epoch."""
+    restoration, made = task("restoration"), []
+    model = restoration.network("dynamic", num_kernels=3, temperature=1.0)
+    damaged, clean = damaged_window(**restoration.window)
+    batch = torch.stack(list(damaged.values()))
+
+    def look(model):
+        made.append(model(batch).detach())
+        return _round(watch(model, restoration))
+
+    data = (restoration.train.inputs[:200], restoration.train.targets[:200])
+    for record in fit(model, *data, **restoration.recipe | {"epochs": 2}, progress=False, evaluate=look):
+        torch.testing.assert_close(restored(record, damaged)["restored"], made[-1][:, 0], atol=0.02, rtol=0)
+    assert made[0].shape[2:] == clean[0, 4:-4, 4:-4].shape
+    assert len(made) == 3
+    assert (made[2] - made[0]).abs().max() > 1  # it has learned something
+
+
+def worse(records, epoch):
+    """Which pictures come out with a larger error than they went in."""
+    kept = recording("restoration")
+    after = restored(records[epoch], kept["images"])["restored"]
+    errors = {
+        name: [F.mse_loss(x, kept["wanted"][name]).item() for x in (image[0, 4:-4, 4:-4], after[b])]
+        for b, (name, image) in enumerate(kept["images"].items())
+    }
+    return [name for name, (before, now) in errors.items() if now > before]
+
+
+def test_what_lesson_05_says_of_the_pictures():
+    runs = recording("restoration")["runs"]
+    assert worse(runs["T = 30 → 1"], 8) == ["horizontal blur", "vertical blur", "box blur, weak noise"]
+    assert worse(runs["T = 30 → 1"], 25) == ["vertical blur"]
+    assert worse(runs["T = 1"], 25) == worse(runs["T = 30"], 25) == []
 
 
 def test_unknown_damaged_missing(copied):
@@ -102,8 +145,13 @@ def test_unknown_damaged_missing(copied):
     [
         ("[]", "recording 'restoration' needs an entry 'runs' that is a dict"),
         ('{"runs": {}, "classes": "abc", "references": {}}', "an entry 'classes' that is a list"),
-        ('{"runs": {}, "classes": ["a"], "references": {}}', "at least one run and one class, got 0 and 1"),
-        ('{"runs": {"x": {}}, "classes": ["a"], "references": {}}', "run 'x' must be a list of at least one record"),
+        ('{"runs": {}, "classes": ["a"], "references": {}}', "an entry 'window' that is a dict"),
+        (
+            '{"runs": {}, "classes": ["a"], "references": {}, "window": {"name": "a"}}',
+            "a window of damaged_window, got {'name': 'a'}",
+        ),
+        (f'{{"runs": {{}}, "classes": ["a"], {REST}}}', "at least one run and one class, got 0 and 1"),
+        (f'{{"runs": {{"x": {{}}}}, "classes": ["a"], {REST}}}', "run 'x' must be a list of at least one record"),
         ("{", "Expecting"),
     ],
 )
@@ -116,7 +164,7 @@ def test_what_it_reads_is_checked(copied, content, message):
 
 
 def test_references_are_numbers(copied):
-    kept = copy.deepcopy(recording("restoration"))
+    kept = {name: value for name, value in recording("restoration").items() if name not in ("images", "wanted")}
     content = json.dumps(kept | {"references": {"one filter": float("nan")}})
     (copied / "restoration.json").write_text(content)
     (copied / "SHA256SUMS").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}  restoration.json\n")
@@ -148,6 +196,8 @@ def test_bad_records(changes, message):
     check_record(a_record(), 3, 2, 4)
     with pytest.raises(ValueError, match=f"a record's {message}" if "shares" not in message else message):
         check_record(a_record(**changes), 3, 2, 4)
+    with pytest.raises(ValueError, match=r"a record's shares must be 2 × 2 numbers, got None"):
+        check_record(a_record(), 3, 2, 4, pictures=2)
     good = a_record(epoch=0)
     late = {"epoch": 4} if "epoch" not in changes else {}
     with pytest.raises(ValueError, match=r"^run 'mine', epoch "):

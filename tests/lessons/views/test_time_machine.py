@@ -101,6 +101,78 @@ def test_bad_arguments(runs, more, message):
         TimeMachine(**{"runs": runs, "classes": ["x", "y"], **more})
 
 
+def pictures(size=7, kernel=3, names=("a", "b")):
+    """Arguments `images` and `wanted` for kernels of `kernel` pixels."""
+    random = torch.Generator().manual_seed(1)
+    reached = size - kernel + 1
+    return {
+        "images": {name: torch.randn(1, size, size, generator=random) for name in names},
+        "wanted": {name: torch.randn(reached, reached, generator=random) for name in names},
+    }
+
+
+def with_shares(records, count=2):
+    random = torch.Generator().manual_seed(2)
+    K = len(records[0]["kernels"])
+    return [r | {"shares": torch.randn(count, K, generator=random).softmax(1).tolist()} for r in records]
+
+
+def test_pictures_are_sent_and_chosen():
+    given = pictures()
+    machine = TimeMachine({"mine": with_shares(a_run())}, ["x", "y"], **given, image="b")
+    sent = json.loads(machine.data)["pictures"]
+    assert (sent["names"], sent["shape"], sent["goals"], machine.image) == (["a", "b"], [7, 7], [0, 1], "b")
+    middle = given["images"]["a"][0, 1:6, 1:6]
+    assert sent["before"][0] == pytest.approx(torch.nn.functional.mse_loss(middle, given["wanted"]["a"]).item())
+    same = given | {"wanted": dict.fromkeys("ab", given["wanted"]["a"])}  # one photo, damaged in two ways
+    sent = json.loads(TimeMachine({"mine": with_shares(a_run())}, ["x", "y"], **same).data)["pictures"]
+    assert (len(sent["wanted"]), sent["goals"]) == (1, [0, 0])
+    with pytest.raises(traitlets.TraitError, match="image must be one of a, b, got 'c'"):
+        machine.image = "c"
+    none = TimeMachine({"mine": a_run()}, ["x", "y"])
+    assert none.image == ""
+    with pytest.raises(traitlets.TraitError, match="image must be empty, for there are no images, got 'a'"):
+        none.image = "a"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p.pop("wanted"), r"got \{'a': \(1, 7, 7\), 'b': \(1, 7, 7\)\} and \{\}"),
+        (lambda p: p.pop("images"), "got {} and"),
+        (lambda p: p["wanted"].pop("a"), r"and \{'b': \(5, 5\)\} for k = 3"),
+        (lambda p: p["wanted"].update(a=torch.zeros(7, 7)), r"'a': \(7, 7\)"),
+        (lambda p: p["images"].update(a=torch.zeros(3, 7, 7)), r"'a': \(3, 7, 7\)"),
+        (lambda p: p["images"].update(a=torch.zeros(1, 8, 7)), r"'a': \(1, 8, 7\)"),
+        (lambda p: p["images"].update(a=torch.zeros(7, 7), b=torch.zeros(7, 7)), r"'a': \(7, 7\)"),
+        (lambda p: p.update(pictures(names="abcdefghi")), "images must be 1 to 8"),
+        (lambda p: p.update(pictures(size=2)), r"'a': \(1, 2, 2\)"),
+    ],
+)
+def test_pictures_that_do_not_fit(change, message):
+    given = pictures()
+    change(given)
+    records = with_shares(a_run(), len(given.get("images", "")) or 1)
+    with pytest.raises(ValueError, match=message):
+        TimeMachine({"mine": records}, ["x", "y"], **given)
+    with pytest.raises(ValueError, match=message):
+        TrainingView(["x", "y"], 2, num_kernels=2, kernel_size=3, **given)
+
+
+def test_kernels_of_another_size_and_records_without_shares():
+    runs = {"mine": with_shares(a_run()), "large": with_shares(a_run(size=5))}
+    with pytest.raises(ValueError, match=r"for k = 3, 5"):
+        TimeMachine(runs, ["x", "y"], **pictures())
+    with pytest.raises(ValueError, match="run 'mine', epoch 0: a record's shares must be 2 × 2 numbers, got None"):
+        TimeMachine({"mine": a_run()}, ["x", "y"], **pictures())
+    view = TrainingView(["x", "y"], 2, num_kernels=2, kernel_size=3, **pictures())
+    with pytest.raises(ValueError, match="a record's shares must be 2 × 2 numbers, got None"):
+        view.add(a_run()[0])
+    for record in with_shares(a_run()):
+        view.add(record)
+    assert TimeMachine({"mine": view.history}, view.classes, **pictures()).image == "a"
+
+
 def test_training_view_refuses_what_cannot_be_drawn():
     view = TrainingView(["x", "y"], epochs=2, num_kernels=2, kernel_size=3)
     with pytest.raises(ValueError, match="test_loss must be finite, got nan"):

@@ -48,7 +48,7 @@ const state = (data, values) => {
   const b = Math.max(0, data.names.indexOf(values.image)); // who was chosen may have made room for a newer upload
   const shares = data.names.map((_, i) => dynamicState({ ...data, area: 0, kernelArea: 0 }, values, [i])[0].weights);
   const [shown] = dynamicState(data, values, [b]);
-  const wanted = data.wanted?.[b];
+  const wanted = data.wanted?.[data.goals[b]];
   return { b, shares, ...shown, wanted, error: wanted && data.exact ? errorOf(shown.map, wanted) : null };
 };
 

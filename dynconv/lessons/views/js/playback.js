@@ -135,7 +135,7 @@ export const kernelRow = (K, size, of) => {
     const kernel = record.kernels.map((one) => Array.from(one, (v) => v / full));
     figure.draw({ kernel, scale: full }); // at once: a slider that moves is not waited for
   };
-  return { node: figure.node, fit, draw, remove: figure.remove };
+  return { node: figure.node, fit, full: () => full, draw, remove: figure.remove };
 };
 
 const PACE = 150; // milliseconds an epoch

@@ -1,7 +1,16 @@
 // Time machine: recorded training runs side by side in step, under one scrubber.
 
-import { captioned, decode, element, indexOfMax, instrument, mean, number, part, say } from "./toolkit.js";
+import { captioned, decode, element, fixed, indexOfMax, instrument, mean, number, part, row, say } from "./toolkit.js";
 import { effectiveKernels, kernelRow, lossChart, lossRange, player, recordAt, stacks } from "./playback.js";
+import {
+  errorInWords,
+  givenAndWanted,
+  pictureChoice,
+  placeOf,
+  readPictures,
+  restoredBy,
+  restoredPicture,
+} from "./restored.js";
 
 // pure: what every run shows at an epoch, and which of them has the lowest test loss
 export const timeState = (runs, epoch) => {
@@ -26,51 +35,67 @@ const read = (raw) => {
   const runs = raw.runs.map(unpack);
   const last = Math.max(...runs.map((run) => run.records.at(-1).epoch));
   const records = runs.map((run) => run.records);
-  return { ...raw, runs, last, span: lossRange(records, raw.references) };
+  const pictures = readPictures(raw.pictures, runs[0].size);
+  return { ...raw, runs, last, span: lossRange(records, raw.references), pictures };
 };
 
-const controls = ({ last }) => ({ epoch: player(last) });
+const controls = ({ last, pictures }) => ({ epoch: player(last), image: pictureChoice(pictures) });
 
-const state = ({ runs }, { epoch }) => timeState(runs, epoch);
+const state = ({ runs, pictures }, { epoch, image }) => {
+  const now = timeState(runs, epoch);
+  if (!pictures) return now;
+  const b = placeOf(pictures, image);
+  return { ...now, b, restored: now.shown.map(({ record }) => restoredBy(record, pictures, b)) };
+};
 
 const lossText = (loss) => loss?.toFixed(4) ?? "–";
 
-const column = ({ name, K, size, records }, { runs, classes, references, last, span }) => {
+const column = ({ name, K, size, records }, { runs, classes, references, last, span, pictures }) => {
   const readout = element("p", { class: "dc-readout" });
   const chart = lossChart(references, last, `test loss of ${name}`);
   chart.draw(records, span);
   const attention = stacks(classes, K);
   const kernels = kernelRow(K, [size, size], name);
   kernels.fit(runs.map((run) => run.records));
+  const picture = pictures && restoredPicture(pictures, name);
   const node = element(
     "section",
     { class: "dc-run", "aria-label": name },
     element("div", { class: "dc-run-title" }, name),
     readout,
+    ...(picture ? [picture.node] : []),
     captioned(chart.node, "test loss by epoch, on the same axes for all runs; epoch 0 may lie above"),
     captioned(attention.node, "mean attention by kind of image; at the right, kernels effectively in use"),
     kernels.node,
   );
-  const draw = ({ record }) => {
+  const draw = ({ record }, b, restored) => {
     const losses = `test loss ${lossText(record.test_loss)} · training ${lossText(record.loss)}`;
     say(readout, `now T = ${number(record.temperature)}\n${losses}`);
     chart.mark(record);
     attention.draw(record);
     kernels.draw(record);
+    picture?.draw(b, restored, kernels.full());
   };
-  return { node, draw, remove: kernels.remove };
+  const remove = () => [kernels, picture].forEach((one) => one?.remove());
+  return { node, draw, remove };
 };
 
-const view = (data, { epoch }, { el }) => {
+const view = (data, { epoch, image }, { el }) => {
   const columns = data.runs.map((run) => column(run, data));
-  el.style.setProperty("--runs", data.runs.length);
+  const goal = data.pictures && givenAndWanted(data.pictures);
+  el.style.setProperty("--sentences", data.runs.length + (goal ? 1 : 0));
+  const draw = ({ shown, b, restored = [] }) => {
+    goal?.draw(b);
+    columns.forEach((one, i) => one.draw(shown[i], b, restored[i]));
+  };
   return {
     body: [
       element("div", { class: "dc-controls dc-time" }, ...epoch.nodes),
+      ...(goal ? [row("", image.node, goal.node)] : []),
       element("div", { class: "dc-runs" }, ...columns.map((one) => one.node)),
     ],
-    draw: ({ shown }) => columns.forEach((one, i) => one.draw(shown[i])),
-    remove: () => columns.forEach((one) => one.remove()),
+    draw,
+    remove: () => [...columns, goal].forEach((one) => one?.remove()),
   };
 };
 
@@ -97,9 +122,11 @@ const habits = ({ record, mean: used, leaders }, { name, changing, K }, classes)
   return `${name}${now} effectively uses ${used.toFixed(1)} of ${K} kernels; ${leading} for ${kinds}.`;
 };
 
-const words = ({ runs, last, classes }, now, { epoch }) => {
+const words = ({ runs, last, classes, pictures }, now, { epoch }) => {
   const said = now.shown.map((shown, i) => habits(shown, runs[i], classes));
-  return `Epoch ${epoch} of ${last}: ${race(now, runs)} ${said.join(" ")}`;
+  const errors = now.restored?.map(({ error }, i) => `${fixed(error, 3)} (${runs[i].name})`);
+  const seen = errors ? [errorInWords(pictures, now.b, errors)] : [];
+  return [`Epoch ${epoch} of ${last}: ${race(now, runs)}`, ...said, ...seen].join(" ");
 };
 
 export default instrument({ className: "dc-time-machine", read, controls, state, view, words });
