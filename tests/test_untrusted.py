@@ -343,7 +343,7 @@ def test_odd_recordings():
     for _ in range(1000):
         runs = with_something_odd(small, chance)
         try:
-            check_runs(runs, kept["classes"], len(kept["images"]))
+            check_runs(runs, kept["classes"], len(kept["pictures"]["images"]))
         except ValueError:
             refused += 1
     print(f"recordings: {1000 - refused} taken, {refused} refused")

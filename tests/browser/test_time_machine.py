@@ -59,8 +59,8 @@ def runs_of_all_sorts():
 
 def shipped(**changes):
     kept = recording("restoration")
-    parts = ("runs", "classes", "references", "images", "wanted")
-    return TimeMachine(**{**{name: kept[name] for name in parts}, **changes})
+    parts = {name: kept[name] for name in ("runs", "classes", "references")}
+    return TimeMachine(**{**parts, **kept["pictures"], **changes})
 
 
 def test_everything_it_shows(chromium):
@@ -173,12 +173,12 @@ def test_every_run_restores_the_chosen_picture(chromium, tmp_path):
         for epoch, name in ((0, "horizontal blur"), (8, "strong noise"), (25, "vertical blur")):
             scrubber.fill(str(epoch))
             root.get_by_role("radio", name=name).check()
-            b, wanted, errors = list(kept["images"]).index(name), kept["wanted"][name], []
+            b, wanted, errors = list(kept["pictures"]["images"]).index(name), kept["pictures"]["wanted"][name], []
             for records in kept["runs"].values():
-                picture = restored(records[epoch], kept["images"])["restored"][b]
+                picture = restored(records[epoch], kept["pictures"]["images"])["restored"][b]
                 errors.append(f"{torch.nn.functional.mse_loss(picture, wanted).item():.3f}")
             assert root.locator(ERRORS).all_inner_texts() == [f"error {error}" for error in errors]
-            before = torch.nn.functional.mse_loss(kept["images"][name][0, 4:-4, 4:-4], wanted).item()
+            before = torch.nn.functional.mse_loss(kept["pictures"]["images"][name][0, 4:-4, 4:-4], wanted).item()
             listed = ", ".join(f"{error} ({run})" for error, run in zip(errors, kept["runs"], strict=True))
             assert f"The error of the picture with {name} goes from {before:.3f} to {listed}." in said.inner_text()
             assert root.get_by_text(f"error {before:.3f}", exact=True).count() == 1

@@ -43,7 +43,7 @@ def recording(name: str) -> dict:
 
     Returns:
         "runs" name → records, see :func:`.check_record`; "classes" names of the kinds of image; "references" name → loss;
-        "images" and "wanted" name → (1, H, W) and (h, w), pictures that the runs restore, and what they should become;
+        "pictures" that the runs restore: "images" name → (1, H, W), and "wanted" name → (h, w), what they should become;
         "task", "seed", "window", "command" and "versions" say where all this comes from.
 
     Raises:
@@ -59,8 +59,8 @@ def recording(name: str) -> dict:
     for entry, kind in {"runs": dict, "classes": list, "references": dict, "window": dict}.items():
         if not isinstance(kept, dict) or not isinstance(kept.get(entry), kind):
             raise ValueError(f"recording {name!r} needs an entry {entry!r} that is a {kind.__name__}")
-    kept |= _pictures(name, kept["window"])
-    check_runs(kept["runs"], kept["classes"], len(kept["images"]))
+    kept["pictures"] = _pictures(name, kept["window"])
+    check_runs(kept["runs"], kept["classes"], len(kept["pictures"]["images"]))
     for label, loss in kept["references"].items():
         _numbers(f"recording {name!r}: reference {label!r}", loss, ())
     return kept

@@ -198,7 +198,7 @@ class Explanation:
 
     def training(self, recording: Mapping) -> TimeMachine:
         """Instrument 6: recorded runs played back, from :func:`dynconv.lessons.data.recording` or one's own."""
-        pictures = {name: recording.get(name) for name in ("images", "wanted")}
+        pictures = recording.get("pictures", {})
         return TimeMachine(recording["runs"], recording["classes"], recording.get("references"), **pictures)
 
     def _table(self) -> list[list[str]]:

@@ -65,7 +65,7 @@ class TimeMachine(Instrument):
     Example:
         >>> from dynconv.lessons.data.recordings import recording
         >>> kept = recording("restoration")
-        >>> machine = TimeMachine(kept["runs"], kept["classes"], kept["references"], images=kept["images"], wanted=kept["wanted"])
+        >>> machine = TimeMachine(kept["runs"], kept["classes"], kept["references"], **kept["pictures"])
         >>> machine.epoch, machine.last, machine.image
         (0, 25, 'horizontal blur')
 

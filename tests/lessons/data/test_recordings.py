@@ -50,7 +50,9 @@ def test_what_is_shipped():
         assert torch.tensor(records[-1]["kernels"]).shape == (4, 81)
         assert records[-1]["test_loss"] < kept["references"]["one filter"]  # no static layer of this size gets there
         assert all(r["loss"] > 0 for r in records[1:])
-    assert (list(kept["images"]), list(kept["wanted"])) == (kept["classes"],) * 2  # a picture for each kind of damage
+    assert (list(kept["pictures"]["images"]), list(kept["pictures"]["wanted"])) == (
+        kept["classes"],
+    ) * 2  # a picture for each kind of damage
     same = [kept["runs"][name][0]["kernels"] for name in kept["runs"]]
     assert same[0] == same[1] == same[2]  # from the same first weights
 
@@ -111,10 +113,10 @@ def test_the_pictures_are_restored_as_the_network_does_it():
 def worse(records, epoch):
     """Which pictures come out with a larger error than they went in."""
     kept = recording("restoration")
-    after = restored(records[epoch], kept["images"])["restored"]
+    after = restored(records[epoch], kept["pictures"]["images"])["restored"]
     errors = {
-        name: [F.mse_loss(x, kept["wanted"][name]).item() for x in (image[0, 4:-4, 4:-4], after[b])]
-        for b, (name, image) in enumerate(kept["images"].items())
+        name: [F.mse_loss(x, kept["pictures"]["wanted"][name]).item() for x in (image[0, 4:-4, 4:-4], after[b])]
+        for b, (name, image) in enumerate(kept["pictures"]["images"].items())
     }
     return [name for name, (before, now) in errors.items() if now > before]
 
@@ -164,7 +166,7 @@ def test_what_it_reads_is_checked(copied, content, message):
 
 
 def test_references_are_numbers(copied):
-    kept = {name: value for name, value in recording("restoration").items() if name not in ("images", "wanted")}
+    kept = {name: value for name, value in recording("restoration").items() if name != "pictures"}
     content = json.dumps(kept | {"references": {"one filter": float("nan")}})
     (copied / "restoration.json").write_text(content)
     (copied / "SHA256SUMS").write_text(f"{hashlib.sha256(content.encode()).hexdigest()}  restoration.json\n")
