@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from dynconv.lessons.site.build import index_page, lesson_body, lesson_page, title_of
 from dynconv.lessons.site.execute import NOTEBOOKS
 from dynconv.lessons.site.frame import lesson_of, search_page, sections
-from dynconv.lessons.views import Mixer
+from dynconv.lessons.views import Mixer, TrainingView
 from dynconv.lessons.views.pages import fragment, page
 from tests.browser.instruments import check_everyday_use, opened, seen
 from tests.browser.lab import FINGERPRINT
@@ -35,6 +35,35 @@ def test_a_page_from_a_file_is_alive(chromium, tmp_path):
     tab.get_by_role("button", name="Reset").click()
     assert root.evaluate(FINGERPRINT) == before
     assert tab.evaluate("model.get('temperature')") == 0.5
+    assert not errors
+    context.close()
+
+
+def test_a_page_carries_each_module_once_and_every_instrument_answers(chromium, tmp_path):
+    views = [Mixer(torch.rand(8, 8), {"copy": torch.eye(3), "other": torch.ones(3, 3)}) for _ in range(2)]
+    views.insert(1, TrainingView(["x"], 2, num_kernels=2, kernel_size=3))
+    made = [
+        nbformat.v4.new_output("display_data", {"text/html": f'<div data-instrument="p{i}"></div>'}) for i in range(3)
+    ]
+    cells = [
+        nbformat.v4.new_markdown_cell("# 42 · A lesson", id="a"),
+        nbformat.v4.new_code_cell("ready()", id="s"),  # is folded
+        nbformat.v4.new_code_cell("show", outputs=made, id="b"),
+    ]
+    fragments = {f"p{i}": fragment(view, f"p{i}") for i, view in enumerate(views)}
+    text = lesson_page(nbformat.v4.new_notebook(cells=cells), fragments, tmp_path)
+    assert text.count("const $make = ") == 2  # a mixer's and a training's
+    (tmp_path / "lesson.html").write_text(text, encoding="utf-8")
+    context = chromium.new_context(offline=True)
+    tab, errors = context.new_page(), []
+    tab.on("pageerror", lambda e: errors.append(str(e)))
+    tab.goto((tmp_path / "lesson.html").as_uri())
+    first, training, second = (tab.locator(f"#p{i}") for i in range(3))
+    assert training.locator(".dc-summary").inner_text() == "Waiting for the first epoch."
+    before = first.evaluate(FINGERPRINT)
+    second.get_by_label("logit 2").press("End")
+    assert first.evaluate(FINGERPRINT) == before
+    assert second.evaluate(FINGERPRINT) != before
     assert not errors
     context.close()
 
