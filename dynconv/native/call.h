@@ -8,7 +8,7 @@ typedef std::int64_t Int;
 
 struct Call {
     const float *x;                        // (images, channels, height, width)
-    const float *kernels;                  // (stack, outs, channels, taps_down, taps_across)
+    const float *kernels;                  // (stack, outs, channels / groups, taps_down, taps_across)
     const float *attention;                // (images, stack)
     const float *bias;                     // (stack, outs), or null
     float *outputs;                        // (images, outs, high, wide); backward reads their gradient there
@@ -20,6 +20,7 @@ struct Call {
     Int next_out, next_channel;  // how far apart two output and two input channels lie in a kernel
     Int turned;                  // whether a kernel's taps are read from the last
     Int threads;
+    Int groups;                  // 1, or as many as there are channels, with one channel in and one out each (depthwise)
 };
 
 struct Perceptron {
@@ -57,4 +58,6 @@ bool forward_by_tiles(const Call& call);           // winograd.cpp
 bool forward_by_columns(const Call& call);         // columns.cpp
 bool input_gradient_by_columns(const Call& call);  // columns.cpp
 bool kernel_gradients(const Call& call);           // gradients.cpp
+bool depthwise_forward(const Call& call);          // depthwise.cpp: for as many groups as channels
+bool depthwise_gradients(const Call& call);        // depthwise.cpp: all but what comes through the bias
 bool through_bias(const Call& call);               // gradients.cpp: to those of the kernels and the attention

@@ -3,7 +3,10 @@
 #include "memory.h"
 #include "winograd.h"
 
-static bool forward(const Call& call) { return has_tiles(call) ? forward_by_tiles(call) : forward_by_columns(call); }
+static bool forward(const Call& call) {
+    if (call.groups > 1) return depthwise_forward(call);
+    return has_tiles(call) ? forward_by_tiles(call) : forward_by_columns(call);
+}
 
 // At stride 1 it is a convolution of the outputs' gradient, with the channels exchanged and the taps read from the last.
 static bool input_gradient(const Call& call) {
@@ -22,10 +25,11 @@ extern "C" int dynconv_forward(const Call* call) { return !forward(*call); }
 // Each of the gradients (like bias) may be null.
 extern "C" int dynconv_backward(const Call* given) {
     const Call& call = *given;
-    in_large_pages(call.grad_kernels, call.stack * call.outs * call.channels * call.taps_down * call.taps_across);
+    in_large_pages(call.grad_kernels, call.stack * call.outs * (call.channels / call.groups) * call.taps_down * call.taps_across);
     in_large_pages(call.grad_x, call.images * call.channels * call.height * call.width);
     const bool kernels = call.grad_kernels || call.grad_attention, bias = call.bias && (call.grad_bias || call.grad_attention);
-    return !((!call.grad_x || input_gradient(call)) && (!kernels || kernel_gradients(call)) && (!bias || through_bias(call)));
+    const bool found = call.groups > 1 ? depthwise_gradients(call) : (!call.grad_x || input_gradient(call)) && (!kernels || kernel_gradients(call));
+    return !(found && (!bias || through_bias(call)));
 }
 
 extern "C" void dynconv_release() { Memory::release(); }

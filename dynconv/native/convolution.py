@@ -22,12 +22,12 @@ GRADIENTS = ("grad_x", "grad_kernels", "grad_attention", "grad_bias")
 POINTERS = ("x", "kernels", "attention", "bias", "outputs", *GRADIENTS)
 SIZES = (
     *("images", "channels", "height", "width"),  # x
-    *("outs", "stack", "taps_down", "taps_across"),  # the kernels: (stack, outs, channels, taps_down, taps_across)
+    *("outs", "stack", "taps_down", "taps_across"),  # the kernels: (stack, outs, channels / groups, taps_down, taps_across)
     *("stride_down", "stride_across", "pad_down", "pad_across", "gap_down", "gap_across"),
     *("high", "wide"),  # the outputs: (images, outs, high, wide)
     *("next_out", "next_channel"),  # how far apart they lie in a kernel
     "turned",  # whether its taps are read from the last
-    "threads",
+    *("threads", "groups"),
 )
 
 
@@ -44,9 +44,9 @@ def available() -> bool:
 
 
 def takes(x: Tensor, weight: Tensor) -> bool:
-    """Whether the library is there and takes these: float32, on a CPU, two dimensions, one group, at least one image."""
-    fits = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and weight.ndim == 5
-    return fits and x.shape[0] > 0 and x.shape[1] == weight.shape[2] and available()
+    """Whether the library is there and takes these: float32, on a CPU, two dimensions, one group or depthwise, some images."""
+    fits = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and weight.ndim == 5 and x.shape[0] > 0
+    return fits and (x.shape[1] == weight.shape[2] or weight.shape[1:3] == (x.shape[1], 1)) and available()
 
 
 def release() -> None:
@@ -97,7 +97,8 @@ def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, di
     """A call without its pointers."""
     stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
-    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], channels * one, one, 0, threads)
+    ends = (channels * one, one, 0, threads, x[1] // channels)
+    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], *ends)
     return Call(*[None] * len(POINTERS), *numbers)
 
 
@@ -118,10 +119,10 @@ def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *r
     """What the library cannot take would be read as something else: it sees addresses and sizes only."""
     *grad, stride, padding, dilation, groups = rest
     float32 = all(t is None or t.dtype == torch.float32 for t in (attention, bias, *grad))
-    if not takes(x, weight) or groups != 1 or not float32 or min(weight.shape) < 1:
+    if not takes(x, weight) or groups * weight.shape[2] != x.shape[1] or not float32 or min(weight.shape) < 1:
         given = ", ".join(f"{tuple(t.shape)} {t.dtype} on {t.device}" for t in (x, weight, attention))
         raise ValueError(
-            "dynconv.native takes float32 tensors on a CPU, x (B, C, H, W), weight (K, O, C, kh, kw), attention (B, K), "
+            "dynconv.native takes float32 tensors on a CPU, x (B, C, H, W), weight (K, O, C, kh, kw) or (K, C, 1, kh, kw), attention (B, K), "
             f"got {given}, groups={groups}"
         )
     check_shapes(x, weight, attention, bias, *grad, stride, padding, dilation)

@@ -1,0 +1,274 @@
+// Each channel with a kernel of its own, a number a tap, mixed for each image ("depthwise"): outputs and gradients.
+//
+// The idea. A register holds LANES channels of one pixel or of one tap. Some rows of an image are laid out so, with their padding; then
+// a tap is one multiplication an output, at whatever stride and dilation, and nothing is computed that is not wanted. The gradient of
+// the input takes the outputs' gradient laid out in the same way: a pixel gets it from the taps that leave the same rest at the stride.
+// The gradient of a tap is a sum of products of both, for LANES channels at once.
+//
+// The order of every sum is fixed by the sizes alone: neither the number of threads nor which is first changes a bit.
+
+#include <vector>
+
+#include "columns.h"
+#include "images.h"
+#include "mixing.h"
+#include "product.h"
+
+namespace {
+
+constexpr int PIXELS = 8, TAPS = 10;    // that are computed at a time
+constexpr Int STRIP = 4096, SUM = 256;  // pixels of some rows that are laid out at a time; products that make a sum of their own
+
+// act(N, at) for `all` things, with N known to the compiler, at most MOST_OF and each time about as many
+template <int N, class Act>
+inline void with_number(Int n, Int at, const Act& act) {
+    if constexpr (N > 0) n == N ? act(std::integral_constant<int, N>(), at) : with_number<N - 1>(n, at, act);
+}
+template <int MOST_OF, class Act>
+inline void by_some(Int all, const Act& act) {
+    const Int times = parts(all, MOST_OF);
+    for (Int i = 0; i < times; i++) with_number<MOST_OF>((i + 1) * all / times - i * all / times, i * all / times, act);
+}
+
+struct Tap { Int number, row, place; };  // which of a kernel's; how far from a pixel's row, and from its place, lies what it sees
+typedef std::vector<Tap> Taps;
+struct Some { const Tap *first, *last; };
+
+// Those taps, which lie in the order of their rows, that see one of `high` rows from `row` on: padding adds nothing
+Some inside(const Taps& taps, Int row, Int high) {
+    Some some = {taps.data(), taps.data() + taps.size()};
+    const auto outside = [&](const Tap& tap) { return row + tap.row < 0 || row + tap.row >= high; };
+    while (some.first < some.last && outside(*some.first)) some.first++;
+    while (some.first < some.last && outside(some.last[-1])) some.last--;
+    return some;
+}
+
+// Rows of LANES channels, `above` and `before` of padding around them, `across` pixels in each
+struct Laid {
+    Int above, before, down, across;
+    Int size() const { return down * across * LANES; }
+
+    // From the padded row `top` on, `high` rows of some channels' planes
+    void lay(const float* planes, Int channels, Int height, Int width, const float* end, Int top, Int high, float* to) const {
+        Images of{planes, end, channels, height, width, above, before};
+        of.across = across, of.pixel = LANES;
+        of.channels_last(0, top, high, to);
+    }
+};
+
+class Depthwise {
+    const Call& call;
+    const Int taps, chunks, outputs, pixels, far_down, far_across;
+    Int rows, back_rows, own;  // of outputs, and of the input's gradient, at a time; numbers of a thread's own
+    Laid image, gradient;      // for so many
+    Taps ahead;                // what an output sees
+    std::vector<Taps> back;    // what a pixel gets, by the rests that its row and column leave at the stride
+    float *of_kernels, *of_attention;  // (images, channels, taps): the mixed kernels' gradients; (chunks, images, stack)
+
+  public:
+    explicit Depthwise(const Call& given)
+        : call(given), taps(call.taps_down * call.taps_across), chunks(parts(call.channels, LANES)), outputs(call.high * call.wide),
+          pixels(call.height * call.width), far_down((call.taps_down - 1) * call.gap_down), far_across((call.taps_across - 1) * call.gap_across) {
+        const Int across = std::max((call.wide - 1) * call.stride_across + far_across + 1, call.width + call.pad_across);
+        rows = std::clamp<Int>((STRIP / across - far_down) / call.stride_down, 1, call.high);
+        image = {call.pad_down, call.pad_across, (rows - 1) * call.stride_down + far_down + 1, across};
+        const Int before = parts(std::max<Int>(0, far_across - call.pad_across), call.stride_across);
+        const Int wide = before + std::max(call.wide, (call.width - 1 + call.pad_across) / call.stride_across + 1);
+        back_rows = std::clamp<Int>((STRIP / wide - far_down / call.stride_down) * call.stride_down, 1, call.height);
+        gradient = {parts(std::max<Int>(0, far_down - call.pad_down), call.stride_down), before,
+                    std::max(rows, back_rows / call.stride_down + far_down / call.stride_down + 2), wide};
+        back.resize(call.stride_down * call.stride_across);
+        for (Int t = 0; t < taps; t++) {
+            const Int y = t / call.taps_across * call.gap_down, x = t % call.taps_across * call.gap_across;
+            ahead.push_back({t, y, (y * across + x) * LANES});
+            back[y % call.stride_down * call.stride_across + x % call.stride_across].push_back(
+                {t, -(y / call.stride_down), -(y / call.stride_down * wide + x / call.stride_across) * LANES});
+        }
+        own = up(image.size() + gradient.size() + made() + ((2 + call.stack) * taps + call.images * call.stack) * LANES, 16);
+    }
+
+    Int memory() const {
+        return up(call.images * call.channels * taps + LANES, 16) + up(chunks * call.images * call.stack, 16) + call.threads * own;
+    }
+
+    void forward(float* memory) {
+        with_rooms(memory, [&](Room& room) {
+#pragma omp for collapse(2) schedule(static)
+            for (Int i = 0; i < chunks; i++)
+                for (Int b = 0; b < call.images; b++) {
+                    const Part part(call, b, i * LANES);
+                    mix_kernels(part, room);
+                    for (Int y = 0; y < call.high; y += rows) outputs_of(part, y, std::min(call.high, y + rows), room);
+                }
+        });
+    }
+
+    void backward(float* memory) {
+        const bool kernels = call.grad_kernels || call.grad_attention;
+        with_rooms(memory, [&](Room& room) {
+#pragma omp for collapse(2) schedule(static)
+            for (Int i = 0; i < chunks; i++)
+                for (Int b = 0; b < call.images; b++) {
+                    const Part part(call, b, i * LANES);
+                    if (call.grad_x) mix_kernels(part, room);
+                    for (Int y = 0; y < call.height && call.grad_x; y += back_rows) pixels_of(part, y, std::min(call.height, y + back_rows), room);
+                    if (kernels) taps_of(part, room);
+                }
+#pragma omp for schedule(dynamic)
+            for (Int i = 0; i < (kernels ? chunks : 0); i++) share_out(i, room);
+        });
+        if (!call.grad_attention) return;
+        const Int all = call.images * call.stack;
+        std::memset(call.grad_attention, 0, all * 4);
+        for (Int i = 0; i < chunks; i++)
+            for (Int j = 0; j < all; j++) call.grad_attention[j] += of_attention[i * all + j];
+    }
+
+  private:
+    // Some channels of an image
+    struct Part {
+        Int image, channel, channels, plane;
+        Part(const Call& call, Int b, Int c) : image(b), channel(c), channels(std::min<Int>(LANES, call.channels - c)), plane(b * call.channels + c) {}
+    };
+    // What a thread works in: both laid out, what is made; the kernels of one chunk and their mix for an image, by taps; sums
+    struct Room { float *image, *gradient, *made, *kernels, *weights, *sums, *dots; Int chunk = -1; };
+
+    Int made() const { return std::max(rows * call.wide, back_rows * call.width) * LANES; }
+
+    template <class Work>
+    void with_rooms(float* memory, Work work) {
+        of_kernels = memory, of_attention = of_kernels + up(call.images * call.channels * taps + LANES, 16);
+        memory = of_attention + up(chunks * call.images * call.stack, 16);
+#pragma omp parallel num_threads(call.threads)
+        {
+            Room room;
+            room.image = memory + omp_get_thread_num() * own, room.gradient = room.image + image.size(), room.made = room.gradient + gradient.size();
+            room.kernels = room.made + made(), room.weights = room.kernels + call.stack * taps * LANES, room.sums = room.weights + taps * LANES;
+            room.dots = room.sums + taps * LANES;
+            work(room);
+        }
+    }
+
+    // weights (tap, LANES); a thread goes through the images of a chunk, then to the next
+    void mix_kernels(const Part& part, Room& room) const {
+        const Int kernel = taps * LANES;
+        const float* end = call.kernels + call.stack * call.channels * taps;
+        for (Int k = 0; k < call.stack && room.chunk != part.channel; k++)
+            transpose({call.kernels + (k * call.channels + part.channel) * taps, taps, end}, part.channels, taps,
+                      {room.kernels + k * kernel, LANES, LANES, nullptr});
+        room.chunk = part.channel;
+        mix({1, call.stack, kernel, call.attention + part.image * call.stack, room.kernels, nullptr, kernel, kernel, nullptr}, room.weights);
+    }
+
+    vec bias_of(const Part& part) const {
+        vec sum = {};
+        const float* pi = call.attention + part.image * call.stack;
+        for (Int k = 0; k < call.stack && call.bias; k++)
+            sum += load_some(call.bias + k * call.channels + part.channel, call.bias + call.stack * call.channels, part.channels) * pi[k];
+        return sum;
+    }
+
+    // Of `count` pixels that lie `to_step` apart, what `seen` says; what two of them see lies `step` apart.
+    static void shifted(Some seen, const float* weights, vec start, const float* from, Int step, Int count, float* to, Int to_step) {
+        by_some<PIXELS>(count, [&](auto n, Int at) {
+            constexpr int N = decltype(n)::value;
+            vec sums[N];
+            for (int r = 0; r < N; r++) sums[r] = start;
+            for (const Tap* tap = seen.first; tap < seen.last; tap++) {
+                const vec w = load(weights + tap->number * LANES);
+                const float* line = from + tap->place + at * step;
+                for (int r = 0; r < N; r++) sums[r] += load(line + r * step) * w;
+            }
+            for (int r = 0; r < N; r++) store(to + (at + r) * to_step, sums[r]);
+        });
+    }
+
+    // Planes' rows from what was made: (pixel, LANES)
+    void put(const Part& part, const float* made, Int first, Int count, Int plane, float* planes) const {
+        transpose({made, LANES, made + count * LANES}, count, part.channels, {planes + part.plane * plane + first, plane, plane - first, nullptr});
+    }
+
+    void lay_image(const Part& part, Int y, Int stop, const Room& room) const {
+        image.lay(call.x + part.plane * pixels, part.channels, call.height, call.width, call.x + call.images * call.channels * pixels,
+                  y * call.stride_down, (stop - y - 1) * call.stride_down + far_down + 1, room.image);
+    }
+    void lay_gradient(const Part& part, Int top, Int high, const Room& room) const {
+        gradient.lay(call.outputs + part.plane * outputs, part.channels, call.high, call.wide, call.outputs + call.images * call.channels * outputs,
+                     top, high, room.gradient);
+    }
+
+    void outputs_of(const Part& part, Int first, Int stop, const Room& room) const {
+        lay_image(part, first, stop, room);
+        const vec bias = bias_of(part);
+        for (Int y = first; y < stop; y++)
+            shifted(inside(ahead, y * call.stride_down - call.pad_down, call.height), room.weights, bias, room.image + (y - first) * call.stride_down * image.across * LANES, call.stride_across * LANES,
+                    call.wide, room.made + (y - first) * call.wide * LANES, LANES);
+        put(part, room.made, first * call.wide, (stop - first) * call.wide, outputs, call.outputs);
+    }
+
+    // The gradient of some rows of the image
+    void pixels_of(const Part& part, Int first, Int stop, const Room& room) const {
+        const Int begin = (first + call.pad_down) / call.stride_down - far_down / call.stride_down;  // the first row of outputs that is seen
+        lay_gradient(part, begin + gradient.above, (stop - 1 + call.pad_down) / call.stride_down - begin + 1, room);
+        for (Int y = first; y < stop; y++)
+            for (Int rest = 0; rest < call.stride_across; rest++) {
+                const Int x = ((rest - call.pad_across) % call.stride_across + call.stride_across) % call.stride_across;
+                const Int row = (y + call.pad_down) / call.stride_down, place = gradient.before + (x + call.pad_across) / call.stride_across;
+                if (x >= call.width) continue;
+                const Taps& seen = back[(y + call.pad_down) % call.stride_down * call.stride_across + rest];
+                shifted(inside(seen, row, call.high), room.weights, vec{}, room.gradient + ((row - begin) * gradient.across + place) * LANES, LANES, parts(call.width - x, call.stride_across),
+                        room.made + ((y - first) * call.width + x) * LANES, call.stride_across * LANES);
+            }
+        put(part, room.made, first * call.width, (stop - first) * call.width, pixels, call.grad_x);
+    }
+
+    // The gradient of an image's mixed kernels
+    void taps_of(const Part& part, const Room& room) const {
+        std::memset(room.sums, 0, taps * LANES * 4);
+        for (Int first = 0; first < call.high; first += rows) {
+            const Int stop = std::min(call.high, first + rows), few = std::max<Int>(1, SUM / call.wide);
+            lay_image(part, first, stop, room);
+            lay_gradient(part, first + gradient.above, stop - first, room);
+            for (Int y = first; y < stop; y += few)
+                by_some<TAPS>(taps, [&](auto n, Int at) { add_products<decltype(n)::value>(y - first, std::min(stop, y + few) - first, at, room); });
+        }
+        float* to = of_kernels + part.plane * taps;
+        transpose({room.sums, LANES, room.dots}, taps, part.channels, {to, taps, taps, to + part.channels * taps});
+    }
+
+    template <int N>
+    void add_products(Int first, Int stop, Int at, const Room& room) const {
+        vec sums[N] = {};
+        for (Int y = first; y < stop; y++) {
+            const float *grad = room.gradient + (y * gradient.across + gradient.before) * LANES, *line = room.image + y * call.stride_down * image.across * LANES;
+            for (Int x = 0; x < call.wide; x++) {
+                const vec g = load(grad + x * LANES);
+                for (int t = 0; t < N; t++) sums[t] += load(line + ahead[at + t].place + x * call.stride_across * LANES) * g;
+            }
+        }
+        for (int t = 0; t < N; t++) store(room.sums + (at + t) * LANES, load(room.sums + (at + t) * LANES) + sums[t]);
+    }
+
+    // To the K kernels' gradients, and to the attention's, what was found for some channels
+    void share_out(Int chunk, const Room& room) const {
+        const Part part(call, 0, chunk * LANES);
+        const Int from = part.channel * taps, kernel = call.channels * taps, all = call.images * call.stack;
+        const Mixture m = {call.images, call.stack, part.channels * taps, call.attention, call.kernels + from, of_kernels + from,
+                           kernel, kernel, call.kernels + call.stack * kernel};
+        if (call.grad_kernels) gather(m, call.grad_kernels + from, false);
+        std::memset(room.dots, 0, all * LANES * 4);
+        if (call.grad_attention) compare(m, room.dots);
+        for (Int j = 0; j < all; j++) of_attention[chunk * all + j] = total(load(room.dots + j * LANES));
+    }
+};
+
+template <bool BACKWARD>
+struct ByChannel : Depthwise {
+    using Depthwise::Depthwise;
+    void run(float* memory) { BACKWARD ? backward(memory) : forward(memory); }
+};
+
+}  // namespace
+
+bool depthwise_forward(const Call& call) { return done(ByChannel<false>(call)); }
+bool depthwise_gradients(const Call& call) { return done(ByChannel<true>(call)); }
