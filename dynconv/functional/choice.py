@@ -3,8 +3,9 @@
 On a CPU, in the order in which it is asked:
 
 - *native* wins but for large kernels that see many positions, which are what torch's convolutions are best at, if channels are
-  multiples of 16: others they fill up. Its sums have an order that does not depend on the number of threads, which torch's have not:
-  so under ``torch.use_deterministic_algorithms(True)`` it is taken wherever it can be.
+  multiples of 16: others they fill up. Where each channel has a kernel of its own it always wins. Its sums have an order that
+  does not depend on the number of threads, which torch's have not: so under ``torch.use_deterministic_algorithms(True)`` it is
+  taken wherever it can be.
 - *unfold* wins where patches cost little (1 × 1), where channels are few, and where a large kernel sees few positions. Its
   patches are the kernel's size times the image, so it is left where they are many.
 - *grouped* is what is left.

@@ -102,9 +102,9 @@ def dynamic_conv(
         method: the same numbers by different methods. "grouped" mixes the kernels and runs one convolution in which each
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
             exports); "unfold" mixes the kernels and multiplies them with every patch; "native" mixes them in the cache, in C++
-            (float32 images on a CPU, one group, after ``python -m dynconv.native``; elsewhere it is "unfold"); "triton"
-            mixes them in registers on their way into the product (images on an NVIDIA GPU, one group, 16 channels and more;
-            elsewhere it is "unfold"); "auto" chooses. ("tiled" is an older name, and now "native".)
+            (float32 images on a CPU, one group or a kernel for each channel, after ``python -m dynconv.native``; elsewhere it
+            is "unfold"); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group,
+            16 channels and more; elsewhere it is "unfold"); "auto" chooses. ("tiled" is an older name, and now "native".)
 
     Raises:
         ValueError: shapes, stride, padding, dilation, groups or method do not fit; the message names the value.

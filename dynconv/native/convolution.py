@@ -22,7 +22,12 @@ GRADIENTS = ("grad_x", "grad_kernels", "grad_attention", "grad_bias")
 POINTERS = ("x", "kernels", "attention", "bias", "outputs", *GRADIENTS)
 SIZES = (
     *("images", "channels", "height", "width"),  # x
-    *("outs", "stack", "taps_down", "taps_across"),  # the kernels: (stack, outs, channels / groups, taps_down, taps_across)
+    *(
+        "outs",
+        "stack",
+        "taps_down",
+        "taps_across",
+    ),  # the kernels: (stack, outs, channels / groups, taps_down, taps_across)
     *("stride_down", "stride_across", "pad_down", "pad_across", "gap_down", "gap_across"),
     *("high", "wide"),  # the outputs: (images, outs, high, wide)
     *("next_out", "next_channel"),  # how far apart they lie in a kernel

@@ -112,7 +112,7 @@ def check_shapes(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | No
     """Raise ValueError unless they fit: what sees addresses and sizes only would read something else.
 
     Args:
-        x, weight, attention, bias: as in :func:`forward`, of one group.
+        x, weight, attention, bias: as in :func:`forward`, of one group, or of as many as channels.
         rest: the gradient of the outputs, if there is one, then stride, padding and dilation.
     """
     *grad, stride, padding, dilation = rest

@@ -48,11 +48,13 @@ struct Laid {
     Int above, before, down, across;
     Int size() const { return down * across * LANES; }
 
-    // From the padded row `top` on, `high` rows of some channels' planes
-    void lay(const float* planes, Int channels, Int height, Int width, const float* end, Int top, Int high, float* to) const {
+    // From the padded row `top` on, `high` rows of some channels' planes; what stands around them stays where the last were the same
+    struct Rows { Int top = -1, high = -1; };
+    void lay(const float* planes, Int channels, Int height, Int width, const float* end, Rows wanted, Rows& last, float* to) const {
         Images of{planes, end, channels, height, width, above, before};
         of.across = across, of.pixel = LANES;
-        of.channels_last(0, top, high, to);
+        of.channels_last(0, wanted.top, wanted.high, to, wanted.top == last.top && wanted.high == last.high);
+        last = wanted;
     }
 };
 
@@ -114,7 +116,7 @@ class Depthwise {
                     for (Int y = 0; y < call.height && call.grad_x; y += back_rows) pixels_of(part, y, std::min(call.height, y + back_rows), room);
                     if (kernels) taps_of(part, room);
                 }
-#pragma omp for schedule(dynamic)
+#pragma omp for schedule(static)
             for (Int i = 0; i < (kernels ? chunks : 0); i++) share_out(i, room);
         });
         if (!call.grad_attention) return;
@@ -131,7 +133,7 @@ class Depthwise {
         Part(const Call& call, Int b, Int c) : image(b), channel(c), channels(std::min<Int>(LANES, call.channels - c)), plane(b * call.channels + c) {}
     };
     // What a thread works in: both laid out, what is made; the kernels of one chunk and their mix for an image, by taps; sums
-    struct Room { float *image, *gradient, *made, *kernels, *weights, *sums, *dots; Int chunk = -1; };
+    struct Room { float *image, *gradient, *made, *kernels, *weights, *sums, *dots; Int chunk = -1; Laid::Rows image_rows, gradient_rows; };
 
     Int made() const { return std::max(rows * call.wide, back_rows * call.width) * LANES; }
 
@@ -188,16 +190,16 @@ class Depthwise {
         transpose({made, LANES, made + count * LANES}, count, part.channels, {planes + part.plane * plane + first, plane, plane - first, nullptr});
     }
 
-    void lay_image(const Part& part, Int y, Int stop, const Room& room) const {
+    void lay_image(const Part& part, Int y, Int stop, Room& room) const {
         image.lay(call.x + part.plane * pixels, part.channels, call.height, call.width, call.x + call.images * call.channels * pixels,
-                  y * call.stride_down, (stop - y - 1) * call.stride_down + far_down + 1, room.image);
+                  {y * call.stride_down, (stop - y - 1) * call.stride_down + far_down + 1}, room.image_rows, room.image);
     }
-    void lay_gradient(const Part& part, Int top, Int high, const Room& room) const {
+    void lay_gradient(const Part& part, Int top, Int high, Room& room) const {
         gradient.lay(call.outputs + part.plane * outputs, part.channels, call.high, call.wide, call.outputs + call.images * call.channels * outputs,
-                     top, high, room.gradient);
+                     {top, high}, room.gradient_rows, room.gradient);
     }
 
-    void outputs_of(const Part& part, Int first, Int stop, const Room& room) const {
+    void outputs_of(const Part& part, Int first, Int stop, Room& room) const {
         lay_image(part, first, stop, room);
         const vec bias = bias_of(part);
         for (Int y = first; y < stop; y++)
@@ -207,7 +209,7 @@ class Depthwise {
     }
 
     // The gradient of some rows of the image
-    void pixels_of(const Part& part, Int first, Int stop, const Room& room) const {
+    void pixels_of(const Part& part, Int first, Int stop, Room& room) const {
         const Int begin = (first + call.pad_down) / call.stride_down - far_down / call.stride_down;  // the first row of outputs that is seen
         lay_gradient(part, begin + gradient.above, (stop - 1 + call.pad_down) / call.stride_down - begin + 1, room);
         for (Int y = first; y < stop; y++)
@@ -223,7 +225,7 @@ class Depthwise {
     }
 
     // The gradient of an image's mixed kernels
-    void taps_of(const Part& part, const Room& room) const {
+    void taps_of(const Part& part, Room& room) const {
         std::memset(room.sums, 0, taps * LANES * 4);
         for (Int first = 0; first < call.high; first += rows) {
             const Int stop = std::min(call.high, first + rows), few = std::max<Int>(1, SUM / call.wide);

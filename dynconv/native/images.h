@@ -17,9 +17,9 @@ struct Images {
 
     void set_row(Int pixels) { across = pixels, pixel = (parts(channels, LANES) | 1) * LANES; }
 
-    // (high, across, pixel): an image from the padded row `top` on
-    void channels_last(Int image, Int top, Int high, float* to) const {
-        std::memset(to, 0, high * across * pixel * 4);
+    // (high, across, pixel): an image from the padded row `top` on; `blank` where zeros lie around it already
+    void channels_last(Int image, Int top, Int high, float* to, bool blank = false) const {
+        if (!blank) std::memset(to, 0, high * across * pixel * 4);
         const float* from = first + image * channels * height * width;
         const Int begin = std::max<Int>(0, top - pad_down) * width, stop = std::min(height, top + high - pad_down) * width;
         for (Int c = 0; c < channels; c += LANES)

@@ -12,7 +12,7 @@ from dynconv.layers import SparseBlock
 
 
 def a_geometry(seed):
-    """Random sizes, large images and few, many channels and few, half of them for Winograd's products."""
+    """Random sizes, large images and few, many channels and few: half for Winograd's products, every fourth with a kernel a channel."""
     draw = random.Random(seed)
     tiles, large = draw.random() < 0.5, draw.random() < 0.2
     kernel = (3, 3) if tiles else (draw.randint(1, 6), draw.randint(1, 5))
@@ -21,8 +21,11 @@ def a_geometry(seed):
     channels, outs = (draw.choice((1, 3, 16, 19, 40, 64) if large else (1, 8, 17, 40, 130)) for _ in range(2))
     size = [draw.randint(50, 90) if large else draw.randint(10, 18) for _ in range(2)]
     stack, generator = draw.randint(1, 9), torch.Generator().manual_seed(seed)
-    shapes = (batch, channels, *size), (stack, outs, channels, *kernel), (batch, stack), (stack, outs)
     options = {"stride": steps[0], "padding": (draw.randint(0, 3), draw.randint(0, 3)), "dilation": steps[1]}
+    inside = channels
+    if draw.random() < 0.25:  # depthwise
+        outs, inside, options["groups"] = channels, 1, channels
+    shapes = (batch, channels, *size), (stack, outs, inside, *kernel), (batch, stack), (stack, outs)
     return [torch.randn(shape, generator=generator) for shape in shapes], options
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynconv import DynamicConv2d, native
-from dynconv.functional import dynamic_conv
+from dynconv.functional import choose_method, dynamic_conv
 from dynconv.native import building
 
 CASES = settings(max_examples=100, deadline=None, derandomize=True)
@@ -30,7 +30,7 @@ def library():
 
 @st.composite
 def geometries(draw):
-    """A random dynamic convolution, half of them for Winograd's products, scaled so that outputs are about 1."""
+    """A random dynamic convolution, half of them for Winograd's products, a third depthwise, scaled so that outputs are about 1."""
     batch, num_kernels = draw(st.integers(1, 20)), draw(st.integers(1, 9))
     channels, out = draw(st.integers(1, 40)), draw(st.integers(1, 70))
     tiles = draw(st.booleans())
@@ -44,8 +44,10 @@ def geometries(draw):
         )
     }
     sizes = [draw(st.integers(max(1, d * (k - 1) + 1 - 2 * p), 20)) for d, k, p in zip(options["dilation"], kernel, options["padding"], strict=True)]  # fmt: skip
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
-    shapes = (batch, channels, *sizes), (num_kernels, out, channels, *kernel), (batch, num_kernels), (num_kernels, out)
+    generator, inside = torch.Generator().manual_seed(draw(st.integers(0, 10**6))), channels
+    if draw(st.integers(0, 2)) == 0:
+        out, inside, options["groups"] = channels, 1, channels
+    shapes = (batch, channels, *sizes), (num_kernels, out, inside, *kernel), (batch, num_kernels), (num_kernels, out)
     x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     return x, weight / weight[0, 0].numel() ** 0.5, attention / num_kernels**0.5, bias, options
 
@@ -91,6 +93,26 @@ def test_however_the_work_is_cut(batch, channels, out, size, kernel):
     shapes = (batch, channels, *size), (5, out, channels, kernel, kernel), (batch, 5), (5, out)
     x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     agrees((x, weight / weight[0, 0].numel() ** 0.5, attention / 5**0.5, bias, {"padding": kernel // 2}))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("batch", "channels", "size"), [(1, 2, (150, 90)), (2, 33, (3, 300)), (3, 100, (7, 4)), (1, 16, (1, 1))], ids=str
+)
+def test_a_kernel_for_each_channel(batch, channels, size, stride, kernel):
+    """Images larger than what is laid out at a time, and smaller than their padding; channels that fill a register and that do not."""
+    generator = torch.Generator().manual_seed(batch)
+    shapes = (batch, channels, *size), (5, channels, 1, kernel, kernel), (batch, 5), (5, channels)
+    x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    for dilation, padding in ((1, kernel // 2), (2, kernel), (1, kernel + 2)):
+        options = {"padding": padding, "stride": stride, "dilation": (dilation, 1), "groups": channels}
+        agrees((x, weight / kernel, attention / 5**0.5, bias, options))
+
+
+def test_auto_takes_it_for_a_kernel_a_channel():
+    assert choose_method(torch.empty(8, 64, 56, 56), torch.empty(4, 64, 1, 7, 7)) == "native"
+    assert choose_method(torch.empty(8, 64, 56, 56), torch.empty(4, 128, 1, 3, 3)) == "grouped"  # two outputs a channel
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are x86-64's instruction sets")
@@ -175,7 +197,9 @@ def test_derivatives_of_derivatives():
         torch.testing.assert_close(second.double(), exact, atol=1e-6 * exact.abs().max().item(), rtol=0)
 
 
-@pytest.mark.parametrize("change", ["double", "bfloat16", "three dimensions", "no images", "groups"])
+@pytest.mark.parametrize(
+    "change", ["double", "bfloat16", "three dimensions", "no images", "groups", "two outputs a channel"]
+)
 def test_what_it_does_not_take_goes_by_patches(change):
     x, weight, attention, options = torch.randn(4, 6, 5, 5), torch.randn(2, 8, 6, 3, 3), torch.rand(4, 2), {}
     if change in ("double", "bfloat16"):
@@ -184,8 +208,10 @@ def test_what_it_does_not_take_goes_by_patches(change):
         x, weight = x[..., None], weight[..., None]
     elif change == "no images":
         x, attention = x[:0], attention[:0]
-    else:
+    elif change == "groups":
         weight, options = weight[:, :, :3], {"groups": 2}
+    else:
+        weight, options = torch.randn(2, 12, 1, 3, 3), {"groups": 6}
     y = dynamic_conv(x, weight, attention, **options, method="native")
     torch.testing.assert_close(y, dynamic_conv(x, weight, attention, **options, method="unfold"))
 
