@@ -62,6 +62,8 @@ class Depthwise {
     const Call& call;
     const Int taps, chunks, outputs, pixels, far_down, far_across;
     Int rows, back_rows, own;  // of outputs, and of the input's gradient, at a time; numbers of a thread's own
+    Int all_rows;              // of the outputs' gradient with its padding
+    bool whole;                // whether all of it is laid out at once, for both
     Laid image, gradient;      // for so many
     Taps ahead;                // what an output sees
     std::vector<Taps> back;    // what a pixel gets, by the rests that its row and column leave at the stride
@@ -77,8 +79,10 @@ class Depthwise {
         const Int before = parts(std::max<Int>(0, far_across - call.pad_across), call.stride_across);
         const Int wide = before + std::max(call.wide, (call.width - 1 + call.pad_across) / call.stride_across + 1);
         back_rows = std::clamp<Int>((STRIP / wide - far_down / call.stride_down) * call.stride_down, 1, call.height);
-        gradient = {parts(std::max<Int>(0, far_down - call.pad_down), call.stride_down), before,
-                    std::max(rows, back_rows / call.stride_down + far_down / call.stride_down + 2), wide};
+        const Int above = parts(std::max<Int>(0, far_down - call.pad_down), call.stride_down);
+        all_rows = above + std::max(call.high, (call.height - 1 + call.pad_down) / call.stride_down + 1);
+        whole = rows == call.high && back_rows == call.height;
+        gradient = {above, before, whole ? all_rows : std::max(rows, back_rows / call.stride_down + far_down / call.stride_down + 2), wide};
         back.resize(call.stride_down * call.stride_across);
         for (Int t = 0; t < taps; t++) {
             const Int y = t / call.taps_across * call.gap_down, x = t % call.taps_across * call.gap_across;
@@ -196,7 +200,7 @@ class Depthwise {
     }
     void lay_gradient(const Part& part, Int top, Int high, Room& room) const {
         gradient.lay(call.outputs + part.plane * outputs, part.channels, call.high, call.wide, call.outputs + call.images * call.channels * outputs,
-                     {top, high}, room.gradient_rows, room.gradient);
+                     whole ? Laid::Rows{0, all_rows} : Laid::Rows{top, high}, room.gradient_rows, room.gradient);
     }
 
     void outputs_of(const Part& part, Int first, Int stop, Room& room) const {
@@ -210,7 +214,8 @@ class Depthwise {
 
     // The gradient of some rows of the image
     void pixels_of(const Part& part, Int first, Int stop, Room& room) const {
-        const Int begin = (first + call.pad_down) / call.stride_down - far_down / call.stride_down;  // the first row of outputs that is seen
+        const Int seen_first = (first + call.pad_down) / call.stride_down - far_down / call.stride_down;
+        const Int begin = whole ? -gradient.above : seen_first;  // the row of outputs that is laid out first
         lay_gradient(part, begin + gradient.above, (stop - 1 + call.pad_down) / call.stride_down - begin + 1, room);
         for (Int y = first; y < stop; y++)
             for (Int rest = 0; rest < call.stride_across; rest++) {
@@ -230,19 +235,20 @@ class Depthwise {
         for (Int first = 0; first < call.high; first += rows) {
             const Int stop = std::min(call.high, first + rows), few = std::max<Int>(1, SUM / call.wide);
             lay_image(part, first, stop, room);
-            lay_gradient(part, first + gradient.above, stop - first, room);
+            if (!whole || !call.grad_x) lay_gradient(part, first + gradient.above, stop - first, room);
+            const float* grad = room.gradient + ((whole ? gradient.above : 0) * gradient.across + gradient.before) * LANES;
             for (Int y = first; y < stop; y += few)
-                by_some<TAPS>(taps, [&](auto n, Int at) { add_products<decltype(n)::value>(y - first, std::min(stop, y + few) - first, at, room); });
+                by_some<TAPS>(taps, [&](auto n, Int at) { add_products<decltype(n)::value>(y - first, std::min(stop, y + few) - first, at, grad, room); });
         }
         float* to = of_kernels + part.plane * taps;
         transpose({room.sums, LANES, room.dots}, taps, part.channels, {to, taps, taps, to + part.channels * taps});
     }
 
     template <int N>
-    void add_products(Int first, Int stop, Int at, const Room& room) const {
+    void add_products(Int first, Int stop, Int at, const float* gradients, const Room& room) const {
         vec sums[N] = {};
         for (Int y = first; y < stop; y++) {
-            const float *grad = room.gradient + (y * gradient.across + gradient.before) * LANES, *line = room.image + y * call.stride_down * image.across * LANES;
+            const float *grad = gradients + y * gradient.across * LANES, *line = room.image + y * call.stride_down * image.across * LANES;
             for (Int x = 0; x < call.wide; x++) {
                 const vec g = load(grad + x * LANES);
                 for (int t = 0; t < N; t++) sums[t] += load(line + ahead[at + t].place + x * call.stride_across * LANES) * g;
