@@ -22,12 +22,7 @@ GRADIENTS = ("grad_x", "grad_kernels", "grad_attention", "grad_bias")
 POINTERS = ("x", "kernels", "attention", "bias", "outputs", *GRADIENTS)
 SIZES = (
     *("images", "channels", "height", "width"),  # x
-    *(
-        "outs",
-        "stack",
-        "taps_down",
-        "taps_across",
-    ),  # the kernels: (stack, outs, channels / groups, taps_down, taps_across)
+    *("outs", "stack", "taps_down", "taps_across"),  # kernels: (stack, outs, channels / groups, taps_down, taps_across)
     *("stride_down", "stride_across", "pad_down", "pad_across", "gap_down", "gap_across"),
     *("high", "wide"),  # the outputs: (images, outs, high, wide)
     *("next_out", "next_channel"),  # how far apart they lie in a kernel
@@ -102,9 +97,8 @@ def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, di
     """A call without its pointers."""
     stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
-    ends = (channels * one, one, 0, threads, x[1] // channels)
-    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], *ends)
-    return Call(*[None] * len(POINTERS), *numbers)
+    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], channels * one, one, 0)
+    return Call(*[None] * len(POINTERS), *numbers, threads, x[1] // channels)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

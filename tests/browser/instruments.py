@@ -34,6 +34,10 @@ def in_page(chromium, module, body, data):
     return got
 
 
+# a figure draws its wires once the page has found out how large everything is: in the first frame, which a busy machine paints late
+PAINTED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 @contextmanager
 def opened(chromium, tmp_path, view, **options):
     """The instrument's page from a file, offline; it must not say anything on the console."""
@@ -45,6 +49,7 @@ def opened(chromium, tmp_path, view, **options):
     tab.on("pageerror", lambda e: errors.append(str(e)))
     tab.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
     tab.goto(path.as_uri())
+    tab.evaluate(PAINTED)
     yield tab, tab.locator(".dynconv")
     assert not errors
     context.close()

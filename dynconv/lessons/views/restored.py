@@ -16,11 +16,11 @@ __all__ = ["restored"]
 
 
 def restored(record: Mapping, images: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    r"""What the network of a record makes of some pictures: the kernel that each one gets, and the picture restored with it.
+    """What the network of a record makes of some pictures: the kernel that each one gets, and the picture restored with it.
 
     Reference: Chen et al., https://arxiv.org/abs/1912.03458
 
-    .. math:: y_b = \Big(\sum_k \pi_{bk} W_k\Big) * x_b + \sum_k \pi_{bk} \beta_k
+    y = (Σ π W) ∗ x + Σ π β, with sums over the K kernels W and their biases β, and the picture's own shares π.
 
     Example:
         >>> import torch
