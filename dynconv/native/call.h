@@ -20,7 +20,8 @@ struct Call {
     Int next_out, next_channel;  // how far apart two output and two input channels lie in a kernel
     Int turned;                  // whether a kernel's taps are read from the last
     Int threads;
-    Int groups;                  // 1, or as many as there are channels, with one channel in and one out each (depthwise)
+    Int groups, channels_last;   // groups: 1, or as many as there are channels, with one channel in and one out each (depthwise);
+                                 // then whether the channels of a pixel lie side by side, in x, the outputs and their gradients
 };
 
 struct Perceptron {
@@ -33,6 +34,7 @@ struct Perceptron {
     float* grad_x;                                 // (rows, ins): every position of a channel gets the same
     float *grad_weight, *grad_bias, *grad_second, *grad_second_bias;  // these five are written by backward, each unless it is null
     Int rows, ins, positions, width, outs, threads;
+    Int channels_last;                             // whether x is (rows, positions, ins)
     double temperature;  // of a softmax of each row of y, or 0 where there is none
 };
 

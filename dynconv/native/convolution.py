@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .building import library
 from .definition import Derivatives, check_shapes, output_size
-from .operation import Operation
+from .operation import Operation, format_of
 
 __all__ = ["OPERATION", "available", "release", "takes"]
 
@@ -27,7 +27,7 @@ SIZES = (
     *("high", "wide"),  # the outputs: (images, outs, high, wide)
     *("next_out", "next_channel"),  # how far apart they lie in a kernel
     "turned",  # whether its taps are read from the last
-    *("threads", "groups"),
+    *("threads", "groups", "channels_last"),
 )
 
 
@@ -49,6 +49,11 @@ def takes(x: Tensor, weight: Tensor) -> bool:
     return fits and (x.shape[1] == weight.shape[2] or weight.shape[1:3] == (x.shape[1], 1)) and available()
 
 
+def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
+    """Channels last, if the images lie so and each channel has a kernel of its own: others are laid out anew anyway."""
+    return format_of(x) if weight.shape[2] < x.shape[1] else torch.contiguous_format
+
+
 def release() -> None:
     """Give back the memory, at most 64 MB, that this thread keeps from one call for the next."""
     loaded = library()
@@ -58,10 +63,11 @@ def release() -> None:
 
 def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
-    steps = geometry[:3]
-    x, weight, attention = (t.contiguous() for t in (x, weight, attention))
+    steps, layout = geometry[:3], _layout(x, weight)
+    x, weight, attention = x.contiguous(memory_format=layout), weight.contiguous(), attention.contiguous()
     bias = None if bias is None else bias.contiguous()
-    y = x.new_empty(x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], *steps))
+    size = x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], *steps)
+    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
     call = _call(x, weight, attention, y, steps)
     call.bias = _pointer(bias)
     _run("dynconv_forward", call)
@@ -72,8 +78,9 @@ def _backward(
     x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
 ) -> Derivatives:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
-    *steps, _, needed = rest
-    x, weight, attention, grad = (t.contiguous() for t in (x, weight, attention, grad))
+    (*steps, _, needed), layout = rest, _layout(x, weight)
+    x, grad = (t.contiguous(memory_format=layout) for t in (x, grad))
+    weight, attention = weight.contiguous(), attention.contiguous()
     bias = None if bias is None else bias.contiguous()
     given = zip((x, weight, attention, bias), needed, strict=True)
     found = [None if t is None or not want else torch.empty_like(t) for t, want in given]
@@ -89,6 +96,7 @@ def _call(x: Tensor, weight: Tensor, attention: Tensor, y: Tensor, steps: Steps)
     call = Call.from_buffer_copy(_sizes(x.shape, weight.shape, y.shape, *map(tuple, steps), torch.get_num_threads()))
     call.x, call.kernels = x.data_ptr(), weight.data_ptr()
     call.attention, call.outputs = attention.data_ptr(), y.data_ptr()
+    call.channels_last = _layout(x, weight) == torch.channels_last
     return call
 
 
@@ -98,7 +106,7 @@ def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, di
     stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
     numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], channels * one, one, 0)
-    return Call(*[None] * len(POINTERS), *numbers, threads, x[1] // channels)
+    return Call(*[None] * len(POINTERS), *numbers, threads, x[1] // channels, 0)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:
@@ -127,4 +135,4 @@ def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *r
     check_shapes(x, weight, attention, bias, *grad, stride, padding, dilation)
 
 
-OPERATION = Operation("native", _forward, _backward, "CPU", _check)
+OPERATION = Operation("native", _forward, _backward, "CPU", _check, _layout)

@@ -48,13 +48,22 @@ struct Laid {
     Int above, before, down, across;
     Int size() const { return down * across * LANES; }
 
-    // From the padded row `top` on, `high` rows of some channels' planes; what stands around them stays where the last were the same
+    // From the padded row `top` on, `high` rows of some channels; what stands around them stays where the last were the same.
+    // Channels that lie side by side are `pixel` numbers apart from one pixel to the next; 0: each is a plane.
     struct Rows { Int top = -1, high = -1; };
-    void lay(const float* planes, Int channels, Int height, Int width, const float* end, Rows wanted, Rows& last, float* to) const {
-        Images of{planes, end, channels, height, width, above, before};
-        of.across = across, of.pixel = LANES;
-        of.channels_last(0, wanted.top, wanted.high, to, wanted.top == last.top && wanted.high == last.high);
+    void lay(const float* from, Int channels, Int height, Int width, const float* end, Int pixel, Rows wanted, Rows& last, float* to) const {
+        const bool blank = wanted.top == last.top && wanted.high == last.high;
         last = wanted;
+        if (!pixel) {
+            Images of{from, end, channels, height, width, above, before};
+            of.across = across, of.pixel = LANES;
+            of.channels_last(0, wanted.top, wanted.high, to, blank);
+            return;
+        }
+        if (!blank) std::memset(to, 0, wanted.high * across * LANES * 4);
+        for (Int y = std::max<Int>(0, wanted.top - above); y < std::min(height, wanted.top + wanted.high - above); y++)
+            for (Int x = 0; x < width; x++)
+                store(to + ((y + above - wanted.top) * across + x + before) * LANES, load_some(from + (y * width + x) * pixel, end, channels));
     }
 };
 
@@ -189,18 +198,29 @@ class Depthwise {
         });
     }
 
-    // Planes' rows from what was made: (pixel, LANES)
-    void put(const Part& part, const float* made, Int first, Int count, Int plane, float* planes) const {
-        transpose({made, LANES, made + count * LANES}, count, part.channels, {planes + part.plane * plane + first, plane, plane - first, nullptr});
+    // Where some channels of an image begin, of which each has so many numbers
+    Int start(const Part& part, Int numbers) const {
+        return call.channels_last ? part.image * numbers * call.channels + part.channel : part.plane * numbers;
+    }
+
+    // Rows of an image from what was made: (pixel, LANES)
+    void put(const Part& part, const float* made, Int first, Int count, Int plane, float* to) const {
+        to += start(part, plane);
+        if (!call.channels_last) transpose({made, LANES, made + count * LANES}, count, part.channels, {to + first, plane, plane - first, nullptr});
+        else for (Int i = 0; i < count; i++) {
+            float* pixel = to + (first + i) * call.channels;
+            if (part.channels == LANES) store(pixel, load(made + i * LANES));
+            else std::memcpy(pixel, made + i * LANES, part.channels * 4);
+        }
     }
 
     void lay_image(const Part& part, Int y, Int stop, Room& room) const {
-        image.lay(call.x + part.plane * pixels, part.channels, call.height, call.width, call.x + call.images * call.channels * pixels,
-                  {y * call.stride_down, (stop - y - 1) * call.stride_down + far_down + 1}, room.image_rows, room.image);
+        image.lay(call.x + start(part, pixels), part.channels, call.height, call.width, call.x + call.images * call.channels * pixels,
+                  call.channels_last * call.channels, {y * call.stride_down, (stop - y - 1) * call.stride_down + far_down + 1}, room.image_rows, room.image);
     }
     void lay_gradient(const Part& part, Int top, Int high, Room& room) const {
-        gradient.lay(call.outputs + part.plane * outputs, part.channels, call.high, call.wide, call.outputs + call.images * call.channels * outputs,
-                     whole ? Laid::Rows{0, all_rows} : Laid::Rows{top, high}, room.gradient_rows, room.gradient);
+        gradient.lay(call.outputs + start(part, outputs), part.channels, call.high, call.wide, call.outputs + call.images * call.channels * outputs,
+                     call.channels_last * call.channels, whole ? Laid::Rows{0, all_rows} : Laid::Rows{top, high}, room.gradient_rows, room.gradient);
     }
 
     void outputs_of(const Part& part, Int first, Int stop, Room& room) const {

@@ -256,4 +256,4 @@ def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *r
     check_shapes(x, weight, attention, bias, *grad, stride, padding, dilation)
 
 
-OPERATION = Operation("triton", _forward, _backward, "CompositeExplicitAutograd", _check, keeps_format=True)
+OPERATION = Operation("triton", _forward, _backward, "CompositeExplicitAutograd", _check, layout=format_of)

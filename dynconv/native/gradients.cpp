@@ -126,7 +126,17 @@ bool through_bias(const Call& call) {
 #pragma omp parallel num_threads(call.threads)
     {
 #pragma omp for
-        for (Int i = 0; i < call.images * call.outs; i++) sums[i] = sum_of(call.outputs + i * call.high * call.wide, call.high * call.wide);
+        for (Int i = 0; i < call.images * call.outs; i++) {
+            const Int positions = call.high * call.wide;
+            const float* from = call.outputs + (call.channels_last ? i / call.outs * positions * call.outs + i % call.outs : i * positions);
+            if (!call.channels_last) sums[i] = sum_of(from, positions);
+            else if (i % call.outs % LANES == 0) {  // LANES channels at once
+                const Int some = std::min<Int>(LANES, call.outs - i % call.outs);
+                const float* end = call.outputs + call.images * positions * call.outs;
+                const vec all = lanes_of(positions * LANES, [&](Int at) { return load_some(from + at / LANES * call.outs, end, some); });
+                std::memcpy(sums + i, &all, some * 4);
+            }
+        }
 #pragma omp for nowait
         for (Int k = 0; k < (call.grad_bias ? call.stack : 0); k++)
             for (Int o = 0; o < call.outs; o++) {

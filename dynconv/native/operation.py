@@ -58,7 +58,7 @@ class Operation:
             what is not needed.
         key: whose tensors they take, as torch.library names it: "CPU", or "CompositeExplicitAutograd" for any device.
         check: raises unless ``forward`` takes its arguments, or ``backward`` all but the last; the registered operations ask it.
-        keeps_format: whether outputs, and the gradient of x, lie channels last where x does; else they are contiguous.
+        layout: (x, weight) → how the outputs and the gradient of x lie.
     """
 
     def __init__(
@@ -68,19 +68,16 @@ class Operation:
         backward: Callable[..., Derivatives],
         key: str,
         check: Callable[..., None] = lambda *given: None,
-        keeps_format: bool = False,
+        layout: Callable[..., torch.memory_format] = lambda x, weight: torch.contiguous_format,
     ) -> None:
-        layout = format_of if keeps_format else _contiguous
-
         def fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
             spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
-            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=layout(x))
+            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=layout(x, weight))
 
         def fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             given = zip((x, weight, attention, bias), rest[-1], strict=True)
-            return _filled(
-                x, tuple(t.new_empty(t.shape) if want and t is not None else None for t, want in given), layout(x)
-            )
+            found = tuple(t.new_empty(t.shape) if want and t is not None else None for t, want in given)
+            return _filled(x, found, layout(x, weight))
 
         def checked(*given: Any) -> Tensor:
             check(*given)
@@ -88,7 +85,7 @@ class Operation:
 
         def all_four(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             check(x, weight, attention, bias, *rest[:-1])
-            return _filled(x, backward(x, weight, attention, bias, *rest), layout(x))
+            return _filled(x, backward(x, weight, attention, bias, *rest), layout(x, weight))
 
         self.forward, self.backward = forward, backward
         self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, fake_forward)
@@ -203,14 +200,10 @@ def _keep(ctx: Any, operation: Operation, tensors: Sequence[Tensor]) -> None:
     ctx.set_materialize_grads(False)
 
 
-def format_of(x: Tensor) -> torch.memory_format:
+def format_of(x: Tensor, *_: Tensor) -> torch.memory_format:
     """Channels last, if the images lie so and not otherwise."""
     last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
-
-
-def _contiguous(x: Tensor) -> torch.memory_format:
-    return torch.contiguous_format
 
 
 def _filled(x: Tensor, gradients: Derivatives, layout: torch.memory_format = torch.contiguous_format) -> Gradients:

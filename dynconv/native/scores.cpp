@@ -42,6 +42,19 @@ static void mean_of(const float* x, Int rows, Int positions, float* to) {
     }
 }
 
+// The same where the channels of a position lie side by side: a register holds LANES of them.
+static void mean_of_last(const float* x, Int rows, Int channels, Int positions, float* to) {
+    const float* end = x + rows * positions * channels;
+#pragma omp for collapse(2)
+    for (Int r = 0; r < rows; r++)
+        for (Int c = 0; c < channels; c += LANES) {
+            const Int some = std::min<Int>(LANES, channels - c);
+            const float* from = x + r * positions * channels + c;
+            const vec means = lanes_of(positions * LANES, [&](Int i) { return load_some(from + i / LANES * channels, end, some); }) / float(positions);
+            std::memcpy(to + r * channels + c, &means, some * 4);
+        }
+}
+
 // sums (R) of the products of w with R rows that lie `length` apart, lane by lane; each in an order that depends on the length alone
 template <int R>
 static inline void multiply(const float* w, const float* w_end, const float* x, const float* x_end, Int length, vec* sums, Int apart) {
@@ -116,7 +129,7 @@ extern "C" void dynconv_perceptron_forward(const Perceptron* given) {
     const float* mean = p.positions == 1 ? p.x : p.mean;
 #pragma omp parallel num_threads(p.threads) if (p.rows * p.ins * (p.positions + p.width) > SMALL)
     {
-        if (p.positions != 1) mean_of(p.x, p.rows * p.ins, p.positions, p.mean);
+        if (p.positions != 1) p.channels_last ? mean_of_last(p.x, p.rows, p.ins, p.positions, p.mean) : mean_of(p.x, p.rows * p.ins, p.positions, p.mean);
         forward({p.weight, p.bias, p.ins, p.width}, mean, p.rows, p.second ? p.hidden : p.y, p.second);
         if (p.second) forward({p.second, p.second_bias, p.width, p.outs}, p.hidden, p.rows, p.y, false);
     }

@@ -12,7 +12,8 @@ from dynconv.layers import SparseBlock
 
 
 def a_geometry(seed):
-    """Random sizes, large images and few, many channels and few: half for Winograd's products, every fourth with a kernel a channel."""
+    """Random sizes, large images and few, many channels and few: half for Winograd's products, every fourth depthwise, half
+    of the images with their channels last."""
     draw = random.Random(seed)
     tiles, large = draw.random() < 0.5, draw.random() < 0.2
     kernel = (3, 3) if tiles else (draw.randint(1, 6), draw.randint(1, 5))
@@ -26,7 +27,8 @@ def a_geometry(seed):
     if draw.random() < 0.25:  # depthwise
         outs, inside, options["groups"] = channels, 1, channels
     shapes = (batch, channels, *size), (stack, outs, inside, *kernel), (batch, stack), (stack, outs)
-    return [torch.randn(shape, generator=generator) for shape in shapes], options
+    x, *others = (torch.randn(shape, generator=generator) for shape in shapes)
+    return [x.to(memory_format=torch.channels_last) if draw.random() < 0.5 else x, *others], options
 
 
 def output_and_gradients(tensors, options, method):

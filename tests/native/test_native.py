@@ -95,19 +95,34 @@ def test_however_the_work_is_cut(batch, channels, out, size, kernel):
     agrees((x, weight / weight[0, 0].numel() ** 0.5, attention / 5**0.5, bias, {"padding": kernel // 2}))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"])
 @pytest.mark.parametrize("kernel", [1, 3, 7])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize(
     ("batch", "channels", "size"), [(1, 2, (150, 90)), (2, 33, (3, 300)), (3, 100, (7, 4)), (1, 16, (1, 1))], ids=str
 )
-def test_a_kernel_for_each_channel(batch, channels, size, stride, kernel):
+def test_a_kernel_for_each_channel(batch, channels, size, stride, kernel, layout):
     """Images larger than what is laid out at a time, and smaller than their padding; channels that fill a register and that do not."""
     generator = torch.Generator().manual_seed(batch)
     shapes = (batch, channels, *size), (5, channels, 1, kernel, kernel), (batch, 5), (5, channels)
     x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     for dilation, padding in ((1, kernel // 2), (2, kernel), (1, kernel + 2)):
         options = {"padding": padding, "stride": stride, "dilation": (dilation, 1), "groups": channels}
-        agrees((x, weight / kernel, attention / 5**0.5, bias, options))
+        agrees((x.to(memory_format=layout), weight / kernel, attention / 5**0.5, bias, options))
+
+
+@pytest.mark.parametrize("tracks", [True, False])
+def test_channels_last_stays_so_where_each_channel_has_a_kernel(tracks):
+    last = {"memory_format": torch.channels_last}
+    x = torch.randn(2, 20, 7, 6).to(**last).requires_grad_(tracks)
+    y = dynamic_conv(x, torch.randn(3, 20, 1, 3, 3), torch.rand(2, 3), padding=1, groups=20)
+    assert y.is_contiguous(**last)
+    if tracks:
+        assert torch.autograd.grad(y.sum(), x)[0].is_contiguous(**last)
+    layer = DynamicConv2d(20, 20, 3, padding=1, groups=20, temperature=1.0)
+    torch.testing.assert_close(layer(x), layer(x.contiguous()), atol=1e-6, rtol=1e-5)
+    compiled = torch.compile(layer, backend="aot_eager")(x)
+    torch.testing.assert_close(compiled, layer(x), atol=1e-6, rtol=1e-5)
 
 
 def test_auto_takes_it_for_a_kernel_a_channel():

@@ -21,24 +21,30 @@ def library():
         pytest.skip(str(reason))
 
 
-def arguments(requires_grad, bias):
+def arguments(requires_grad, bias, groups=1):
+    """With groups a kernel for each channel, and channels last."""
     torch.manual_seed(0)
-    shapes = (2, 3, 6, 5), (4, 8, 3, 3, 3), (2, 4), (4, 8), (2, 8, 3, 3)
-    x, weight, attention, beta, grad = (torch.randn(shape, requires_grad=requires_grad) for shape in shapes)
-    return [x, weight, attention, beta if bias else None], grad, [[2, 2], [1, 1], [1, 1], 1]
+    channels, outs, inside = (3, 8, 3) if groups == 1 else (groups, groups, 1)
+    shapes = (2, channels, 6, 5), (4, outs, inside, 3, 3), (2, 4), (4, outs), (2, outs, 3, 3)
+    x, weight, attention, beta, grad = (torch.randn(shape) for shape in shapes)
+    x = x if groups == 1 else x.to(memory_format=torch.channels_last)
+    given = [t.requires_grad_(requires_grad) for t in (x, weight, attention, beta, grad)]
+    return [*given[:3], given[3] if bias else None], given[4], [[2, 2], [1, 1], [1, 1], groups]
 
 
+@pytest.mark.parametrize("groups", [1, 6])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_the_operations_with_derivatives(name, bias):
-    inputs, grad, geometry = arguments(True, bias)
+def test_the_operations_with_derivatives(name, bias, groups):
+    inputs, grad, geometry = arguments(True, bias, groups)
     opcheck(OPERATIONS[name].outer, (*inputs, *geometry))
     opcheck(OPERATIONS[name].outer_backward, (*inputs, grad, *geometry, [True, True, True, bias]))
 
 
+@pytest.mark.parametrize("groups", [1, 6])
 @pytest.mark.parametrize("needed", [(True, True, True, True), (False, True, False, False)], ids=str)
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_those_that_do_the_work(name, needed):
-    inputs, grad, geometry = arguments(False, True)
+def test_those_that_do_the_work(name, needed, groups):
+    inputs, grad, geometry = arguments(False, True, groups)
     opcheck(OPERATIONS[name].inner, (*inputs, *geometry))
     opcheck(OPERATIONS[name].inner_backward, (*inputs, grad, *geometry, needed))

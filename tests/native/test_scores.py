@@ -15,12 +15,13 @@ def sizes(seed):
 
 
 @pytest.mark.parametrize("two_layers", [False, True])
-@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize("image", [None, torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("seed", range(25))
-def test_outputs_and_gradients_are_those_in_double_precision(seed, with_mean, two_layers):
+def test_outputs_and_gradients_are_those_in_double_precision(seed, image, two_layers):
     torch.manual_seed(seed)
     images, channels, positions, hidden, outs = sizes(seed)
-    x = torch.randn(images, channels, *[positions] * with_mean)
+    x = torch.randn(images, channels, *[positions, 2] * (image is not None))
+    x = x if image is None else x.contiguous(memory_format=image)
     first = torch.randn(hidden, channels), torch.randn(hidden)
     second = (torch.randn(outs, hidden), torch.randn(outs)) if two_layers else (None, None)
     temperature, direction = torch.tensor(2.0), torch.randn(images, outs if two_layers else hidden)
