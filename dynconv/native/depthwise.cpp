@@ -9,7 +9,6 @@
 
 #include <vector>
 
-#include "columns.h"
 #include "images.h"
 #include "mixing.h"
 #include "product.h"
