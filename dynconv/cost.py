@@ -83,19 +83,16 @@ def layer_macs(layer: KernelStack, input_shape: tuple[int, ...], output_shape: t
     batch, positions = output_shape[0], math.prod(output_shape[2:])
     num_kernels, out = layer.weight.shape[:2]
     one_kernel, with_bias = layer.weight.shape[1:].numel(), int(layer.bias is not None)
+    aggregation = num_kernels * (one_kernel + with_bias * out)
     if isinstance(layer, (StaticMixConv1d, StaticMixConv2d, StaticMixConv3d)):
-        return {
-            "convolution": batch * positions * one_kernel,
-            "aggregation": num_kernels * (one_kernel + with_bias * out),
-        }
+        return {"convolution": batch * positions * one_kernel, "aggregation": aggregation}
     method = getattr(layer, "method", "auto")
     if method == "auto":
         method = choose_method(torch.empty(input_shape, device="meta"), layer.weight)
     if method == "outputs":
         mixing = batch * num_kernels * out * (positions + with_bias)
         return {"convolution": num_kernels * batch * positions * one_kernel, "aggregation": mixing}
-    aggregation = batch * num_kernels * (one_kernel + with_bias * out)
-    return {"convolution": batch * positions * one_kernel, "aggregation": aggregation}
+    return {"convolution": batch * positions * one_kernel, "aggregation": batch * aggregation}
 
 
 @dataclass(frozen=True)
@@ -156,11 +153,16 @@ class Summary(Table):
         """The table as text, the heading first and the total last."""
         head = ("layer", "kind", "output", "parameters", "multiply-adds", "of them gate", "aggregation")
         lines = [
-            (c.name or "(model)", c.kind, "×".join(map(str, c.output)), *map(_grouped, (c.parameters, *c.all_macs())))
+            (
+                c.name or "(model)",
+                c.kind,
+                "×".join(map(str, c.output)),
+                *map("{:,}".format, (c.parameters, *c.all_macs())),
+            )
             for c in self.layers
         ]
         numbers = (self.parameters, self.macs, self.gate_macs, self.aggregation_macs)
-        return [head, *lines, ("total", "", "", *map(_grouped, numbers))]
+        return [head, *lines, ("total", "", "", *map("{:,}".format, numbers))]
 
 
 def summary(model: nn.Module, x: Sample) -> Summary:
@@ -312,10 +314,6 @@ def _parameters(model: nn.Module, lines: dict[str, nn.Module]) -> dict[str, int]
         seen.update(map(id, new))
         owned[max(around, key=len, default=OTHER)] += sum(p.numel() for p in new)
     return owned
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}"
 
 
 def _line(name: str, module: nn.Module, parameters: int, count: _Count, gate: _Count | None) -> LayerCost:

@@ -115,21 +115,12 @@ def dilate_gate(
     if gate.ndim != 4 or gate.shape[1] != 1:
         raise ValueError(f"gate must be (B, 1, H', W'), got {tuple(gate.shape)}")
     reach = dilation * (kernel_size - 1)
-    spread = _insert_zeros(gate, stride)  # (B, 1, (H' - 1) s + 1, …)
+    # output position o stands at o·stride: stride - 1 zeros after each, (B, 1, H' s, W' s)
+    spread = torch.kron(gate, F.pad(gate.new_ones(1, 1), (0, stride - 1, 0, stride - 1)))
     right = [max(0, padding + n - have) for n, have in zip(size, spread.shape[2:], strict=True)]
     spread = F.pad(spread, (reach, right[1], reach, right[0]))
     needed = F.max_pool2d(spread, kernel_size, stride=1, dilation=dilation)  # index i + padding
     return needed[..., padding : padding + size[0], padding : padding + size[1]]
-
-
-def _insert_zeros(gate: Tensor, stride: int) -> Tensor:
-    """Put stride - 1 zeros between neighbours: output position o stands at o·stride."""
-    if stride == 1:
-        return gate
-    height, width = gate.shape[2:]
-    wide = F.pad(gate.unsqueeze(-1).unsqueeze(-3), (0, stride - 1, 0, 0, 0, stride - 1))  # (B, 1, H', s, W', s)
-    wide = wide.reshape(gate.shape[0], 1, height * stride, width * stride)
-    return wide[..., : (height - 1) * stride + 1, : (width - 1) * stride + 1]
 
 
 def sparsity_loss(

@@ -17,10 +17,10 @@ class Linear(nn.Linear):
         return native.perceptron(input, self.weight, self.bias) if input.ndim == 2 else super().forward(input)
 
 
-def bare(*layers: nn.Module) -> bool:
+def bare(*layers: nn.Module, kind: type[nn.Module] = Linear) -> bool:
     """Whether calling these is no more than their products: nobody has put another layer, forward, hook or parametrization there."""
     return not _has_any_global_hook() and all(
-        type(layer) is Linear
+        type(layer) is kind
         and "forward" not in vars(layer)
         and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
         for layer in layers

@@ -20,7 +20,7 @@ from ..native.operation import tracing
 from .checkpoints import rename
 from .inputs import check_images
 from .layer import Factory, Layer
-from .linear import Linear
+from .linear import Linear, bare
 from .tempered import Tempered
 
 __all__ = ["SparseBlock", "SparseCost", "SpatialGate"]
@@ -87,6 +87,9 @@ class SpatialGate(Tempered):
     def logits(self, x: Tensor) -> Tensor:
         """The scores z, (B, 1, H', W')."""
         check_images(self, x, self.conv.in_channels, "H, W")
+        plain = bare(self.fc) and bare(self.conv, kind=_OneOutput)
+        if plain and (scores := native.gate_scores(x, self.conv, self.fc)) is not None:
+            return scores
         everywhere: Tensor = self.fc(x.mean((2, 3)))  # (B, 1)
         logits: Tensor = self.conv(x) + everywhere[..., None, None]
         return logits

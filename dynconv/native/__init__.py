@@ -9,7 +9,7 @@ from .building import build, library
 from .convolution import OPERATION, available, release, takes
 from .operation import Operation, unwatched
 from .scores import perceptron
-from .sparse import skipping
+from .sparse import gate_scores, skipping
 
 GROUPED = Operation("grouped", definition.forward, definition.backward, "CompositeExplicitAutograd")
 
@@ -18,6 +18,7 @@ __all__ = [
     "OPERATION",
     "available",
     "build",
+    "gate_scores",
     "library",
     "perceptron",
     "release",

@@ -1,4 +1,4 @@
-// What crosses the border: `Call` in convolution.py, `Perceptron` in scores.py and `Branch` in sparse.py, field by field.
+// What crosses the border: `Call` in convolution.py, `Perceptron` in scores.py, `Gate` and `Branch` in sparse.py, field by field.
 
 #pragma once
 
@@ -36,6 +36,14 @@ struct Perceptron {
     Int rows, ins, positions, width, outs, threads;
     Int channels_last;                             // whether x is (rows, positions, ins)
     double temperature;  // of a softmax of each row of y, or 0 where there is none
+};
+
+struct Gate {
+    const float *x;                        // (images, channels, height, width)
+    const float *kernel, *bias;            // (channels, 3, 3), (1) or null
+    const float *of_mean, *of_mean_bias;   // (channels), (1) or null: of each channel's mean
+    float* scores;                         // (images, height, width)
+    Int images, channels, height, width, threads;
 };
 
 // A 3 x 3 convolution with padding 1 and without a bias, and the batch norm after it

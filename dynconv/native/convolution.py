@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .border import structure
 from .building import library
 from .definition import Derivatives, check_shapes, output_size
 from .operation import Operation, format_of
@@ -18,23 +19,8 @@ __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
 Steps = Sequence[Ints]  # stride, padding, dilation
-GRADIENTS = ("grad_x", "grad_kernels", "grad_attention", "grad_bias")
-POINTERS = ("x", "kernels", "attention", "bias", "outputs", *GRADIENTS)
-SIZES = (
-    *("images", "channels", "height", "width"),  # x
-    *("outs", "stack", "taps_down", "taps_across"),  # kernels: (stack, outs, channels / groups, taps_down, taps_across)
-    *("stride_down", "stride_across", "pad_down", "pad_across", "gap_down", "gap_across"),
-    *("high", "wide"),  # the outputs: (images, outs, high, wide)
-    *("next_out", "next_channel"),  # how far apart they lie in a kernel
-    "turned",  # whether its taps are read from the last
-    *("threads", "groups", "channels_last"),
-)
-
-
-class Call(ctypes.Structure):
-    """What crosses the border: `Call` in call.h, field by field."""
-
-    _fields_ = [*((name, ctypes.c_void_p) for name in POINTERS), *((name, ctypes.c_int64) for name in SIZES)]
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]  # x, weight, attention, bias
+Call = structure("Call")
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -54,23 +40,22 @@ def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
     return format_of(x) if weight.shape[2] < x.shape[1] else torch.contiguous_format
 
 
+def _of(tensor: Tensor, layout: torch.memory_format) -> torch.memory_format:
+    """How this one of a call's tensors lies: images have a layout."""
+    return layout if tensor.ndim == 4 else torch.contiguous_format
+
+
 def release() -> None:
     """Give back the memory, at most 64 MB, that this thread keeps from one call for the next."""
-    loaded = library()
-    if loaded is not None:
+    if (loaded := library()) is not None:
         loaded.dynconv_release()
 
 
 def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
-    steps, layout = geometry[:3], _layout(x, weight)
-    x, weight, attention = x.contiguous(memory_format=layout), weight.contiguous(), attention.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    size = x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], *steps)
-    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
-    call = _call(x, weight, attention, y, steps)
-    call.bias = _pointer(bias)
-    _run("dynconv_forward", call)
+    size = x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
+    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_layout(x, weight))
+    _run("dynconv_forward", (x, weight, attention, bias), y, geometry[:3])
     return y
 
 
@@ -78,48 +63,38 @@ def _backward(
     x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
 ) -> Derivatives:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
-    (*steps, _, needed), layout = rest, _layout(x, weight)
-    x, grad = (t.contiguous(memory_format=layout) for t in (x, grad))
-    weight, attention = weight.contiguous(), attention.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    given = zip((x, weight, attention, bias), needed, strict=True)
-    found = [None if t is None or not want else torch.empty_like(t) for t, want in given]
-    call = _call(x, weight, attention, grad, steps)
-    call.bias = _pointer(bias)
-    for name, tensor in zip(GRADIENTS, found, strict=True):
-        setattr(call, name, _pointer(tensor))
-    _run("dynconv_backward", call)
-    return tuple(found)
+    *steps, _, needed = rest
+    given, layout = (x, weight, attention, bias), _layout(x, weight)
+    wanted = [t if want else None for t, want in zip(given, needed, strict=True)]
+    found = tuple(None if t is None else torch.empty_like(t, memory_format=_of(t, layout)) for t in wanted)
+    _run("dynconv_backward", given, grad, steps, found)
+    return found
 
 
-def _call(x: Tensor, weight: Tensor, attention: Tensor, y: Tensor, steps: Steps) -> Call:
-    call = Call.from_buffer_copy(_sizes(x.shape, weight.shape, y.shape, *map(tuple, steps), torch.get_num_threads()))
-    call.x, call.kernels = x.data_ptr(), weight.data_ptr()
-    call.attention, call.outputs = attention.data_ptr(), y.data_ptr()
-    call.channels_last = _layout(x, weight) == torch.channels_last
-    return call
+def _run(name: str, given: Inputs, outputs: Tensor, steps: Steps, gradients: Derivatives = ()) -> None:
+    """Call the library on the tensors as it wants them to lie; what is copied for it lives until it is done."""
+    (x, weight, attention, bias), layout, loaded = given, _layout(*given[:2]), library()
+    if loaded is None:
+        raise RuntimeError("the C++ library is not built: python -m dynconv.native")
+    tensors = (x, weight, attention, bias, outputs, *gradients)
+    held = [None if t is None else t.contiguous(memory_format=_of(t, layout)) for t in tensors]
+    sizes = _sizes(x.shape, weight.shape, outputs.shape, *map(tuple, steps), torch.get_num_threads())
+    call = Call.from_buffer_copy(sizes)
+    for (field, _), tensor in zip(Call._fields_, held, strict=False):
+        setattr(call, field, None if tensor is None else tensor.data_ptr())
+    call.channels_last = layout == torch.channels_last
+    if getattr(loaded, name)(ctypes.byref(call)):
+        told = ", ".join(f"{field} {getattr(call, field)}" for field, _ in Call._fields_[Call.pointers :])
+        raise MemoryError(f"dynconv.native: no memory for a convolution with {told}")
 
 
 @functools.lru_cache(4096)
-def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, dilation: Ints, threads: int) -> Call:
+def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, dilation: Ints, threads: int) -> Any:
     """A call without its pointers."""
     stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
     numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], channels * one, one, 0)
-    return Call(*[None] * len(POINTERS), *numbers, threads, x[1] // channels, 0)
-
-
-def _pointer(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
-
-
-def _run(name: str, call: Call) -> None:
-    loaded = library()
-    if loaded is None:
-        raise RuntimeError("the C++ library is not built: python -m dynconv.native")
-    if getattr(loaded, name)(ctypes.byref(call)):
-        sizes = ", ".join(f"{name} {getattr(call, name)}" for name in SIZES)
-        raise MemoryError(f"dynconv.native: no memory for a convolution with {sizes}")
+    return Call(*[None] * Call.pointers, *numbers, threads, x[1] // channels, 0)
 
 
 def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:

@@ -23,6 +23,7 @@ constexpr int LANES = 4, MOST = 12;
 #else
 constexpr int LANES = 4, MOST = 6;
 #endif
+constexpr Int SMALL = 1 << 16;  // numbers that one thread reads in less time than it takes to wake another
 constexpr int WIDE = 2 * LANES;  // channels in a panel: the last one of a layer may have half as many
 
 typedef float vec __attribute__((vector_size(LANES * 4)));

@@ -10,8 +10,6 @@
 
 #include "registers.h"
 
-constexpr Int SMALL = 1 << 16;  // numbers that one thread reads in less time than it takes to wake another
-
 struct Rows { const float* first; Int count, length; };
 struct Layer { const float *weight, *bias; Int ins, outs; };         // (outs, ins), (outs) or null
 struct Gradients { float *x, *weight, *bias; };                      // each may be null

@@ -11,24 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 
+from .border import structure
 from .building import library
 from .definition import per_channel, softmax
 from .operation import format_of, unwatched
 
 __all__ = ["perceptron"]
 
-GRADIENTS = ("grad_x", "grad_weight", "grad_bias", "grad_second", "grad_second_bias")
-POINTERS = ("x", "weight", "bias", "second", "second_bias", "mean", "hidden", "y", "grad_y", *GRADIENTS)
-SIZES = ("rows", "ins", "positions", "width", "outs", "threads", "channels_last")
-TEMPERATURE = ("temperature", ctypes.c_double)
 PLAIN = (Tensor, torch.nn.Parameter)
 Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]  # x, weight, bias, second, second_bias
 
 
-class Perceptron(ctypes.Structure):
-    """What crosses the border: `Perceptron` in call.h, field by field."""
-
-    _fields_ = [*((n, ctypes.c_void_p) for n in POINTERS), *((n, ctypes.c_int64) for n in SIZES), TEMPERATURE]
+Perceptron = structure("Perceptron")
 
 
 def perceptron(
@@ -148,6 +142,6 @@ def _run(name: str, given: Inputs, others: Sequence[Tensor | None], temperature:
     _held, pointers = addresses((x.movedim(1, -1) if last else x, *given[1:], *others))
     width = weight.shape[0]
     sizes = (*x.shape[:2], x.shape[2:].numel(), width, width if second is None else second.shape[0])
-    pointers += [None] * (len(POINTERS) - len(pointers))
-    call = Perceptron(*pointers, *sizes, torch.get_num_threads(), last, temperature)
+    missing = [None] * (Perceptron.pointers - len(pointers))
+    call = Perceptron(*pointers, *missing, *sizes, torch.get_num_threads(), last, temperature)
     getattr(library(), name)(ctypes.byref(call))

@@ -1,32 +1,36 @@
-"""The branch of a sparse block at its open positions alone, by the C++ library."""
+"""The scores of a sparse block's gate, and its branch at the open positions alone, by the C++ library."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .border import structure
 from .building import library
 from .operation import unwatched
 from .scores import addresses, taken
 
-__all__ = ["skipping"]
+__all__ = ["gate_scores", "skipping"]
 
-LAYER = ("kernels", "factor", "term", "mean", "variance")
-POINTERS = ("x", "gate", "outputs", "hidden", *(f"{of}_{name}" for of in ("first", "second") for name in LAYER))
-SIZES = ("images", "channels", "height", "width", "outs", "high", "wide", "stride", "threads")
-NUMBERS = ("first_eps", "second_eps", "limit")
-FIELDS = (POINTERS, ctypes.c_void_p), (SIZES, ctypes.c_int64), (NUMBERS, ctypes.c_double)
-AS_MADE = (1, 1), (1, 1), "zeros", None
+Branch, Convolution, Gate = map(structure, ("Branch", "Convolution", "Gate"))
+AS_MADE = (1, 1), (1, 1), "zeros"
 LIMIT = 0.45  # the share of positions above which computing all of them is faster, by Winograd's products
 
 
-class Branch(ctypes.Structure):
-    """What crosses the border: `Branch` in call.h, field by field."""
-
-    _fields_ = [(name, kind) for names, kind in FIELDS for name in names]
+def gate_scores(x: Tensor, conv: Any, fc: Any) -> Tensor | None:
+    """(B, C, H, W) → (B, 1, H, W): a convolution to one channel and a layer of the means, added; None where torch has to compute it."""
+    tensors = x, conv.weight, conv.bias, fc.weight, fc.bias
+    shapes = conv.weight.shape, conv.stride, fc.weight.shape
+    if shapes != ((1, x.shape[1], 3, 3), (1, 1), (1, x.shape[1])) or not (_as_made(conv) and _left_to_us(tensors)):
+        return None
+    loaded: Any = library()
+    scores, (_held, pointers) = x.new_empty(x.shape[0], 1, *x.shape[2:]), addresses(tensors)
+    loaded.dynconv_gate(ctypes.byref(Gate(*pointers, scores.data_ptr(), *x.shape, torch.get_num_threads())))
+    return scores
 
 
 def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any, always: bool) -> Tensor | None:
@@ -37,15 +41,25 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     tensors = [x, gate]
     for conv, norm in ((conv1, bn1), (conv2, bn2)):
         tensors += [conv.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
-    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    if learns or not (unwatched() and _fit(x, gate, conv1, bn1, conv2, bn2) and taken(tensors)):
+    if not (_fit(x, gate, conv1, bn1, conv2, bn2) and _left_to_us(tensors)):
         return None
     outs, size = conv1.out_channels, gate.shape[2:]
     y, hidden = (x.new_empty(x.shape[0], outs, *size) for _ in range(2))
     _held, (x_at, gate_at, *layers) = addresses(tensors)
+    both = (Convolution(*layers[i : i + 5]) for i in (0, 5))
     sizes, limit = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads()), 1.0 if always else LIMIT
-    call = Branch(x_at, gate_at, y.data_ptr(), hidden.data_ptr(), *layers, *sizes, bn1.eps, bn2.eps, limit)
-    return y if getattr(library(), "dynconv_sparse_branch")(ctypes.byref(call)) == 0 else None  # noqa: B009
+    loaded: Any = library()
+    call = Branch(x_at, gate_at, y.data_ptr(), hidden.data_ptr(), *both, *sizes, bn1.eps, bn2.eps, limit)
+    return y if loaded.dynconv_sparse_branch(ctypes.byref(call)) == 0 else None
+
+
+def _left_to_us(tensors: Sequence[Tensor | None]) -> bool:
+    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return not learns and unwatched() and taken(tensors)
+
+
+def _as_made(conv: Any) -> bool:
+    return bool((conv.padding, conv.dilation, conv.padding_mode) == AS_MADE)
 
 
 def _fit(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any) -> bool:
@@ -54,5 +68,5 @@ def _fit(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any) ->
     spatial = [-(-size // stride) for size in x.shape[2:]]
     asked = (gate.shape, conv1.weight.shape, conv1.stride, conv2.weight.shape, conv2.stride)
     made = ((x.shape[0], 1, *spatial), (outs, x.shape[1], 3, 3), (stride, stride), (outs, outs, 3, 3), (1, 1))
-    convs = all((c.padding, c.dilation, c.padding_mode, c.bias) == AS_MADE for c in (conv1, conv2))
+    convs = all(_as_made(c) and c.bias is None for c in (conv1, conv2))
     return asked == made and convs and all(n.running_mean is not None and n.num_features == outs for n in (bn1, bn2))

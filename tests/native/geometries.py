@@ -1,14 +1,15 @@
-"""Random dynamic convolutions and sparse blocks for the C++, and what is computed of each."""
+"""Random dynamic convolutions, gates and sparse blocks for the C++, and what is computed of each."""
 
 import copy
 import random
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dynconv import native
 from dynconv.functional import dynamic_conv
-from dynconv.layers import SparseBlock
+from dynconv.layers import SparseBlock, SpatialGate
 
 
 def a_geometry(seed):
@@ -59,6 +60,22 @@ def a_block(seed):
         gate = torch.zeros_like(gate)
         gate[..., : gate.shape[2] // 2 + 1, gate.shape[3] // 3 :] = 1
     return block, x, gate * torch.rand_like(gate) if seed % 4 == 0 else gate
+
+
+def a_gate(seed):
+    """A spatial gate at stride 1 and images for it; every fourth without biases."""
+    draw = random.Random(seed)
+    torch.manual_seed(seed)
+    gate = SpatialGate(draw.choice((1, 3, 8, 17, 40, 130))).eval()
+    if seed % 4 == 0:
+        gate.conv.bias = gate.fc.bias = None
+    return gate, torch.randn(draw.randint(1, 4), gate.conv.in_channels, draw.randint(1, 40), draw.randint(1, 40))
+
+
+def scores_of_double(gate, x):
+    x, everything = x.double(), {name: p.double() for name, p in gate.state_dict().items()}
+    near = F.conv2d(x, everything["conv.weight"], everything.get("conv.bias"), padding=1)
+    return near + F.linear(x.mean((2, 3)), everything["fc.weight"], everything.get("fc.bias"))[..., None, None]
 
 
 def branch_of(block, x, gate, always=True):

@@ -15,7 +15,15 @@ import torch
 
 from dynconv import native
 from dynconv.native import building
-from tests.native.geometries import a_block, a_geometry, branch_of, branch_of_double, output_and_gradients
+from tests.native.geometries import (
+    a_block,
+    a_gate,
+    a_geometry,
+    branch_of,
+    branch_of_double,
+    output_and_gradients,
+    scores_of_double,
+)
 
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1")
 SETTINGS = {
@@ -42,7 +50,7 @@ def inside(path: str, count: int) -> None:
     """In the process that has the sanitizers."""
     loaded = ctypes.CDLL(path)
     loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [ctypes.c_void_p]
-    for name in ("release", "perceptron_forward", "perceptron_backward"):
+    for name in ("release", "gate", "perceptron_forward", "perceptron_backward"):
         getattr(loaded, f"dynconv_{name}").restype = None
     native.convolution.library = lambda: loaded
     for name in ("scores", "sparse"):
@@ -61,6 +69,8 @@ def inside(path: str, count: int) -> None:
         if x.shape[1] == weight.shape[1]:
             native.perceptron(x, weight, weight[:, 0].contiguous()).square().sum().backward()
         with torch.no_grad():
+            gate, x = a_gate(seed)
+            torch.testing.assert_close(gate.logits(x), scores_of_double(gate, x).float(), atol=1e-4, rtol=1e-4)
             block, x, gate = a_block(seed)
             for always in (True, False):
                 ours, theirs = branch_of(block, x, gate, always), branch_of_double(block, x, gate).float()
