@@ -1,51 +1,49 @@
 // The gradients of the K kernels, of their weights and of their biases, from that of the outputs. (The gradient of the input is a
 // convolution, or columns.cpp.)
 //
-// The idea. The gradient of one image's mixed kernel is a matrix product again: (outs) x (positions), the outputs' gradient, times
-// (positions) x (channels and taps), what they see (columns.h). The K kernels get it times the image's attention, summed over images;
-// the attention gets its products with the K kernels. The mixed kernels' gradients of a batch are far larger than a cache, so they are
-// made a block at a time: some channels out and a panel of channels and taps. While the block of a few images lies in the cache it is
-// added to the K kernels' gradient and compared with the K kernels, and then overwritten. A large image is cut into pieces, each as
-// good as an image with the same attention.
+// The idea. The gradient of one image's mixed kernel is a matrix product again (correlation.h). The K kernels get it times the image's
+// attention, summed over images; the attention gets its products with the K kernels. The mixed kernels' gradients of a batch are far
+// larger than a cache, so they are made a block at a time: some channels out and a panel of channels and taps. While the block of a few
+// images lies in the cache it is added to the K kernels' gradient and compared with the K kernels, and then overwritten. A large image is
+// cut into pieces, each as good as an image with the same attention.
 //
 // The order of every sum is fixed by the sizes alone: neither the number of threads nor which is first changes a bit. Each block of
 // the kernels' gradient is summed by one thread, and what blocks contribute to the attention's is kept apart until all are done.
 
 #include <vector>
 
-#include "columns.h"
-#include "product.h"
+#include "correlation.h"
 
 constexpr Int FEW = 8;  // pieces whose tiles are made before they are gathered
 
+template <class Way>
 class KernelGradients {
-    const Columns see;
     const Call& call;
-    const Cut cut;
+    const Way way;
     const Int kernel;  // numbers of one
-    Int pieces, most, together, panels, panel, blocks, tile, found_size, own;
+    Int pieces, together, panels, panel, blocks, tile, found_size, own;
     std::vector<float> attention;  // (pieces, stack)
     float *seen, *found;
 
   public:
-    explicit KernelGradients(const Call& given) : see(given), call(see.call), cut(call), kernel(call.outs * see.rows) {
+    explicit KernelGradients(const Call& given) : call(given), way(call), kernel(call.outs * way.rows) {
         constexpr Int AT_ONCE = 1 << 20, PANEL = 8 * WIDE, BLOCK = 4 * MOST;
-        pieces = call.images * cut.pieces, most = cut.most(see.positions);
-        panels = parts(see.rows, PANEL), panel = up(parts(see.rows, panels), WIDE), panels = parts(see.rows, panel);
+        pieces = call.images * way.pieces;
+        panels = parts(way.rows, PANEL), panel = up(parts(way.rows, panels), Way::UNIT), panels = parts(way.rows, panel);
         blocks = parts(call.outs, BLOCK);
         while (panels * blocks < 4 * WORKERS && blocks < parts(call.outs, MOST)) blocks++;
-        together = std::min(pieces, up(std::max<Int>(1, AT_ONCE / (most * up(see.rows, WIDE))), FEW));
+        together = std::min(pieces, up(std::max<Int>(1, AT_ONCE / way.size), FEW));
         tile = parts(call.outs, blocks) * panel, found_size = panels * blocks * together * call.stack;
-        own = up(FEW * (tile + call.stack * LANES) + WIDE * most + LANES, 16);
+        own = up(FEW * (tile + call.stack * LANES), 16) + up(way.room, 16);
         attention.resize(pieces * call.stack);
         for (Int j = 0; j < pieces * call.stack; j++)
-            attention[j] = call.attention[j / call.stack / cut.pieces * call.stack + j % call.stack];
+            attention[j] = call.attention[j / call.stack / way.pieces * call.stack + j % call.stack];
     }
 
-    Int memory() const { return together * most * up(see.rows, WIDE) + up(found_size, 16) + call.threads * own; }
+    Int memory() const { return together * way.size + up(found_size, 16) + call.threads * own; }
 
     void run(float* memory) {
-        seen = memory, found = seen + together * most * up(see.rows, WIDE);
+        seen = memory, found = seen + together * way.size;
         if (call.grad_attention) std::memset(call.grad_attention, 0, call.images * call.stack * 4);
 #pragma omp parallel num_threads(call.threads)
         {
@@ -54,7 +52,8 @@ class KernelGradients {
                 const Int stop = std::min(pieces, start + together);
 #pragma omp for collapse(2)
                 for (Int piece = start; piece < stop; piece++)
-                    for (Int row = 0; row < see.rows; row += WIDE) look(piece, row, seen + (piece - start) * stride() + row * most, room);
+                    for (Int part = 0; part < way.looks; part++)
+                        way.look(piece / way.pieces, piece % way.pieces, part, seen + (piece - start) * way.size, room);
 #pragma omp for collapse(2) schedule(dynamic)
                 for (Int block = 0; block < blocks; block++)
                     for (Int at = 0; at < panels; at++) work(block, at, start, stop, room);
@@ -64,43 +63,29 @@ class KernelGradients {
     }
 
   private:
-    Int stride() const { return most * up(see.rows, WIDE); }
-    Int first(Int piece) const { return cut.start(piece % cut.pieces, see.positions); }
-    Int last(Int piece) const { return cut.start(piece % cut.pieces + 1, see.positions); }
-
-    void look(Int piece, Int row, float* to, float* room) const {
-        see.down(piece / cut.pieces, row, std::min<Int>(WIDE, see.rows - row), first(piece), last(piece), to, room);
-    }
-
     // Some rows of the kernels in some channels out
     void work(Int block, Int at, Int start, Int stop, float* tiles) const {
         const Int out = block * call.outs / blocks, outs = (block + 1) * call.outs / blocks - out;
-        const Int row = at * panel, rows = std::min(panel, see.rows - row), from = out * see.rows + row;
+        const Int row = at * panel, rows = std::min(panel, way.rows - row), from = out * way.rows + row;
+        float *dots = tiles + FEW * tile, *room = tiles + up(FEW * (tile + call.stack * LANES), 16);
         for (Int piece = start; piece < stop; piece += FEW) {
             const Int few = std::min(FEW, stop - piece);
-            for (Int i = 0; i < few; i++) correlate(piece + i, out, outs, row, rows, piece + i - start, tiles + i * tile);
+            for (Int i = piece; i < piece + few; i++)
+                way.correlate(i / way.pieces, i % way.pieces, seen + (i - start) * way.size, {out, outs, row, rows},
+                              {tiles + (i - piece) * tile, panel, room}, room);
             const float* pi = attention.data() + piece * call.stack;
             for (Int o = 0; o < outs && call.grad_kernels; o++)
                 gather({few, call.stack, rows, pi, nullptr, tiles + o * panel, kernel, tile, nullptr},
-                       call.grad_kernels + from + o * see.rows, piece > 0);
-            if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, tiles + FEW * tile, found + (((block * panels + at) * together) + piece - start) * call.stack);
+                       call.grad_kernels + from + o * way.rows, piece > 0);
+            if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, dots, found + (((block * panels + at) * together) + piece - start) * call.stack);
         }
-    }
-
-    // tile (outs, panel) = the outputs' gradient (outs, positions) x what they see (positions, rows)
-    void correlate(Int piece, Int out, Int outs, Int row, Int rows, Int index, float* to) const {
-        const float* grad = call.outputs + (piece / cut.pieces * call.outs + out) * see.positions + first(piece);
-        const Int length = last(piece) - first(piece);
-        for (Int r = 0; r < rows; r += WIDE)
-            multiply_tile({grad, see.positions, 1}, outs, {seen + index * stride() + (row + r) * most, WIDE}, length,
-                          {to + r, panel, std::min<Int>(WIDE, rows - r), false});
     }
 
     void compare_rows(Int few, const float* pi, const float* tiles, Int outs, Int rows, Int from, float* dots, float* to) const {
         const Int all = few * call.stack;
         std::memset(dots, 0, all * LANES * 4);
         for (Int o = 0; o < outs; o++)
-            compare({few, call.stack, rows, pi, call.kernels + from + o * see.rows, tiles + o * panel, kernel, tile, nullptr}, dots);
+            compare({few, call.stack, rows, pi, call.kernels + from + o * way.rows, tiles + o * panel, kernel, tile, nullptr}, dots);
         for (Int j = 0; j < all; j++) {
             to[j] = 0;
             for (int lane = 0; lane < LANES; lane++) to[j] += dots[j * LANES + lane];
@@ -112,7 +97,7 @@ class KernelGradients {
         const Int all = (stop - start) * call.stack;
 #pragma omp single
         for (Int j = 0; j < all; j++) {
-            float* to = call.grad_attention + (start * call.stack + j) / call.stack / cut.pieces * call.stack + j % call.stack;
+            float* to = call.grad_attention + (start * call.stack + j) / call.stack / way.pieces * call.stack + j % call.stack;
             for (Int i = 0; i < panels * blocks; i++) *to += found[i * together * call.stack + j];
         }
     }
@@ -151,4 +136,4 @@ bool through_bias(const Call& call) {
     return true;
 }
 
-bool kernel_gradients(const Call& call) { return done(KernelGradients(call)); }
+bool kernel_gradients(const Call& call) { return has_tiles(call) ? done(KernelGradients<ByTiles>(call)) : done(KernelGradients<ByColumns>(call)); }

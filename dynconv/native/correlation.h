@@ -1,0 +1,121 @@
+// The gradient of one image's mixed kernel from that of its outputs, a block of it at a time: some channels out in some of a kernel's
+// numbers, which are counted channel by channel, tap by tap. An image is cut into pieces, whose gradients add up to its own; a piece is
+// laid out once for all blocks.
+
+#pragma once
+
+#include "columns.h"
+#include "images.h"
+#include "product.h"
+#include "winograd.h"
+
+struct Block { Int out, outs, row, rows; };                 // some channels out; some of their numbers
+struct Found { float* at; Int along; const float* end; };   // where they go; what comes after them, before `end`, is written later
+
+// As a matrix product: (outs) x (positions), the outputs' gradient, times (positions) x (channels and taps), what they see (columns.h).
+class ByColumns {
+    const Columns see;
+    const Call& call;
+    const Cut cut;
+    const Int most;
+
+  public:
+    static constexpr Int UNIT = WIDE;  // of a block's numbers
+    const Int pieces, rows, looks, size, room;  // of an image; numbers of a kernel; parts that are laid out apart; memory
+
+    explicit ByColumns(const Call& given)
+        : see(given), call(see.call), cut(call), most(cut.most(see.positions)), pieces(cut.pieces), rows(see.rows), looks(parts(rows, WIDE)),
+          size(most * up(rows, WIDE)), room(WIDE * most + LANES) {}
+
+    void look(Int image, Int piece, Int part, float* to, float* own) const {
+        see.down(image, part * WIDE, std::min<Int>(WIDE, rows - part * WIDE), first(piece), first(piece + 1), to + part * WIDE * most, own);
+    }
+
+    void correlate(Int image, Int piece, const float* seen, const Block& block, const Found& to, float*) const {
+        const float* grad = call.outputs + (image * call.outs + block.out) * see.positions + first(piece);
+        for (Int r = 0; r < block.rows; r += WIDE)
+            multiply_tile({grad, see.positions, 1}, block.outs, {seen + (block.row + r) * most, WIDE}, first(piece + 1) - first(piece),
+                          {to.at + r, to.along, std::min<Int>(WIDE, block.rows - r), false});
+    }
+
+  private:
+    Int first(Int piece) const { return cut.start(piece, see.positions); }
+};
+
+// By Winograd's products (winograd.h): each of the 16 is a matrix product, (outs) x (tiles) times (tiles) x (channels).
+class ByTiles {
+    static constexpr Int TOGETHER = 256;  // tiles
+
+    const Call& call;
+    const Int lines, units, across;          // rows of 2 x 2 outputs; these in a row; pixels in a row with its padding
+    const Int panels, wide, pixel;           // of channels in; these, and channels out, with what fills up registers
+
+  public:
+    static constexpr Int UNIT = WIDE * TAPS;
+    const Int pieces, rows, looks;
+
+  private:
+    const Int most, gradients;               // tiles of a piece; where the outputs' gradients begin
+
+  public:
+    const Int size, room;
+
+    explicit ByTiles(const Call& given)
+        : call(given), lines(parts(call.high, 2)), units(parts(call.wide, 2)), across(2 * units + 2), panels(parts(call.channels, WIDE)),
+          wide(up(call.channels, LANES)), pixel((parts(call.outs, LANES) | 1) * LANES), pieces(parts(lines, std::max<Int>(1, TOGETHER / units))),
+          rows(call.channels * TAPS), looks(panels + parts(call.outs, WIDE)), most(parts(lines, pieces) * units), gradients(STEPS * most * wide),
+          size(STEPS * most * (wide + pixel)), room(up(std::max(2 * (parts(lines, pieces) + 1) * across * WIDE, STEPS * MOST * WIDE + TAPS * LANES), 16)) {}
+
+    // A panel of the image, (step, tile, width); then some channels of the outputs' gradients, (step, tile, pixel)
+    void look(Int image, Int piece, Int part, float* to, float* own) const {
+        const Int first = start(piece), lines_of = start(piece + 1) - first, tiles = lines_of * units;
+        if (part < panels) {
+            const Int c = part * WIDE, high = 2 * lines_of + 2;
+            const Images all{call.x, call.x + call.images * call.channels * call.height * call.width, call.channels, call.height, call.width, call.pad_down, call.pad_across};
+            lay(all, image, c, 2 * first, high, own);
+            transform(own, tiles, width(c), to + STEPS * tiles * c, width(c), transform_input);
+        } else {
+            const Int c = (part - panels) * WIDE;
+            const Images all{call.outputs, call.outputs + call.images * call.outs * call.high * call.wide, call.outs, call.high, call.wide, 0, 0};
+            lay(all, image, c, 2 * first, 2 * lines_of, own);
+            transform(own, tiles, std::min<Int>(WIDE, up(call.outs - c, LANES)), to + gradients + c, pixel, transform_gradient);
+        }
+    }
+
+    void correlate(Int, Int piece, const float* seen, const Block& block, const Found& to, float* own) const {
+        const Int tiles = (start(piece + 1) - start(piece)) * units, blocks = parts(block.outs, MOST);
+        float* nine = own + STEPS * MOST * WIDE;
+        for (Int j = 0; j < blocks; j++)
+            for (Int r = 0; r < block.rows; r += UNIT) {
+                const Int first = j * block.outs / blocks, some = (j + 1) * block.outs / blocks - first, c = (block.row + r) / TAPS, across = width(c);
+                const float *left = seen + gradients + block.out + first, *right = seen + STEPS * tiles * c;
+                for (Int s = 0; s < STEPS; s++)
+                    multiply_tile({left + s * tiles * pixel, 1, pixel}, some, {right + s * tiles * across, across}, tiles, {own + s * MOST * WIDE, WIDE, across, false});
+                for (Int o = 0; o < some; o++)
+                    for (Int i = 0; i < across; i += LANES) {
+                        transform_taps(own + o * WIDE + i, MOST * WIDE, nine);
+                        float* at = to.at + (first + o) * to.along + r + i * TAPS;
+                        transpose({nine, LANES, nine + TAPS * LANES}, TAPS, std::min<Int>(LANES, call.channels - c - i), {at, TAPS, TAPS, to.end});
+                    }
+            }
+    }
+
+  private:
+    Int start(Int piece) const { return piece * lines / pieces; }
+    Int width(Int channel) const { return std::min<Int>(WIDE, wide - channel); }
+
+    // (high, across, WIDE) from the padded row `top` on
+    void lay(const Images& all, Int image, Int channel, Int top, Int high, float* to) const {
+        Images some = all;
+        some.first += (image * all.channels + channel) * all.height * all.width, some.channels = std::min<Int>(WIDE, all.channels - channel);
+        some.across = across, some.pixel = WIDE;
+        some.channels_last(0, top, high, to);
+    }
+
+    template <class Transform>
+    void transform(const float* laid, Int tiles, Int channels, float* to, Int apart, Transform transform) const {
+        for (Int t = 0; t < tiles; t++)
+            for (Int c = 0; c < channels; c += LANES)
+                transform(laid + (t / units * 2 * across + t % units * 2) * WIDE + c, across * WIDE, WIDE, to + t * apart + c, tiles * apart);
+    }
+};
