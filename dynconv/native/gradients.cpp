@@ -70,6 +70,7 @@ class KernelGradients {
         float *dots = tiles + FEW * tile, *room = tiles + up(FEW * (tile + call.stack * LANES), 16);
         for (Int piece = start; piece < stop; piece += FEW) {
             const Int few = std::min(FEW, stop - piece);
+            if (call.grad_attention) ask_ahead(outs, rows, from);
             for (Int i = piece; i < piece + few; i++)
                 way.correlate(i / way.pieces, i % way.pieces, seen + (i - start) * way.size, {out, outs, row, rows},
                               {tiles + (i - piece) * tile, panel, room}, room);
@@ -79,6 +80,13 @@ class KernelGradients {
                        call.grad_kernels + from + o * way.rows, piece > 0);
             if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, dots, found + (((block * panels + at) * together) + piece - start) * call.stack);
         }
+    }
+
+    // For the kernels' numbers in a block, so that they are there when its gradient is
+    void ask_ahead(Int outs, Int rows, Int from) const {
+        for (Int o = 0; o < outs; o++)
+            for (Int k = 0; k < call.stack; k++)
+                for (Int r = 0; r < rows; r += LANES) __builtin_prefetch(call.kernels + k * kernel + from + o * way.rows + r, 0, 2);
     }
 
     void compare_rows(Int few, const float* pi, const float* tiles, Int outs, Int rows, Int from, float* dots, float* to) const {
@@ -136,4 +144,7 @@ bool through_bias(const Call& call) {
     return true;
 }
 
-bool kernel_gradients(const Call& call) { return has_tiles(call) ? done(KernelGradients<ByTiles>(call)) : done(KernelGradients<ByColumns>(call)); }
+bool kernel_gradients(const Call& call) {
+    const bool tiles = has_tiles(call) && 2 * call.channels >= LANES;  // fewer leave a register of them half empty
+    return tiles ? done(KernelGradients<ByTiles>(call)) : done(KernelGradients<ByColumns>(call));
+}

@@ -18,6 +18,8 @@ struct Mixture {
     Int next = 0;      // how far on lies what is asked for ahead, for the next pieces follow no pattern that a processor sees; or 0
 };
 
+#define IN_PLACE inline __attribute__((always_inline))  // rows are short: to hand a Mixture over costs as much as one
+
 // piece(i, get) for each register of a length, `get` from where its numbers lie; last(i, get) for one that has too few of its own.
 template <class Piece, class Last>
 static inline void by_registers(const Mixture& m, Piece piece, Last last) {
@@ -56,7 +58,7 @@ static void mix_some(Mixture m, Int first, float* tiles) {
 }
 
 template <int N>
-static void gather_some(Mixture m, Int first, float* kernels, bool add) {
+static IN_PLACE void gather_some(Mixture m, Int first, float* kernels, bool add) {
     const float* pi = m.attention + first;
     kernels += first * m.kernel;
     const auto sums = [&](Int i, vec (&a)[N]) {
@@ -83,7 +85,7 @@ static void gather_some(Mixture m, Int first, float* kernels, bool add) {
 
 // dots (images, stack, LANES): each is the sum of its lanes
 template <int N>
-static void compare_some(Mixture m, Int first, float* dots) {
+static IN_PLACE void compare_some(Mixture m, Int first, float* dots) {
     const float* kernels = m.kernels + first * m.kernel;
     for (Int b = 0; b < m.images; b++) {
         float* to = dots + (b * m.stack + first) * LANES;
@@ -105,9 +107,9 @@ static void compare_some(Mixture m, Int first, float* dots) {
 static inline void mix(const Mixture& m, float* tiles) {
     by_fours(m.stack, [&](auto n, Int k) { mix_some<decltype(n)::value>(m, k, tiles); });
 }
-static inline void gather(const Mixture& m, float* kernels, bool add) {
+static IN_PLACE void gather(const Mixture& m, float* kernels, bool add) {
     by_fours(m.stack, [&](auto n, Int k) { gather_some<decltype(n)::value>(m, k, kernels, add); });
 }
-static inline void compare(const Mixture& m, float* dots) {
+static IN_PLACE void compare(const Mixture& m, float* dots) {
     by_fours(m.stack, [&](auto n, Int k) { compare_some<decltype(n)::value>(m, k, dots); });
 }
