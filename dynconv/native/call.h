@@ -28,7 +28,7 @@ struct Perceptron {
     const float* x;                                // (rows, ins, positions)
     const float *weight, *bias;                    // (width, ins), (width) or null
     const float *second, *second_bias;             // (outs, width), (outs); null where there is one layer, or no bias
-    float *mean, *hidden;                          // (rows, ins), (rows, width): kept from forward to backward
+    float *mean, *hidden;                          // (rows, ins), (rows, width): kept from forward to backward; forward takes null, too
     float* y;                                      // (rows, outs)
     const float* grad_y;                           // read by backward
     float* grad_x;                                 // (rows, ins): every position of a channel gets the same

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,6 @@ __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
 Steps = Sequence[Ints]  # stride, padding, dilation
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None]  # x, weight, attention, bias
 Call = structure("Call")
 
 
@@ -40,11 +40,6 @@ def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
     return format_of(x) if weight.shape[2] < x.shape[1] else torch.contiguous_format
 
 
-def _of(tensor: Tensor, layout: torch.memory_format) -> torch.memory_format:
-    """How this one of a call's tensors lies: images have a layout."""
-    return layout if tensor.ndim == 4 else torch.contiguous_format
-
-
 def release() -> None:
     """Give back the memory, at most 64 MB, that this thread keeps from one call for the next."""
     if (loaded := library()) is not None:
@@ -53,9 +48,10 @@ def release() -> None:
 
 def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
-    size = x.shape[0], weight.shape[1], *output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
-    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=_layout(x, weight))
-    _run("dynconv_forward", (x, weight, attention, bias), y, geometry[:3])
+    sizes, layout = _sizes(x.shape, weight.shape, *map(tuple, geometry[:3])), _layout(x, weight)
+    size = sizes.images, sizes.outs, sizes.high, sizes.wide
+    y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
+    _run("dynconv_forward", sizes, layout, (x, weight, attention, bias, y))
     return y
 
 
@@ -64,37 +60,38 @@ def _backward(
 ) -> Derivatives:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
     *steps, _, needed = rest
-    given, layout = (x, weight, attention, bias), _layout(x, weight)
+    given, formats = (x, weight, attention, bias), (_layout(x, weight), *[torch.contiguous_format] * 3)
     wanted = [t if want else None for t, want in zip(given, needed, strict=True)]
-    found = tuple(None if t is None else torch.empty_like(t, memory_format=_of(t, layout)) for t in wanted)
-    _run("dynconv_backward", given, grad, steps, found)
-    return found
+    found = [t if t is None else torch.empty_like(t, memory_format=f) for t, f in zip(wanted, formats, strict=True)]
+    _run("dynconv_backward", _sizes(x.shape, weight.shape, *map(tuple, steps)), formats[0], (*given, grad, *found))
+    return tuple(found)
 
 
-def _run(name: str, given: Inputs, outputs: Tensor, steps: Steps, gradients: Derivatives = ()) -> None:
+def _run(name: str, sizes: Any, layout: torch.memory_format, tensors: Derivatives) -> None:
     """Call the library on the tensors as it wants them to lie; what is copied for it lives until it is done."""
-    (x, weight, attention, bias), layout, loaded = given, _layout(*given[:2]), library()
+    loaded, last = library(), layout == torch.channels_last
     if loaded is None:
         raise RuntimeError("the C++ library is not built: python -m dynconv.native")
-    tensors = (x, weight, attention, bias, outputs, *gradients)
-    held = [None if t is None else t.contiguous(memory_format=_of(t, layout)) for t in tensors]
-    sizes = _sizes(x.shape, weight.shape, outputs.shape, *map(tuple, steps), torch.get_num_threads())
+    held = [
+        t if t is None else t.contiguous() if t.ndim != 4 or not last else t.contiguous(memory_format=layout)
+        for t in tensors
+    ]
     call = Call.from_buffer_copy(sizes)
-    for (field, _), tensor in zip(Call._fields_, held, strict=False):
-        setattr(call, field, None if tensor is None else tensor.data_ptr())
-    call.channels_last = layout == torch.channels_last
+    call.threads, call.channels_last = torch.get_num_threads(), last
+    struct.pack_into(f"{len(held)}q", call, 0, *(0 if t is None else t.data_ptr() for t in held))
     if getattr(loaded, name)(ctypes.byref(call)):
         told = ", ".join(f"{field} {getattr(call, field)}" for field, _ in Call._fields_[Call.pointers :])
         raise MemoryError(f"dynconv.native: no memory for a convolution with {told}")
 
 
 @functools.lru_cache(4096)
-def _sizes(x: Ints, weight: Ints, outputs: Ints, stride: Ints, padding: Ints, dilation: Ints, threads: int) -> Any:
-    """A call without its pointers."""
+def _sizes(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Any:
+    """A call without its pointers, threads and format."""
     stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
-    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *outputs[2:], channels * one, one, 0)
-    return Call(*[None] * Call.pointers, *numbers, threads, x[1] // channels, 0)
+    high, wide = output_size(x[2:], taps, stride, padding, dilation)
+    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, high, wide, channels * one, one, 0, 0)
+    return Call(*[None] * Call.pointers, *numbers, x[1] // channels, 0)
 
 
 def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:

@@ -95,7 +95,7 @@ class ByTiles {
                     for (Int i = 0; i < across; i += LANES) {
                         transform_taps(own + o * WIDE + i, MOST * WIDE, nine);
                         float* at = to.at + (first + o) * to.along + r + i * TAPS;
-                        transpose({nine, LANES, nine + TAPS * LANES}, TAPS, std::min<Int>(LANES, call.channels - c - i), {at, TAPS, TAPS, to.end});
+                        transpose({nine, LANES, nine + TAPS * LANES}, TAPS, LANES, {at, TAPS, TAPS, to.end});
                     }
             }
     }

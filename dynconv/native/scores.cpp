@@ -124,12 +124,16 @@ static void softmax_backward(const float* y, const float* grad, Int outs, double
 
 extern "C" void dynconv_perceptron_forward(const Perceptron* given) {
     const Perceptron& p = *given;
-    const float* mean = p.positions == 1 ? p.x : p.mean;
+    const bool has_mean = p.positions != 1;
+    const Int own_hidden = p.second && !p.hidden ? p.rows * p.width : 0;
+    std::vector<float> own(own_hidden + (has_mean && !p.mean ? p.rows * p.ins : 0));
+    float *hidden = p.hidden ? p.hidden : own.data(), *means = p.mean ? p.mean : own.data() + own_hidden;
+    const float* mean = has_mean ? means : p.x;
 #pragma omp parallel num_threads(p.threads) if (p.rows * p.ins * (p.positions + p.width) > SMALL)
     {
-        if (p.positions != 1) p.channels_last ? mean_of_last(p.x, p.rows, p.ins, p.positions, p.mean) : mean_of(p.x, p.rows * p.ins, p.positions, p.mean);
-        forward({p.weight, p.bias, p.ins, p.width}, mean, p.rows, p.second ? p.hidden : p.y, p.second);
-        if (p.second) forward({p.second, p.second_bias, p.width, p.outs}, p.hidden, p.rows, p.y, false);
+        if (has_mean) p.channels_last ? mean_of_last(p.x, p.rows, p.ins, p.positions, means) : mean_of(p.x, p.rows * p.ins, p.positions, means);
+        forward({p.weight, p.bias, p.ins, p.width}, mean, p.rows, p.second ? hidden : p.y, p.second);
+        if (p.second) forward({p.second, p.second_bias, p.width, p.outs}, hidden, p.rows, p.y, false);
     }
     for (Int r = 0; r < (p.temperature ? p.rows : 0); r++) softmax(p.y + r * p.outs, p.outs, p.temperature);
 }

@@ -46,7 +46,7 @@ def perceptron(
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
         y: Tensor = _Perceptron.apply(divisor, *given)
         return y
-    return _forward(given, divisor)[0]
+    return _forward(given, divisor, keep=False)[0]
 
 
 def _composed(given: Inputs, temperature: Tensor | None) -> Tensor:
@@ -80,11 +80,11 @@ def taken(given: Sequence[Tensor | None]) -> bool:
     return library() is not None and not torch.is_autocast_enabled("cpu")
 
 
-def _forward(given: Inputs, temperature: float) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The outputs, and what backward will want: the means and the hidden numbers."""
+def _forward(given: Inputs, temperature: float, keep: bool = True) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The outputs, and what backward will want if there is one: the means and the hidden numbers."""
     x, weight, _, second, _ = given
-    mean = x.new_empty(x.shape[:2]) if x.ndim > 2 else None
-    hidden = None if second is None else x.new_empty(x.shape[0], weight.shape[0])
+    mean = x.new_empty(x.shape[:2]) if keep and x.ndim > 2 else None
+    hidden = x.new_empty(x.shape[0], weight.shape[0]) if keep and second is not None else None
     y = x.new_empty(x.shape[0], (weight if second is None else second).shape[0])
     _run("dynconv_perceptron_forward", given, (mean, hidden, y), temperature)
     return y, mean, hidden
