@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +51,8 @@ def images(
     rows: Mapping[str, Tensor] | Mapping[str, Mapping[str, Tensor]],
     alt: str,
     *,
-    signed: bool = False,
-    grey: bool = False,
+    signed: bool | str = False,
+    grey: bool | Collection[str] = False,
     shared: bool = True,
     size: float = 1.6,
 ) -> Picture:
@@ -68,8 +68,8 @@ def images(
     Args:
         rows: title → (H, W) array for one row, or row's label → (title → array) for several.
         alt: what the picture shows, in words.
-        signed: RdBu centred on zero, for kernels and differences; otherwise viridis.
-        grey: grey levels, for photos.
+        signed: RdBu centred on zero, or other colours by their name, for kernels and differences; otherwise viridis.
+        grey: grey levels, for photos: all pictures, or the rows with these labels.
         shared: one colour scale for all pictures.
         size: inches of one picture.
     """
@@ -84,8 +84,9 @@ def images(
     for i, (label, row) in enumerate(table.items()):
         for j, title in enumerate(row):
             array = next(drawn)
-            low, high = _limits(arrays if shared else [array], signed)
-            cmap = "grey" if grey else "RdBu_r" if signed else "viridis"
+            low, high = _limits(arrays if shared else [array], bool(signed))
+            levels = grey if isinstance(grey, bool) else label in grey
+            cmap = "grey" if levels else signed if isinstance(signed, str) else "RdBu_r" if signed else "viridis"
             axes[i, j].imshow(array, cmap=cmap, vmin=low, vmax=high, interpolation="nearest")
             axes[i, j].set_title(title, fontsize=9)
         if label:

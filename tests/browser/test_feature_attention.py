@@ -45,6 +45,9 @@ def test_sliders_and_reset(chromium, tmp_path):
 def test_images_and_channels_by_keyboard(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view()) as (tab, root):
         first, said = seen(root), root.locator(".dc-summary")
+        rows, chosen = root.locator(".dc-which").all_inner_texts(), root.locator(".dc-channel-name").all_inner_texts()
+        assert rows == [name.replace("channel", "ch.") for name in chosen]
+        assert "its weighted sum goes from" in said.inner_text()
         root.get_by_role("combobox").press("End")
         assert "third: logits" in said.inner_text()
         assert root.locator(".dc-chosen .dc-name").all_inner_texts() == ["third"]
@@ -54,7 +57,7 @@ def test_images_and_channels_by_keyboard(chromium, tmp_path):
         assert seen(root) != before
         assert tab.evaluate("model.get('rank')") == 8
         root.get_by_label("rho").press("Home")
-        root.get_by_label("max branch", exact=False).first.press("End")
+        root.get_by_label("average ↔ maximum").first.press("End")
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first
 
@@ -72,7 +75,7 @@ def test_weights_stay_while_maps_move(chromium, tmp_path):
         root.get_by_label("rho").press("End")
         assert root.evaluate(weights) == first
         pictures = root.evaluate(maps)
-        root.get_by_label("average ↔ max branch").press("End")
+        root.get_by_label("average ↔ maximum").press("End")
         assert root.evaluate(weights) != first  # the other classifier's
         assert root.evaluate(maps) != pictures
         shown = [float(text.replace("−", "-")) for text in root.locator(".dc-bar-cell b").all_inner_texts()]

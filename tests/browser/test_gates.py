@@ -51,13 +51,13 @@ def test_budget_and_as_trained(chromium, tmp_path):
     view = a_view()
     with opened(chromium, tmp_path, view) as (tab, root):
         first, said = seen(root), root.locator(".dc-summary")
-        slider, box = root.get_by_label("budget"), root.get_by_role("checkbox")
+        slider, box = root.get_by_label("positions open"), root.get_by_role("checkbox")
         positions = torch.cat([logits.flatten() for logits in view.logits.values()])
         assert box.is_checked()
-        assert f"open {100 * (positions >= 0).float().mean():.0f} %" in said.inner_text()
+        assert f"with {100 * (positions >= 0).float().mean():.0f} % of the positions open" in said.inner_text()
         slider.press("Home")
         assert not box.is_checked()
-        assert "With a budget of 0 %" in said.inner_text()
+        assert "With 0 % of the positions open" in said.inner_text()
         assert "saves 100 %" in said.inner_text()
         assert tab.evaluate("model.get('budget')") == 0
         slider.press("End")
@@ -77,7 +77,7 @@ def test_images_and_costs(chromium, tmp_path):
         first = seen(root)
         root.get_by_role("radio", name="third").check()
         assert seen(root) != first
-        assert "third saves" in root.locator(".dc-summary").inner_text()
+        assert "Picture “third” saves" in root.locator(".dc-summary").inner_text()
         assert tab.evaluate("model.get('image')") == "third"
         states = [gates_state(view.logits[name], view.macs[name], 0.25, 1.0) for name in view.logits]
         used, total = (
@@ -125,10 +125,10 @@ def test_experiments_and_the_kernel(chromium, tmp_path):
     with opened(chromium, tmp_path, a_view(experiments={"a quarter": {"budget": 0.25}})) as (tab, root):
         first, said = seen(root), root.locator(".dc-summary")
         root.get_by_role("button", name="a quarter").press("Enter")
-        assert "With a budget of 25 %, the gates open 25 %" in said.inner_text()
+        assert "With 25 % of the positions open, the first convolutions compute at" in said.inner_text()
         from_kernel(tab, "model.set('budget', null); model.set('image', 'second'); model.set('temperature', 5)")
         assert said.inner_text().startswith("As trained")
-        assert "second saves" in said.inner_text()
+        assert "Picture “second” saves" in said.inner_text()
         assert root.get_by_role("checkbox").is_checked()
         root.get_by_role("button", name="Reset").press("Enter")
         assert seen(root) == first

@@ -40,6 +40,7 @@ def test_every_control_and_reset(chromium, tmp_path, count):
     view = TemperatureBench(torch.linspace(2, -1, count), experiments={"cancel": {"temperature": 30, "scale": 30}})
     with opened(chromium, tmp_path, view) as (tab, root):
         first = root.evaluate(DRAWN)
+        assert "cancel" not in root.locator(".dc-summary").inner_text()  # s = 1 and T = 1 are no news
         sliders = root.locator("input[type=range]").all()
         assert len(sliders) == count + 2
         for slider in sliders:

@@ -53,6 +53,15 @@ def test_slider_button_and_reset(chromium, tmp_path, width):
         said = root.locator(".dc-summary").inner_text()
         assert said.startswith("Step 40 of 160: share used 0.500 (at first 1.000), right 0.700 (at first 0.100).")
         assert f"gates {view.maps['gates'][2].mean():.2f}" in said
+        assert root.locator(".dc-time output").inner_text() == "40"
+
+
+def test_without_means_and_shares_end_at_one(chromium, tmp_path):
+    with opened(chromium, tmp_path, a_view(means=False, moment=4)) as (_, root):
+        said = root.locator(".dc-summary").inner_text()
+        assert said == "Step 160 of 160: share used 0.250 (at first 1.000), right 0.900 (at first 0.100)."
+        ends = root.locator(".dc-chart").first.locator(".dc-guide-text").all_text_contents()
+        assert ends[:2] == ["1.00", "0.17"]  # not 1.07
 
 
 MAP = "root => root.querySelectorAll('.dc-moments canvas')[3].toDataURL()"
@@ -65,9 +74,9 @@ def test_play_goes_through_the_training(chromium, tmp_path):
         first, play = root.evaluate(MAP), root.locator(".dc-play")
         play.press("Enter")
         tab.clock.run_for(160)
-        assert root.get_by_label("moment").input_value() == "1"
+        assert root.get_by_label("step").input_value() == "1"
         tab.clock.run_for(2000)
-        assert (root.get_by_label("moment").input_value(), play.inner_text()) == ("4", "Play")
+        assert (root.get_by_label("step").input_value(), play.inner_text()) == ("4", "Play")
         assert root.evaluate(MAP) != first  # the gates of the first image
         dots = root.locator(".dc-dot").evaluate_all("all => all.map((dot) => Number(dot.getAttribute('cx')))")
         assert dots == [270, 270]  # at the right end
@@ -83,7 +92,7 @@ DRAWN = """root => [...root.querySelectorAll('canvas[aria-label*=" of "]')].map(
 def test_each_image_has_its_own_maps_beneath_it(chromium, tmp_path):
     view = a_view()
     with opened(chromium, tmp_path, view) as (_, root):
-        root.get_by_label("moment").press("End")
+        root.get_by_label("step").press("End")
         drawn = dict(root.evaluate(DRAWN))
         assert set(drawn) == {f"{row} of {image}" for row in view.maps for image in view.names}
         for b, image in enumerate(view.names):

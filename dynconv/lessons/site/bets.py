@@ -11,7 +11,7 @@ from nbformat import NotebookNode
 __all__ = ["REVEAL", "bet_of", "folded", "with_folds"]
 
 BET = re.compile(r'^Bet\("([\w.-]+)"', re.MULTILINE)
-REVEAL = "after-the-bet"  # the tag of the code cells that answer a bet; their outputs are hidden until they run
+REVEAL = "after-the-bet"  # the tag of the cells that answer a bet; outputs of code are hidden until they run
 HEADING = re.compile(r"^#{1,6} ", re.MULTILINE)
 # nbconvert writes raw cells into a page, but escaped: marks that no text has stand for what is to be there
 OPEN, CLOSE = re.compile("\ue000([^\ue000]*)\ue000"), "\ue001"
@@ -71,12 +71,12 @@ def folded(body: str) -> str:
 
     Example:
         >>> folded("\\ue00002.how-many\\ue000 2 \\ue001")
-        '<details class="after-bet" data-bet="02.how-many"><summary>Bet first: this opens then</summary> 2 </details>'
+        '<details class="after-bet" data-bet="02.how-many"><summary>Bet first; then this opens</summary> 2 </details>'
 
     Args:
         body: of a page, as nbconvert makes it of :func:`with_folds`.
     """
-    opening = r'<details class="after-bet" data-bet="\1"><summary>Bet first: this opens then</summary>'
+    opening = r'<details class="after-bet" data-bet="\1"><summary>Bet first; then this opens</summary>'
     return OPEN.sub(opening, body).replace(CLOSE, "</details>")
 
 

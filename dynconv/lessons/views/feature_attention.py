@@ -50,7 +50,7 @@ def feature_attention_state(
     Args:
         features: (B, C, h, w).
         average, maximum: (C,), the weights of the branch that sees means and of that which sees maxima.
-        blend: 0 for the average branch's heatmap … 1 for the maximum branch's.
+        blend: 0 for the average branch's weights … 1 for the maximum branch's.
         channel: from 0.
         rho: 0 for layer norm … 1 for instance norm.
         gamma, beta: (B, C), scale and shift after it.
@@ -73,7 +73,7 @@ class FeatureAttentionView(Instrument):
     Reference: Kim et al., section 3.1 and eq. 1, https://arxiv.org/abs/1907.10830
 
     Another image moves no bar: the weights are parameters, and their wire is grey. What differs from image to image is the
-    maps and the logits. The heatmap is what the two classifiers ask for; the learned 1×1 convolution and the ReLU that follow in
+    maps and the logits. The weighted sum is what the two classifiers ask for; the learned 1×1 convolution and the ReLU that follow in
     :class:`dynconv.layers.CAMAttention` are left out.
 
     Example:
@@ -90,7 +90,7 @@ class FeatureAttentionView(Instrument):
         features: (B, C, h, w), one row an image.
         average, maximum: (C,), the weights of the two branches.
         gamma, beta: of AdaLIN, (B, C) or, the same for all images, (C,); None for 1 and 0.
-        blend: 0 shows the average branch's heatmap, 1 the maximum branch's.
+        blend: 0 shows the average branch's weighted sum, 1 the maximum branch's.
         rho: 1 is instance norm, 0 is layer norm.
         image: name of the image the sentence speaks of; None for the first.
         rank: the channel shown: 1 is the one with the largest weight in either branch; at most 8.
@@ -174,8 +174,9 @@ class FeatureAttentionView(Instrument):
         said = "; ".join(f"{name} {a:.2f} and {m:.2f}" for name, (a, m) in zip(rows, logits, strict=False))
         return figures.images(
             rows,
-            alt="U-GAT-IT's attention: heatmaps of the average branch, of both and of the maximum branch, made with the "
+            alt="U-GAT-IT's attention: weighted sums of the average branch, of both and of the maximum branch, made with the "
             f"same channel weights for every image. The logits of the two branches differ: {said}.",
+            signed="BrBG",  # brown below zero, green above, nearly as in the page
         )
 
 

@@ -59,6 +59,7 @@ class TrainingMapsView(Instrument):
         steps: what each moment is called on the axis, rising; None for 0, 1, 2 …
         unit: of ``steps``, such as "epoch".
         pictures: names of the rows that are pictures, shown in grey; all others are maps, in viridis.
+        means: say each row's mean, too; False where it means nothing, as that of maps which were stretched to 0 … 1.
         moment: to start with, its place in ``steps``.
         experiments: button's label → traits it sets, for example {"Half-way": {"moment": 5}}.
 
@@ -78,6 +79,7 @@ class TrainingMapsView(Instrument):
         steps: Sequence[int] | None = None,
         unit: str = "epoch",
         pictures: Collection[str] = (),
+        means: bool = True,
         moment: int = 0,
         experiments: Mapping[str, Mapping] | None = None,
     ) -> None:
@@ -96,7 +98,7 @@ class TrainingMapsView(Instrument):
             for name, array in self.maps.items()
         ]
         data = {"names": self.names, "images": encode(self.images), "image_shape": list(self.images.shape[2:])}
-        data |= {"rows": rows, "curves": list(self.curves.items()), "steps": self.steps, "unit": unit}
+        data |= {"rows": rows, "curves": list(self.curves.items()), "steps": self.steps, "unit": unit, "means": means}
         super().__init__(data=json.dumps(data), experiments=json.dumps(experiments or {}), moment=moment)
 
     @traitlets.validate("moment")
@@ -108,15 +110,18 @@ class TrainingMapsView(Instrument):
     def still(self) -> figures.Picture:
         last = len(self.steps) - 1
         chosen = sorted({round(i * last / (MOST_STILL - 1)) for i in range(MOST_STILL)})
-        rows = {"image": dict(zip(self.names, self.images.mean(1), strict=True))}
+        rows, grey = {"image": dict(zip(self.names, self.images.mean(1), strict=True))}, ["image"]
         for name, array in self.maps.items():
             for i in chosen:
-                rows[f"{name}, {self.unit} {self.steps[i]}"] = dict(zip(self.names, array[i], strict=True))
+                label = f"{name}, {self.unit} {self.steps[i]}"
+                rows[label] = dict(zip(self.names, array[i], strict=True))
+                grey += [label] if name in self.pictures else []
         ends = ", ".join(f"{name} {values[0]:.3g} → {values[-1]:.3g}" for name, values in self.curves.items())
         return figures.images(
             rows,
             alt=f"Images, and below them {', '.join(self.maps)} at {len(chosen)} moments of the training, from {self.unit} "
             f"{self.steps[0]} to {self.steps[-1]}; {ends}.",
+            grey=grey,
             size=1.3,
         )
 

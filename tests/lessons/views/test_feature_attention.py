@@ -112,3 +112,5 @@ def test_output_carries_widget_still_and_words():
     assert f"b {logit:.2f} and" in data["text/plain"]
     colours = Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).convert("RGB").getcolors(10**6)
     assert len(colours) > 50
+    assert sum(count for count, (r, g, b) in colours if r > 1.2 * b) > 100  # brown below zero
+    assert sum(count for count, (r, g, b) in colours if g > 1.2 * r) > 100  # green above

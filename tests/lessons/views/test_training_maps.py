@@ -1,8 +1,11 @@
 """TrainingMapsView's Python side: what is shown is what was recorded, arguments are checked, the still picture says the ends."""
 
+import io
+
 import pytest
 import torch
 import traitlets
+from PIL import Image
 
 from dynconv.lessons.views.training_maps import TrainingMapsView, moment_state
 
@@ -66,3 +69,10 @@ def test_the_still_picture_says_where_it_led():
     assert view.still().alt == (
         "Images, and below them gates, output at 3 moments of the training, from step 0 to 40; used 1 → 0.25."
     )
+
+
+def test_the_still_picture_has_photos_in_grey_and_maps_in_colour():
+    plain, grey = a_view(), a_view(pictures=["output"])
+    drawn = [Image.open(io.BytesIO(view.still().png)).convert("HSV").getchannel("S") for view in (plain, grey)]
+    coloured = [sum(saturation.histogram()[40:]) for saturation in drawn]
+    assert 0 < coloured[1] < 0.7 * coloured[0]

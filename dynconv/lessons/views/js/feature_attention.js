@@ -1,4 +1,4 @@
-// U-GAT-IT's attention: the same channel weights for every image, its heatmap and logits, and AdaLIN of one channel.
+// U-GAT-IT's attention: the same channel weights for every image, its weighted sum and logits, and AdaLIN of one channel.
 
 import { channelRadios, sharedWeights } from "./shared_weights.js";
 import {
@@ -90,7 +90,7 @@ const state = (data, values) => {
 };
 
 const controls = (data) => ({
-  blend: shareSlider("average ↔ max branch"),
+  blend: shareSlider("average ↔ maximum"),
   rho: shareSlider("rho (layer ↔ instance norm)", (v) => v.toFixed(2)),
   image: { ...choice({ label: "image", options: data.names }), fixed: () => data.names.length < 2 },
   rank: channelRadios(data.strongest.length),
@@ -104,9 +104,10 @@ const normalizedReach = (data, channel) => {
 
 const figureOf = (data) =>
   sharedWeights({
-    label: "weights of two classifiers, the same for all images, and the heatmap that they make of each",
+    label: "weights of two classifiers, the same for all images, and the weighted sum that they make of each",
     source: "two classifiers",
     names: data.names,
+    rows: data.strongest.map((c) => `ch. ${c}`),
     count: data.strongest.length,
     reach: data.reach,
     imageSize: data.image_shape,
@@ -119,17 +120,17 @@ const figureOf = (data) =>
         size: data.shape.slice(2),
         signed: true,
         full: data.heat,
-        title: "its map",
-        alt: "its map",
+        title: "its sum",
+        alt: "its weighted sum",
       },
     ],
     scales: [
-      { scale: "heat", full: data.heat, title: "map" },
+      { scale: "heat", full: data.heat, title: "sum" },
       { scale: "normal", full: 1, title: "AdaLIN" },
     ],
     results: (_, b) => {
       const map = { size: data.shape.slice(2), signed: true };
-      const heatmap = { picture: `sum of ${b}`, ...map, full: data.heat, title: "map", note: " " };
+      const heatmap = { picture: `sum of ${b}`, ...map, full: data.heat, title: `all ${data.shape[1]}`, note: " " };
       return [heatmap, { picture: `normal ${b}`, ...map, full: 1, title: "AdaLIN", note: " " }];
     },
   });
@@ -170,8 +171,8 @@ const words = (data, { channel, images, chosen }, { blend, rho }) => {
   const [average, maximum] = logits.map(signed);
   return (
     `Every image meets the same weights: channel ${channel} gets ${signed(data.average[channel])} from the average branch `
-    + `and ${signed(data.maximum[channel])} from the max branch. The average branch's logits, image by image: ${others}. `
-    + `${data.names[chosen]}: logits ${average} and ${maximum}; with ${percent(blend)} max branch its heatmap goes from `
+    + `and ${signed(data.maximum[channel])} from the maximum branch. The average branch's logits, image by image: ${others}. `
+    + `Image ${data.names[chosen]}: logits ${average} and ${maximum}; with ${percent(blend)} maximum branch its weighted sum goes from `
     + `${lowest} to ${highest}. At rho = ${rho.toFixed(2)} AdaLIN gives it channel ${channel} with mean ${signed(mean)} and `
     + `standard deviation ${number(Math.sqrt(variance))}.`
   );

@@ -76,7 +76,7 @@ const state = (data, values) => {
 // The budget's slider, and a box that gives it back to the gates: null is "as trained", at which the slider shows what is open.
 const budgetControl = (openAsTrained) => {
   const box = checkbox();
-  const share = shareSlider("budget: positions open");
+  const share = shareSlider("positions open");
   const set = (v) => {
     box.checked = v === null;
     share.set(v ?? openAsTrained);
@@ -142,7 +142,7 @@ const figureOf = ({ blocks, image_shape }, overlays) => {
         rows: blocks.length,
         class: "dc-maps",
         columns: [
-          column("soft", "soft gate", "the score ÷ T"),
+          column("soft", "soft gate", "sigmoid((score − threshold) ÷ T)"),
           column("gate", "hard gate", "score ≥ threshold"),
           column("needed", "needed", "the gate, dilated"),
         ],
@@ -160,6 +160,8 @@ const figureOf = ({ blocks, image_shape }, overlays) => {
 };
 
 const LEGEND = "needed: full colour is open, half is computed for an open neighbour, the rest is skipped";
+const CHAIN =
+  "; each block after the first reads what the one before it makes of the image: its scores stay as trained";
 
 const view = (data, { budget, temperature, image }) => {
   const overlays = data.blocks.map(({ name }) =>
@@ -181,7 +183,7 @@ const view = (data, { budget, temperature, image }) => {
     used.forEach((v, i) => say(image.spent[i], percent(v / total)));
   };
   const sliders = element("div", { class: "dc-controls" }, ...budget.nodes, temperature.node);
-  const legend = element("p", { class: "dc-legend" }, LEGEND);
+  const legend = element("p", { class: "dc-legend" }, LEGEND + (data.blocks.length > 1 ? CHAIN : ""));
   const table = element("div", { class: "dc-costs" }, ...costs.map((one) => one.node));
   return { body: [image.node, sliders, figure.node, legend, table], draw, remove: figure.remove };
 };
@@ -191,10 +193,11 @@ const words = ({ names, positions }, { blocks, used, total, image }, { budget, t
   const undecided = share(({ soft }) => soft.filter((p) => p > 0.1 && p < 0.9).length);
   const spent = used.map((v) => v / total);
   const each = names.map((name, b) => `${percent(spent[b])} for ${name}`).join(", ");
-  const setting = budget === null ? "As trained" : `With a budget of ${percent(budget)}`;
+  const open = share(({ gate }) => sum(gate));
+  const setting =
+    budget === null ? `As trained, with ${open} of the positions open` : `With ${open} of the positions open`;
   return (
-    `${setting}, the gates open ${share(({ gate }) => sum(gate))} of all positions; for them the first convolutions compute at `
-    + `${share(({ needed }) => sum(needed))}. ${names[image]} saves ${percent(1 - spent[image])} of its multiply-adds; `
+    `${setting}, the first convolutions compute at ${share(({ needed }) => sum(needed))}. Picture “${names[image]}” saves ${percent(1 - spent[image])} of its multiply-adds; `
     + `spent on each image: ${each}. At T = ${number(temperature)} the soft gate is between 0.1 and 0.9 at ${undecided} of the positions; `
     + "the hard gate and the cost do not depend on T."
   );

@@ -117,6 +117,11 @@ const cell = (className, k, ...children) =>
 
 const numbered = (name, k) => (name === `kernel ${k + 1}` ? name : `${k + 1} ${name}`);
 
+const rowName = (names, what, k) => {
+  if (!names) return "";
+  return what ? names[k] : numbered(names[k], k);
+};
+
 const oneDecimal = (v) => fixed(v, 1);
 
 // {bars: name, reach, show, names, controls, what}: one signed bar a kernel; with the kernels' sliders in `controls` each is
@@ -126,7 +131,7 @@ const bars = ({ reach = 5, show = oneDecimal, names, controls, what }, k) => {
   const bar = signedBar(what ? undefined : `dc-k${k % 8}`);
   const text = element("b");
   const slider = controls?.[k];
-  const which = element("span", { class: "dc-which", "aria-hidden": "true" }, names ? numbered(names[k], k) : "");
+  const which = element("span", { class: "dc-which", "aria-hidden": "true" }, rowName(names, what, k));
   const node = cell(slider ? "dc-bar-cell dc-drag" : "dc-bar-cell", k, which, bar.node, slider?.node ?? text);
   const set = (v, _, all) => {
     bar.draw(v, typeof reach === "function" ? reach(all) : reach);

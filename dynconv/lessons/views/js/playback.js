@@ -15,8 +15,9 @@ import {
   say,
   setAttributes,
   showParts,
+  slider,
   svg,
-  wholeSlider,
+  whole,
   WIDTH,
 } from "./toolkit.js";
 import { playButton } from "./play.js";
@@ -140,10 +141,10 @@ export const kernelRow = (K, size, of) => {
 
 const PACE = 150; // milliseconds an epoch
 
-// A control for the epoch, or whatever it is called: a scrubber, and a button that plays.
-export const player = (last, label = "epoch") => {
+// A control for the epoch, or whatever it is called: a scrubber, which `show`s its place as a number, and a button that plays.
+export const player = (last, label = "epoch", show = whole) => {
   let end = last;
-  const scrubber = wholeSlider(label, 0, Math.max(1, end));
+  const scrubber = slider({ label, min: 0, max: Math.max(1, end), step: 1, show });
   const scrub = { get: scrubber.get, set: scrubber.set, inputs: [scrubber.input] };
   const play = playButton(scrub, () => end, PACE);
   const reach = (epoch) => {

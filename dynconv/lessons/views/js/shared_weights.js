@@ -24,12 +24,16 @@ const beside = (given, names) =>
     ...given.results(name, b).map((one, i) => ({ ...one, class: `dc-under dc-under-${i}` })),
   ]);
 
-// `given` is {label, source, names, count, reach, imageSize, mapSize, full, results(name, b), large, scales}; the first result of
-// image b must be called `sum of b`. `large` are nouns that show one image again, where there is no room to show each of several
-// large, and `scales` the colour bars.
+const barsOf = ({ rows: names, reach }) => {
+  const words = { title: "weight", note: "for all" };
+  return { bars: "w", names, reach, show: (v) => fixed(v, 2), what: channel, ...words };
+};
+
+// `given` is {label, source, names, rows, count, reach, imageSize, mapSize, full, results(name, b), large, scales}; the first result
+// of image b must be called `sum of b`. `rows` are the channels' names, where these stay the same, `large` nouns that show one image
+// again, where there is no room to show each of several large, and `scales` the colour bars.
 export const sharedWeights = (given) => {
-  const { names, count, reach, mapSize, full } = given;
-  const weights = { bars: "w", reach, show: (v) => fixed(v, 2), what: channel, title: "weight", note: "for all" };
+  const { names, count, mapSize, full } = given;
   const figure = diagram({
     label: given.label,
     class: "dc-shared",
@@ -38,7 +42,7 @@ export const sharedWeights = (given) => {
       {
         rows: count,
         class: "dc-maps",
-        columns: [weights, ...names.map((name, b) => columnOf(b, mapSize, full, name))],
+        columns: [barsOf(given), ...names.map((name, b) => columnOf(b, mapSize, full, name))],
         beside: beside(given, names),
       },
     ],

@@ -117,7 +117,7 @@ const stages = (names, logits) =>
         columns: [
           { bars: "z", names, controls: logits, title: "logit z", note: "learned: drag" },
           { bars: "divided", reach: reachOf(5), show: shown, title: "s z ÷ T", note: "flatter or steeper" },
-          { shares: "powers", title: "exp", note: "largest = 1" },
+          { shares: "powers", title: "exp", note: "÷ the largest" },
           { shares: "weights", title: "weight π", note: "shares of their sum" },
           { bars: "gradient", reach: reachOf(0.5), show: shown, title: "gradient", note: "back to the logit" },
         ],
@@ -176,7 +176,10 @@ const words = ({ names }, { weights, gradient, entropy, effective, all }, { temp
   const best = indexOfMax(weights);
   const strongest = all.map((one) => largestSize(one.gradient));
   const peak = indexOfMax(strongest);
-  const cancel = scale === temperature ? "s and T cancel exactly: these are the weights of s = 1 and T = 1. " : "";
+  const cancel =
+    scale === temperature && temperature !== 1
+      ? "s and T cancel exactly: these are the weights of s = 1 and T = 1. "
+      : "";
   if (names.length === 1) return `${cancel}One kernel has all the weight at every T, and its logit gets no gradient.`;
   return (
     `${cancel}At s / T = ${compact(scale / temperature)}, ${names[best]} gets ${percent(weights[best])} of the mix, and of the `

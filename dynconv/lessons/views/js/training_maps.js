@@ -35,7 +35,7 @@ const read = (raw) => {
   return { ...data, photos, rows: raw.rows.map((row) => decoded(row, "maps")) };
 };
 
-const controls = ({ steps }) => ({ moment: player(steps.length - 1, "moment") });
+const controls = ({ steps, unit }) => ({ moment: player(steps.length - 1, unit, (i) => String(steps[i])) });
 
 const state = (data, { moment }) => momentState(data, moment);
 
@@ -67,11 +67,17 @@ const tableOf = ({ names, photos, image_shape, rows }) => {
   return { node, draw: (shown) => drawn.forEach((one, i) => one.draw(shown[i])) };
 };
 
+// pure: where a curve's axis ends: a little further out, but shares are never below 0 or above 1
+export const endsOf = (low, high) => {
+  const span = high - low || Math.abs(low) || 1;
+  const ends = [low - 0.1 * span, high + 0.1 * span];
+  return low >= 0 && high <= 1 ? [Math.max(0, ends[0]), Math.min(1, ends[1])] : ends;
+};
+
 // One curve over the whole training, and a dot where we are.
 const curveOf = ([name, values], steps) => {
   const [low, high] = range(values);
-  const span = high - low || Math.abs(low) || 1;
-  const ends = [low - 0.1 * span, high + 0.1 * span];
+  const ends = endsOf(low, high);
   const last = steps.at(-1) - steps[0];
   const pointsOf = (some) => curve(some.map((i) => [steps[i] - steps[0], values[i]]), last, ...ends, WIDTH, HEIGHT); // prettier-ignore
   const line = svg("polyline", { class: "dc-line", points: pointsOf(values.map((_, i) => i)) });
@@ -103,12 +109,12 @@ const view = (data, { moment }) => {
   };
 };
 
-const words = ({ steps, unit, rows, curves }, now, { moment }) => {
+const words = ({ steps, unit, rows, curves, means }, now, { moment }) => {
   const said = curves.map(([name, [first]], i) => `${name} ${fixed(now.values[i], 3)} (at first ${fixed(first, 3)})`);
-  const means = rows.map(({ name }, i) => `${name} ${fixed(now.rows[i].mean, 2)}`).join(", ");
-  const told = said.length ? `${said.join(", ")}. ` : "";
+  const shares = rows.map(({ name }, i) => `${name} ${fixed(now.rows[i].mean, 2)}`);
+  const meant = means ? `Mean over all images and positions: ${shares.join(", ")}` : "";
   const which = `${unit[0].toUpperCase()}${unit.slice(1)} ${steps[moment]} of ${steps.at(-1)}`;
-  return `${which}: ${told}Mean over all images and positions: ${means}.`;
+  return `${which}: ${[said.join(", "), meant].filter(Boolean).join(". ")}.`;
 };
 
 export default instrument({ className: "dc-training-maps", read, controls, state, view, words });
