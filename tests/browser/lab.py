@@ -122,6 +122,21 @@ FINGERPRINT = """root => {
 MOVING = ".dynconv:not(.dc-bet-card, .dc-progress-card)"
 
 
+# until a cell has stood in one place, as high as before, for eight frames
+STILL = """cell => new Promise((done) => {
+  const place = () => { const box = cell.getBoundingClientRect(); return cell.isConnected && `${box.top} ${box.height}`; };
+  let [before, frames] = [null, 0];
+  const look = () => {
+    const now = place();
+    frames = now && now === before ? frames + 1 : 0;
+    before = now;
+    if (frames < 8) requestAnimationFrame(look);
+    else done();
+  };
+  look();
+})"""
+
+
 class Lesson:
     """One lesson open in JupyterLab in one page."""
 
@@ -163,8 +178,8 @@ class Lesson:
         )
         for index in cells:
             self.page.evaluate("(i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start')", index)
-            self.page.wait_for_timeout(400)
             cell = self.page.locator(f'.jp-Cell[data-windowed-list-index="{index}"]')
+            cell.evaluate(STILL)
             here = cell.locator(MOVING)
             for i in range(here.count()):
                 yield here.nth(i)
