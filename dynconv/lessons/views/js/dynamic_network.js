@@ -50,7 +50,7 @@ export const dynamicNetwork = (K, random, most) => {
     own,
     running: { mean: room(LOOK), variance: room(LOOK).fill(1) },
     sums: room(most * LOOK * SUMS),
-    where: new Int32Array(0), // positions of one image
+    where: [new Int32Array(0), new Int32Array(0)], // positions of one image
     means: room(most * LOOK),
     squeeze: room(most * LOOK), // after the batch norm
     deviation: room(LOOK),
@@ -63,24 +63,36 @@ export const dynamicNetwork = (K, random, most) => {
   };
 };
 
-// The mean answer of filter c on image b, after the ReLU: (v + |v|) / 2. Where it answers above zero, the beginnings of those
-// positions in `seen` come into `where`; how many is told. Nowhere a branch, which no processor could foresee.
-const answer = ({ own, means, where }, c, b, seen) => {
-  const [v1, v2, v3, v4, v5, v6, v7, v8, v9] = own.value.look.subarray(c * NINE, (c + 1) * NINE);
-  const bias = own.value.lookBias[c];
-  let [count, twice] = [0, 0];
+// The mean answers of filters c and c + 1 on image b, after the ReLU: (v + |v|) / 2. Where one answers above zero, the beginnings of those
+// positions in `seen` come into its `where`; how many is told. Nowhere a branch, which no processor could foresee.
+const answers = ({ own, means, where }, c, b, seen) => {
+  const [first, second] = where;
+  const w = own.value.look.subarray(c * NINE, (c + 2) * NINE);
+  const [bias, other] = own.value.lookBias.subarray(c, c + 2);
+  let [count, twice, counted, doubled] = [0, 0, 0, 0];
+  const [a1, a2, a3, a4, a5, a6, a7, a8, a9, b1, b2, b3, b4, b5, b6, b7, b8, b9] = w;
   for (let j = 0; j < seen.length; j += NINE) {
-    const v =
-      bias
-      + (v1 * seen[j] + v2 * seen[j + 1] + v3 * seen[j + 2])
-      + (v4 * seen[j + 3] + v5 * seen[j + 4] + v6 * seen[j + 5])
-      + (v7 * seen[j + 6] + v8 * seen[j + 7] + v9 * seen[j + 8]);
-    where[count] = j;
+    const s1 = seen[j];
+    const s2 = seen[j + 1];
+    const s3 = seen[j + 2];
+    const s4 = seen[j + 3];
+    const s5 = seen[j + 4];
+    const s6 = seen[j + 5];
+    const s7 = seen[j + 6];
+    const s8 = seen[j + 7];
+    const s9 = seen[j + 8];
+    const v = bias + (a1 * s1 + a2 * s2 + a3 * s3) + (a4 * s4 + a5 * s5 + a6 * s6) + (a7 * s7 + a8 * s8 + a9 * s9);
+    const u = other + (b1 * s1 + b2 * s2 + b3 * s3) + (b4 * s4 + b5 * s5 + b6 * s6) + (b7 * s7 + b8 * s8 + b9 * s9);
+    first[count] = j;
     count += Number(v > 0);
     twice += v + Math.abs(v);
+    second[counted] = j;
+    counted += Number(u > 0);
+    doubled += u + Math.abs(u);
   }
   means[b * LOOK + c] = (twice * NINE) / (2 * seen.length);
-  return count;
+  means[b * LOOK + c + 1] = (doubled * NINE) / (2 * seen.length);
+  return [count, counted];
 };
 
 // The sums of the nine pixels at the first `count` positions of `where`, and how many they are.
@@ -103,10 +115,12 @@ const sumNine = (sums, i, seen, where, count) => {
 
 // The mean answers of the 16 filters on image b of a batch; when it is learned from, the sums that the gradient needs, too.
 const look = (network, b, seen, isLearning) => {
-  if (network.where.length < seen.length / NINE) network.where = new Int32Array(seen.length / NINE);
-  for (let c = 0; c < LOOK; c++) {
-    const count = answer(network, c, b, seen);
-    if (isLearning) sumNine(network.sums, (b * LOOK + c) * SUMS, seen, network.where, count);
+  if (network.where[0].length < seen.length / NINE)
+    network.where = [0, 1].map(() => new Int32Array(seen.length / NINE));
+  for (let c = 0; c < LOOK; c += 2) {
+    const counts = answers(network, c, b, seen);
+    for (let i = 0; i < 2 && isLearning; i++)
+      sumNine(network.sums, (b * LOOK + c + i) * SUMS, seen, network.where[i], counts[i]);
   }
 };
 

@@ -5,7 +5,9 @@
 
 import { LAST, prepared, trainer } from "./trainer.js";
 
-const EVERY = 25; // steps from one point of the curves to the next
+const EARLY = 500; // steps: until then a point of the curves
+const OFTEN = 25; // steps after the last, and
+const SELDOM = 50; // later, for a point costs as much as five steps
 const PATIENCE = 1000; // milliseconds without being seen, in a hidden page: then it rests
 const OF_THE_START = ["task", "num_kernels", "seed"]; // settings that a run cannot change on its way
 
@@ -15,7 +17,7 @@ const runOf = (data, settings, number) => {
   let points = [measure()];
   const step = (isLast) => {
     train();
-    if (isLast || now.step % EVERY === 0) points.push(measure());
+    if (isLast || now.step % (now.step < EARLY ? OFTEN : SELDOM) === 0) points.push(measure());
   };
   const told = () => {
     const fresh = points;
