@@ -67,7 +67,7 @@ QUESTIONS = {
         },
         {
             "Nearly five times": "That counts multiplications only. Gathering costs, too.",
-            "About twice": "That allows for gathering. With 16 channels the gate costs as much as the branch.",
+            "About twice": "That allows for gathering. With 16 channels the gate and the bookkeeping cost about as much as the branch does.",
         },
     ),
 }
