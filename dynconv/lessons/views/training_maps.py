@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import torch
 import traitlets
@@ -97,7 +98,11 @@ class TrainingMapsView(Instrument):
             {"name": name, "maps": encode(array), "shape": list(array.shape[2:]), "grey": name in self.pictures}
             for name, array in self.maps.items()
         ]
-        data = {"names": self.names, "images": encode(self.images), "image_shape": list(self.images.shape[2:])}
+        data: dict[str, Any] = {
+            "names": self.names,
+            "images": encode(self.images),
+            "image_shape": list(self.images.shape[2:]),
+        }
         data |= {"rows": rows, "curves": list(self.curves.items()), "steps": self.steps, "unit": unit, "means": means}
         super().__init__(data=json.dumps(data), experiments=json.dumps(experiments or {}), moment=moment)
 
