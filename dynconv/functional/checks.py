@@ -55,4 +55,5 @@ def _listed(tensors: dict[str, Tensor | None], attribute: str) -> str:
 
 def autocasts(device: str) -> bool:
     """Whether torch casts what is multiplied on this type of device."""
-    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    known = device in ("cpu", "cuda") or torch.amp.is_autocast_available(device)  # which older compilers cannot follow
+    return known and torch.is_autocast_enabled(device)

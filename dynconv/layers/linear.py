@@ -19,9 +19,8 @@ class Linear(nn.Linear):
 
 def bare(*layers: nn.Module, kind: type[nn.Module] = Linear) -> bool:
     """Whether calling these is no more than their products: nobody has put another layer, forward, hook or parametrization there."""
-    return not _has_any_global_hook() and all(
-        type(layer) is kind
-        and "forward" not in vars(layer)
-        and not (layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks)
-        for layer in layers
-    )
+    for layer in layers:  # in words that older compilers of torch's can follow, too
+        hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
+        if type(layer) is not kind or "forward" in layer.__dict__ or hooked:
+            return False
+    return not _has_any_global_hook()
