@@ -2,7 +2,7 @@
 
 import { service } from "./trainer_service.js";
 
-const BUDGET = 8; // milliseconds of a frame, where the page has to draw in the rest of it
+const BUDGET = 5; // milliseconds of a frame, where the page has to draw in the rest of it
 
 const inPage = (heard) => {
   let isOver = false;
