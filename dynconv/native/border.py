@@ -1,4 +1,7 @@
-"""What crosses the border to the C++ library: the structures of call.h, field by field as they stand there."""
+"""What crosses the border to the C++ library: the structures of call.h, field by field as they stand there.
+
+The file is read when there is something to cross with: where sources are not shipped, torch's operations do without.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// What crosses the border: `Call` in convolution.py, `Perceptron` in scores.py, `Gate` and `Branch` in sparse.py, field by field.
+// What crosses the border: border.py reads these structures, whose pointers stand first, to fill them from Python.
 
 #pragma once
 

@@ -20,7 +20,6 @@ __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
 Steps = Sequence[Ints]  # stride, padding, dilation
-Call = structure("Call")
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -76,11 +75,11 @@ def _run(name: str, sizes: Any, layout: torch.memory_format, tensors: Derivative
         t if t is None else t.contiguous() if t.ndim != 4 or not last else t.contiguous(memory_format=layout)
         for t in tensors
     ]
-    call = Call.from_buffer_copy(sizes)
+    call = type(sizes).from_buffer_copy(sizes)
     call.threads, call.channels_last = torch.get_num_threads(), last
     struct.pack_into(f"{len(held)}q", call, 0, *(0 if t is None else t.data_ptr() for t in held))
     if getattr(loaded, name)(ctypes.byref(call)):
-        told = ", ".join(f"{field} {getattr(call, field)}" for field, _ in Call._fields_[Call.pointers :])
+        told = ", ".join(f"{field} {getattr(call, field)}" for field, _ in call._fields_[call.pointers :])
         raise MemoryError(f"dynconv.native: no memory for a convolution with {told}")
 
 
@@ -91,7 +90,8 @@ def _sizes(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints) -
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
     high, wide = output_size(x[2:], taps, stride, padding, dilation)
     numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, high, wide, channels * one, one, 0, 0)
-    return Call(*[None] * Call.pointers, *numbers, x[1] // channels, 0)
+    kind = structure("Call")
+    return kind(*[None] * kind.pointers, *numbers, x[1] // channels, 0)
 
 
 def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:

@@ -22,9 +22,6 @@ PLAIN = (Tensor, torch.nn.Parameter)
 Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]  # x, weight, bias, second, second_bias
 
 
-Perceptron = structure("Perceptron")
-
-
 def perceptron(
     x: Tensor,
     weight: Tensor,
@@ -142,6 +139,7 @@ def _run(name: str, given: Inputs, others: Sequence[Tensor | None], temperature:
     _held, pointers = addresses((x.movedim(1, -1) if last else x, *given[1:], *others))
     width = weight.shape[0]
     sizes = (*x.shape[:2], x.shape[2:].numel(), width, width if second is None else second.shape[0])
-    missing = [None] * (Perceptron.pointers - len(pointers))
-    call = Perceptron(*pointers, *missing, *sizes, torch.get_num_threads(), last, temperature)
+    kind = structure("Perceptron")
+    missing = [None] * (kind.pointers - len(pointers))
+    call = kind(*pointers, *missing, *sizes, torch.get_num_threads(), last, temperature)
     getattr(library(), name)(ctypes.byref(call))

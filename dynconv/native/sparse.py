@@ -16,7 +16,6 @@ from .scores import addresses, taken
 
 __all__ = ["gate_scores", "skipping"]
 
-Branch, Convolution, Gate = map(structure, ("Branch", "Convolution", "Gate"))
 AS_MADE = (1, 1), (1, 1), "zeros"
 LIMIT = 0.45  # the share of positions above which computing all of them is faster, by Winograd's products
 
@@ -29,7 +28,8 @@ def gate_scores(x: Tensor, conv: Any, fc: Any) -> Tensor | None:
         return None
     loaded: Any = library()
     scores, (_held, pointers) = x.new_empty(x.shape[0], 1, *x.shape[2:]), addresses(tensors)
-    loaded.dynconv_gate(ctypes.byref(Gate(*pointers, scores.data_ptr(), *x.shape, torch.get_num_threads())))
+    call = structure("Gate")(*pointers, scores.data_ptr(), *x.shape, torch.get_num_threads())
+    loaded.dynconv_gate(ctypes.byref(call))
     return scores
 
 
@@ -46,10 +46,11 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     outs, size = conv1.out_channels, gate.shape[2:]
     y, hidden = (x.new_empty(x.shape[0], outs, *size) for _ in range(2))
     _held, (x_at, gate_at, *layers) = addresses(tensors)
-    both = (Convolution(*layers[i : i + 5]) for i in (0, 5))
+    both = (structure("Convolution")(*layers[i : i + 5]) for i in (0, 5))
     sizes, limit = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads()), 1.0 if always else LIMIT
     loaded: Any = library()
-    call = Branch(x_at, gate_at, y.data_ptr(), hidden.data_ptr(), *both, *sizes, bn1.eps, bn2.eps, limit)
+    pictures = x_at, gate_at, y.data_ptr(), hidden.data_ptr()
+    call = structure("Branch")(*pictures, *both, *sizes, bn1.eps, bn2.eps, limit)
     return y if loaded.dynconv_sparse_branch(ctypes.byref(call)) == 0 else None
 
 
