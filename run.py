@@ -119,8 +119,7 @@ def lab(args, rest):
 def test(args, rest):
     """Run every test: units, doctests, notebooks, browser."""
     set_up(args.torch, "test")
-    several = min(4, (os.cpu_count() or 1) + 1)  # one more than cores: tests wait for browsers
-    processes = ["-n", str(several), "--dist", "loadscope", "--no-loadscope-reorder"]
+    processes = ["-n", str(min(4, os.cpu_count() or 1)), "--dist", "loadscope", "--no-loadscope-reorder"]
     return call([PYTHON, "-m", "pytest", *processes, *rest])
 
 
