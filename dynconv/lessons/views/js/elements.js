@@ -65,3 +65,13 @@ export const row = (className, ...children) => element("div", { class: `dc-row $
 
 export const button = (label, pressed) =>
   element("button", { type: "button", class: "dc-button", onclick: pressed }, label);
+
+// Draws again only when what is given has another key.
+export const whenNew = (keyOf, draw) => {
+  let drawn;
+  return (...given) => {
+    const key = keyOf(...given);
+    if (key !== drawn) draw(...given);
+    drawn = key;
+  };
+};

@@ -36,7 +36,7 @@ const TITLES = {
   damages: "one of four damages: it can be seen which",
   shifts: "one of four shifts: nothing shows which",
 };
-const [BUSY, IDLE] = [2, 5]; // milliseconds of a frame for the gallery, while it trains and else
+const [BUSY, IDLE] = [1, 5]; // milliseconds of a frame for the gallery, while it trains and else
 
 const rateSlider = () =>
   slider({ label: "learning rate", min: 0.001, max: 0.1, step: 0.05, log: true, show: (v) => v.toFixed(3) });

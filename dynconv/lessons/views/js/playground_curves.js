@@ -1,7 +1,7 @@
 // Curves of the playground: held-out errors beside the lines of least squares, and lanes for T and the learning rate.
 
 import { chartText, LANE, lane, points } from "./charts.js";
-import { say, setAttributes, sheet, svg } from "./elements.js";
+import { say, setAttributes, sheet, svg, whenNew } from "./elements.js";
 import { between } from "./mathematics.js";
 import { cooled, LAST, left } from "./trainer.js";
 import { number } from "./words.js";
@@ -66,6 +66,10 @@ const errorChart = () => {
   return { nodes: [...Object.values(guides), ...curves].flatMap((one) => one.nodes), draw };
 };
 
+// pure: between two points of the curves nothing changes but what a hand sets
+const keyOf = ({ number: run, history, step }, { cooling, temperature, learning_rate: rate, batch_size: batch }) =>
+  [run, history.length, history.at(-1).step, axisEnd(step), cooling || temperature, rate, batch].join();
+
 // All of it over one axis of steps.
 export const curvesOf = () => {
   const errors = errorChart();
@@ -96,5 +100,5 @@ export const curvesOf = () => {
     const said = NETWORKS.map((name) => `${name} ${history.at(-1)[name].toFixed(4)}`).join(", ");
     node.setAttribute("aria-label", `error on photos held out, by step; at step ${step}: ${said}; T = ${number(T)}`);
   };
-  return { node, draw };
+  return { node, draw: whenNew(keyOf, draw) };
 };

@@ -1,6 +1,6 @@
 // Attention over the steps of training, one stream a damage: each kernel's share of the mix as a height, and all fill the stream.
 
-import { element, kernelMark, say, setAttributes, sheet } from "./elements.js";
+import { element, kernelMark, say, setAttributes, sheet, whenNew } from "./elements.js";
 import { axisEnd } from "./playground_curves.js";
 import { ribbonPaths } from "./wires.js";
 import { percent } from "./words.js";
@@ -49,11 +49,10 @@ export const streams = (most) => {
   const all = [0, 1, 2, 3].map((damage) => streamOf(damage, most));
   const legend = legendOf(most);
   const nodes = [...all.flatMap((one) => one.nodes), element("span", {}, "kernel"), legend.node];
-  let drawn;
+  const keyOf = ({ number, history }, names) => [names, number, history.at(-1).step, history.length].join();
+  const flow = whenNew(keyOf, (news, names) => all.forEach((one, damage) => one.draw(news, names[damage])));
   const draw = (news, names) => {
-    const latest = `${names} ${news.number} ${news.history.at(-1).step} ${news.history.length}`;
-    if (latest !== drawn) all.forEach((one, damage) => one.draw(news, names[damage]));
-    drawn = latest;
+    flow(news, names);
     legend.draw(news.dynamic.K);
   };
   return { node: element("div", { class: "dc-flows" }, ...nodes), draw };
