@@ -68,17 +68,17 @@ class ByTiles {
 
     // A panel of the image, (step, tile, width); then some channels of the outputs' gradients, (step, tile, pixel)
     void look(Int image, Int piece, Int part, float* to, float* own) const {
-        const Int first = start(piece), lines_of = start(piece + 1) - first, tiles = lines_of * units;
+        const Int first = 2 * start(piece), lines_of = start(piece + 1) - start(piece), tiles = lines_of * units;
         if (part < panels) {
-            const Int c = part * WIDE, high = 2 * lines_of + 2;
-            const Images all{call.x, call.x + call.images * call.channels * call.height * call.width, call.channels, call.height, call.width, call.pad_down, call.pad_across};
-            lay(all, image, c, 2 * first, high, own);
-            transform(own, tiles, width(c), to + STEPS * tiles * c, width(c), transform_input);
+            const Int c = part * WIDE, apart = width(c);
+            const Images some = panel(call.x, image, call.channels, c, call.height, call.width, call.pad_down, call.pad_across);
+            some.channels_last(0, first, 2 * lines_of + 2, own);
+            some.transform(own, to + STEPS * tiles * c, {lines_of, units, tiles * apart, apart}, transform_input);
         } else {
             const Int c = (part - panels) * WIDE;
-            const Images all{call.outputs, call.outputs + call.images * call.outs * call.high * call.wide, call.outs, call.high, call.wide, 0, 0};
-            lay(all, image, c, 2 * first, 2 * lines_of, own);
-            transform(own, tiles, std::min<Int>(WIDE, up(call.outs - c, LANES)), to + gradients + c, pixel, transform_gradient);
+            const Images some = panel(call.outputs, image, call.outs, c, call.high, call.wide, 0, 0);
+            some.channels_last(0, first, 2 * lines_of, own);
+            some.transform(own, to + gradients + c, {lines_of, units, tiles * pixel, pixel}, transform_gradient);
         }
     }
 
@@ -104,18 +104,10 @@ class ByTiles {
     Int start(Int piece) const { return piece * lines / pieces; }
     Int width(Int channel) const { return std::min<Int>(WIDE, wide - channel); }
 
-    // (high, across, WIDE) from the padded row `top` on
-    void lay(const Images& all, Int image, Int channel, Int top, Int high, float* to) const {
-        Images some = all;
-        some.first += (image * all.channels + channel) * all.height * all.width, some.channels = std::min<Int>(WIDE, all.channels - channel);
-        some.across = across, some.pixel = WIDE;
-        some.channels_last(0, top, high, to);
-    }
-
-    template <class Transform>
-    void transform(const float* laid, Int tiles, Int channels, float* to, Int apart, Transform transform) const {
-        for (Int t = 0; t < tiles; t++)
-            for (Int c = 0; c < channels; c += LANES)
-                transform(laid + (t / units * 2 * across + t % units * 2) * WIDE + c, across * WIDE, WIDE, to + t * apart + c, tiles * apart);
+    // Some channels of one image, as if it had no others
+    Images panel(const float* at, Int image, Int channels, Int channel, Int height, Int wide_of, Int pad_down, Int pad_across) const {
+        const Int plane = height * wide_of;
+        return {at + (image * channels + channel) * plane, at + call.images * channels * plane, std::min<Int>(WIDE, channels - channel), height, wide_of,
+                pad_down, pad_across, across, WIDE};
     }
 };

@@ -5,8 +5,9 @@
 
 #include "registers.h"
 
-// 16 numbers a tile, `apart` from one to the next; a tile for each of `units` 2 x 2 outputs in each of `lines`
-struct Tiles { Int lines, units, apart; };
+// 16 numbers a tile, `apart` from one to the next, and `pixel` from one tile to the next; a tile for each of `units` 2 x 2 outputs in each
+// of `lines`
+struct Tiles { Int lines, units, apart, pixel; };
 
 struct Images {
     const float *first, *end;             // (images, channels, height, width)
@@ -36,12 +37,12 @@ struct Images {
             }
     }
 
-    // 16 x (tile, pixel): what `transform` makes of the pixels of every 2 x 2 outputs
+    // 16 x (tile, its pixel): what `transform` makes of the pixels of every 2 x 2 outputs
     template <class Transform>
     void transform(const float* last, float* to, const Tiles& tiles, Transform transform) const {
         for (Int t = 0; t < tiles.lines * tiles.units; t++)
             for (Int c = 0; c < channels; c += LANES)
                 transform(last + (t / tiles.units * 2 * across + t % tiles.units * 2) * pixel + c, across * pixel, pixel,
-                          to + t * pixel + c, tiles.apart);
+                          to + t * tiles.pixel + c, tiles.apart);
     }
 };

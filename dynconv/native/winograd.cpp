@@ -182,7 +182,7 @@ class Forward {
     void look(Int image, const Part& part, float* last, float* seen) const {
         const Int lines = part.stop - part.top;
         images.channels_last(image, 2 * part.top, 2 * lines + 2, last);
-        images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel}, transform_input);
+        images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel, images.pixel}, transform_input);
     }
 
     // One panel of the outputs of some images
