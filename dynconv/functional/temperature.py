@@ -36,7 +36,7 @@ def check_temperature(temperature: float | Tensor) -> None:
     if isinstance(temperature, Tensor):
         if temperature.numel() != 1:
             raise ValueError(f"temperature must be one number, got a tensor of shape {tuple(temperature.shape)}")
-        if torch.compiler.is_compiling() or temperature.device.type != "cpu":
+        if torch.compiler.is_compiling() or not temperature.is_cpu:
             return
         try:
             temperature = temperature.item()

@@ -6,6 +6,7 @@ whose squeeze and two layers are those of Squeeze-and-Excitation, https://arxiv.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,8 +46,10 @@ class Scores(Layer):
         logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
         return logits
 
-    def _parts(self) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        return self.fc1.weight, self.fc1.bias, self.fc2.weight, self.fc2.bias
+    def _parts(self) -> Sequence[Any]:
+        """Of two bare layers."""
+        one, two = self.fc1._parameters, self.fc2._parameters  # looked up by nn.Module they take longer than a small product
+        return one["weight"], one["bias"], two["weight"], two["bias"]
 
 
 class KernelAttention(Tempered, Scores):

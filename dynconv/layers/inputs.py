@@ -27,14 +27,14 @@ def check_images(
         return
     name, shape = type(module).__name__, tuple(x.shape)
     fits = x.ndim == 4 if sizes == "H, W" else x.ndim >= (2 if sizes == "[*spatial]" else 3)
-    sizes = sizes.strip("[]")
     if not fits or shape[1] != channels:
-        raise ValueError(f"{name} expects (B, {channels}, {sizes}), got {shape}")
-    if not torch.compiler.is_compiling() and any(size < least for size in shape[2:]):  # a tracer's are not looked at
-        raise ValueError(f"{name} expects (B, {channels}, {sizes}) with sizes of at least {least}, got {shape}")
+        raise ValueError(f"{name} expects (B, {channels}, {sizes.strip('[]')}), got {shape}")
+    if not torch.compiler.is_compiling() and min(shape[2:], default=least) < least:  # a tracer's are not looked at
+        raise ValueError(f"{name} expects (B, {channels}, {sizes.strip('[]')}) with sizes of at least {least}, got {shape}")
     if not x.is_floating_point():
         raise TypeError(f"{name} expects floating point input, got {x.dtype}")
-    check_together(x=x, **({"weight": like} if like is not None else dict(islice(module.named_parameters(), 1))))
+    if like is None or (like.dtype, like.device) != (x.dtype, x.device):
+        check_together(x=x, **(dict(islice(module.named_parameters(), 1)) if like is None else {"weight": like}))
 
 
 def refuse_torchscript(module: nn.Module) -> None:

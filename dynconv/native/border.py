@@ -5,26 +5,50 @@ The file is read when there is something to cross with: where sources are not sh
 
 from __future__ import annotations
 
-import ctypes
 import functools
+import struct
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-__all__ = ["structure"]
+from torch import Tensor
 
-KINDS = {"Int": ctypes.c_int64, "double": ctypes.c_double}
+__all__ = ["contiguous", "filled", "structure"]
+
+KINDS = {"Int": "q", "double": "d"}
 HEADER = Path(__file__).with_name("call.h")
 
 
+class Structure(NamedTuple):
+    """How one is packed, the names of its fields, and how many of them are pointers: they stand first."""
+
+    packing: struct.Struct
+    fields: tuple[str, ...]
+    pointers: int
+
+
 @functools.cache
-def structure(name: str) -> Any:
-    """The ctypes.Structure of that name, and in ``pointers`` how many of its fields are such: they stand first."""
-    fields: list[tuple[str, Any]] = []
+def structure(name: str) -> Structure:
+    """The one of that name; of a structure inside of it every field, as ``field.inner``."""
+    fields: list[str] = []
+    kinds = ""
     header = "\n".join(line.partition("//")[0] for line in HEADER.read_text("utf-8").splitlines())
     for declared in header.split(f"struct {name} {{")[1].split("}")[0].split(";")[:-1]:
         kind, names = declared.replace("const ", "").replace("float", "float ").split(maxsplit=1)
-        for field in names.split(","):
-            holds = ctypes.c_void_p if "*" in field else KINDS.get(kind) or structure(kind)
-            fields.append((field.strip(" *"), holds))
-    pointers = sum(kind is ctypes.c_void_p for _, kind in fields)
-    return type(name, (ctypes.Structure,), {"_fields_": fields, "pointers": pointers})
+        inner = None if "*" in names or kind in KINDS else structure(kind)
+        for field in (name.strip(" *") for name in names.split(",")):
+            fields += [field] if inner is None else [f"{field}.{one}" for one in inner.fields]
+            kinds += inner.packing.format if inner else KINDS.get(kind, "P")
+    return Structure(struct.Struct(kinds), tuple(fields), kinds.count("P"))
+
+
+def contiguous(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """To be held until the library is done: what is copied has no other owner."""
+    return [None if t is None else t.contiguous() for t in tensors]
+
+
+def filled(name: str, tensors: Sequence[Tensor | None], *numbers: float) -> bytes:
+    """The structure of that name: where the tensors lie, null for those that are None or left out at the end; then its numbers."""
+    kind = structure(name)
+    pointers = [0 if t is None else t.data_ptr() for t in tensors]
+    return kind.packing.pack(*pointers, *[0] * (kind.pointers - len(pointers)), *numbers)

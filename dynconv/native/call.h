@@ -19,9 +19,8 @@ struct Call {
     Int high, wide;
     Int next_out, next_channel;  // how far apart two output and two input channels lie in a kernel
     Int turned;                  // whether a kernel's taps are read from the last
-    Int threads;
-    Int groups, channels_last;   // groups: 1, or as many as there are channels, with one channel in and one out each (depthwise);
-                                 // then whether the channels of a pixel lie side by side, in x, the outputs and their gradients
+    Int groups;                  // 1, or as many as there are channels, with one channel in and one out each (depthwise)
+    Int threads, channels_last;  // the latter: whether the channels of a pixel lie side by side, in x, the outputs and their gradients
 };
 
 struct Perceptron {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .border import structure
+from .border import contiguous, filled, structure
 from .building import library
 from .definition import Derivatives, check_shapes, output_size
 from .operation import Operation, format_of
@@ -47,10 +45,9 @@ def release() -> None:
 
 def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
-    sizes, layout = _sizes(x.shape, weight.shape, *map(tuple, geometry[:3])), _layout(x, weight)
-    size = sizes.images, sizes.outs, sizes.high, sizes.wide
+    (size, numbers), layout = _sizes(x.shape, weight.shape, *map(tuple, geometry[:3])), _layout(x, weight)
     y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
-    _run("dynconv_forward", sizes, layout, (x, weight, attention, bias, y))
+    _run("dynconv_forward", numbers, layout, (x, weight, attention, bias, y))
     return y
 
 
@@ -62,36 +59,33 @@ def _backward(
     given, formats = (x, weight, attention, bias), (_layout(x, weight), *[torch.contiguous_format] * 3)
     wanted = [t if want else None for t, want in zip(given, needed, strict=True)]
     found = [t if t is None else torch.empty_like(t, memory_format=f) for t, f in zip(wanted, formats, strict=True)]
-    _run("dynconv_backward", _sizes(x.shape, weight.shape, *map(tuple, steps)), formats[0], (*given, grad, *found))
+    numbers = _sizes(x.shape, weight.shape, *map(tuple, steps))[1]
+    _run("dynconv_backward", numbers, formats[0], (*given, grad, *found))
     return tuple(found)
 
 
-def _run(name: str, sizes: Any, layout: torch.memory_format, tensors: Derivatives) -> None:
-    """Call the library on the tensors as it wants them to lie; what is copied for it lives until it is done."""
+def _run(name: str, numbers: Ints, layout: torch.memory_format, tensors: Derivatives) -> None:
+    """Call the library on the tensors as it wants them to lie."""
     loaded, last = library(), layout == torch.channels_last
     if loaded is None:
         raise RuntimeError("the C++ library is not built: python -m dynconv.native")
-    held = [
-        t if t is None else t.contiguous() if t.ndim != 4 or not last else t.contiguous(memory_format=layout)
-        for t in tensors
-    ]
-    call = type(sizes).from_buffer_copy(sizes)
-    call.threads, call.channels_last = torch.get_num_threads(), last
-    struct.pack_into(f"{len(held)}q", call, 0, *(0 if t is None else t.data_ptr() for t in held))
-    if getattr(loaded, name)(ctypes.byref(call)):
-        told = ", ".join(f"{field} {getattr(call, field)}" for field, _ in call._fields_[call.pointers :])
+    if last:
+        tensors = tuple(t if t is None or t.ndim != 4 else t.contiguous(memory_format=layout) for t in tensors)
+    held = tensors if last else contiguous(tensors)
+    if getattr(loaded, name)(filled("Call", held, *numbers, torch.get_num_threads(), last)):
+        kind = structure("Call")
+        told = ", ".join(f"{field} {n}" for field, n in zip(kind.fields[kind.pointers :], numbers, strict=False))
         raise MemoryError(f"dynconv.native: no memory for a convolution with {told}")
 
 
 @functools.lru_cache(4096)
-def _sizes(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints) -> Any:
-    """A call without its pointers, threads and format."""
+def _sizes(x: Ints, weight: Ints, stride: Ints, padding: Ints, dilation: Ints) -> tuple[Ints, Ints]:
+    """The outputs' shape, and the numbers of a call without its threads and format."""
     stack, outs, channels, *taps = weight
     one = taps[0] * taps[1]  # how many numbers a kernel has for one channel in and one out
-    high, wide = output_size(x[2:], taps, stride, padding, dilation)
-    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, high, wide, channels * one, one, 0, 0)
-    kind = structure("Call")
-    return kind(*[None] * kind.pointers, *numbers, x[1] // channels, 0)
+    size = output_size(x[2:], taps, stride, padding, dilation)
+    numbers = (*x, outs, stack, *taps, *stride, *padding, *dilation, *size, channels * one, one, 0, x[1] // channels)
+    return (x[0], outs, *size), numbers
 
 
 def _check(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> None:

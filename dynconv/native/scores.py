@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 
-from .border import structure
+from .border import contiguous, filled
 from .building import library
 from .definition import per_channel, softmax
 from .operation import format_of, unwatched
@@ -127,19 +127,9 @@ def _differentiable(given: Inputs, needed: Sequence[bool], grad: Tensor) -> Sequ
     return tuple(g if want else None for g, want in zip(found, needed, strict=True))
 
 
-def addresses(tensors: Sequence[Tensor | None]) -> tuple[list[Tensor | None], list[int | None]]:
-    """The tensors, contiguous, to be held until the library is done (what is copied has no other owner), and where they lie."""
-    held = [None if t is None else t.contiguous() for t in tensors]
-    return held, [None if t is None else t.data_ptr() for t in held]
-
-
 def _run(name: str, given: Inputs, others: Sequence[Tensor | None], temperature: float) -> None:
     x, weight, _, second, _ = given
-    last = format_of(x) == torch.channels_last
-    _held, pointers = addresses((x.movedim(1, -1) if last else x, *given[1:], *others))
-    width = weight.shape[0]
-    sizes = (*x.shape[:2], x.shape[2:].numel(), width, width if second is None else second.shape[0])
-    kind = structure("Perceptron")
-    missing = [None] * (kind.pointers - len(pointers))
-    call = kind(*pointers, *missing, *sizes, torch.get_num_threads(), last, temperature)
-    getattr(library(), name)(ctypes.byref(call))
+    last, (rows, ins, *spatial), width = format_of(x) == torch.channels_last, x.shape, weight.shape[0]
+    held = contiguous((x.movedim(1, -1) if last else x, *given[1:], *others))
+    sizes = rows, ins, math.prod(spatial), width, width if second is None else second.shape[0]
+    getattr(library(), name)(filled("Perceptron", held, *sizes, torch.get_num_threads(), last, temperature))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .border import structure
+from .border import contiguous, filled
 from .building import library
 from .operation import unwatched
-from .scores import addresses, taken
+from .scores import taken
 
 __all__ = ["gate_scores", "skipping"]
 
@@ -27,9 +26,8 @@ def gate_scores(x: Tensor, conv: Any, fc: Any) -> Tensor | None:
     if shapes != ((1, x.shape[1], 3, 3), (1, 1), (1, x.shape[1])) or not (_as_made(conv) and _left_to_us(tensors)):
         return None
     loaded: Any = library()
-    scores, (_held, pointers) = x.new_empty(x.shape[0], 1, *x.shape[2:]), addresses(tensors)
-    call = structure("Gate")(*pointers, scores.data_ptr(), *x.shape, torch.get_num_threads())
-    loaded.dynconv_gate(ctypes.byref(call))
+    held = [*contiguous(tensors), scores := x.new_empty(x.shape[0], 1, *x.shape[2:])]
+    loaded.dynconv_gate(filled("Gate", held, *x.shape, torch.get_num_threads()))
     return scores
 
 
@@ -45,13 +43,11 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
         return None
     outs, size = conv1.out_channels, gate.shape[2:]
     y, hidden = (x.new_empty(x.shape[0], outs, *size) for _ in range(2))
-    _held, (x_at, gate_at, *layers) = addresses(tensors)
-    both = (structure("Convolution")(*layers[i : i + 5]) for i in (0, 5))
+    ours_x, ours_gate, *layers = contiguous(tensors)
     sizes, limit = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads()), 1.0 if always else LIMIT
     loaded: Any = library()
-    pictures = x_at, gate_at, y.data_ptr(), hidden.data_ptr()
-    call = structure("Branch")(*pictures, *both, *sizes, bn1.eps, bn2.eps, limit)
-    return y if loaded.dynconv_sparse_branch(ctypes.byref(call)) == 0 else None
+    call = filled("Branch", (ours_x, ours_gate, y, hidden, *layers), *sizes, bn1.eps, bn2.eps, limit)
+    return y if loaded.dynconv_sparse_branch(call) == 0 else None
 
 
 def _left_to_us(tensors: Sequence[Tensor | None]) -> bool:
