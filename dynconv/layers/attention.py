@@ -47,8 +47,8 @@ class Scores(Layer):
         return logits
 
     def _parts(self) -> Sequence[Any]:
-        """Of two bare layers."""
-        one, two = self.fc1._parameters, self.fc2._parameters  # looked up by nn.Module they take longer than a small product
+        """Of two bare layers; looked up by nn.Module, they take longer than a small product."""
+        one, two = self.fc1._parameters, self.fc2._parameters
         return one["weight"], one["bias"], two["weight"], two["bias"]
 
 

@@ -27,10 +27,11 @@ def check_images(
         return
     name, shape = type(module).__name__, tuple(x.shape)
     fits = x.ndim == 4 if sizes == "H, W" else x.ndim >= (2 if sizes == "[*spatial]" else 3)
+    sizes = sizes.strip("[]")
     if not fits or shape[1] != channels:
-        raise ValueError(f"{name} expects (B, {channels}, {sizes.strip('[]')}), got {shape}")
+        raise ValueError(f"{name} expects (B, {channels}, {sizes}), got {shape}")
     if not torch.compiler.is_compiling() and min(shape[2:], default=least) < least:  # a tracer's are not looked at
-        raise ValueError(f"{name} expects (B, {channels}, {sizes.strip('[]')}) with sizes of at least {least}, got {shape}")
+        raise ValueError(f"{name} expects (B, {channels}, {sizes}) with sizes of at least {least}, got {shape}")
     if not x.is_floating_point():
         raise TypeError(f"{name} expects floating point input, got {x.dtype}")
     if like is None or (like.dtype, like.device) != (x.dtype, x.device):

@@ -70,8 +70,8 @@ def _run(name: str, numbers: Ints, layout: torch.memory_format, tensors: Derivat
     if loaded is None:
         raise RuntimeError("the C++ library is not built: python -m dynconv.native")
     if last:
-        tensors = tuple(t if t is None or t.ndim != 4 else t.contiguous(memory_format=layout) for t in tensors)
-    held = tensors if last else contiguous(tensors)
+        tensors = tuple(t if t is None or t.ndim != 4 else t.movedim(1, -1) for t in tensors)
+    held = contiguous(tensors)
     if getattr(loaded, name)(filled("Call", held, *numbers, torch.get_num_threads(), last)):
         kind = structure("Call")
         told = ", ".join(f"{field} {n}" for field, n in zip(kind.fields[kind.pointers :], numbers, strict=False))

@@ -16,6 +16,7 @@
 namespace {
 
 constexpr int PIXELS = 8, TAPS = 10;    // that are computed at a time
+constexpr int SUMS = LANES > 8 ? 16 : 8; // registers for sums, where rows are so short that several go together
 constexpr Int STRIP = 4096, SUM = 256;  // pixels of some rows that are laid out at a time; products that make a sum of their own
 
 // act(N, at) for `all` things, with N known to the compiler, at most MOST_OF and each time about as many
@@ -33,10 +34,11 @@ struct Tap { Int number, row, place; };  // which of a kernel's; how far from a 
 typedef std::vector<Tap> Taps;
 struct Some { const Tap *first, *last; };
 
-// Those taps, which lie in the order of their rows, that see one of `high` rows from `row` on: padding adds nothing
-Some inside(const Taps& taps, Int row, Int high) {
+// Those taps, which lie in the order of their rows, that see one of `high` rows from `row` on, or from one of the `more` rows after it:
+// padding adds nothing
+Some inside(const Taps& taps, Int row, Int more, Int high) {
     Some some = {taps.data(), taps.data() + taps.size()};
-    const auto outside = [&](const Tap& tap) { return row + tap.row < 0 || row + tap.row >= high; };
+    const auto outside = [&](const Tap& tap) { return row + more + tap.row < 0 || row + tap.row >= high; };
     while (some.first < some.last && outside(*some.first)) some.first++;
     while (some.first < some.last && outside(some.last[-1])) some.last--;
     return some;
@@ -182,19 +184,36 @@ class Depthwise {
         return sum;
     }
 
-    // Of `count` pixels that lie `to_step` apart, what `seen` says; what two of them see lies `step` apart.
-    static void shifted(Some seen, const float* weights, vec start, const float* from, Int step, Int count, float* to, Int to_step) {
-        by_some<PIXELS>(count, [&](auto n, Int at) {
+    // How far apart lie what two neighbours see and where they are written, along a row and from row to row
+    struct Steps { Int from, from_row, to, to_row; };
+
+    // Of R rows of `count` pixels, what `seen` says
+    template <int R>
+    static void shifted(Some seen, const float* weights, vec start, const float* from, Int count, float* to, Steps step) {
+        by_some<std::min(PIXELS, SUMS / R)>(count, [&](auto n, Int at) {
             constexpr int N = decltype(n)::value;
-            vec sums[N];
-            for (int r = 0; r < N; r++) sums[r] = start;
+            vec sums[R][N];
+            for (int r = 0; r < R; r++)
+                for (int i = 0; i < N; i++) sums[r][i] = start;
             for (const Tap* tap = seen.first; tap < seen.last; tap++) {
                 const vec w = load(weights + tap->number * LANES);
-                const float* line = from + tap->place + at * step;
-                for (int r = 0; r < N; r++) sums[r] += load(line + r * step) * w;
+                const float* line = from + tap->place + at * step.from;
+                for (int r = 0; r < R; r++)
+                    for (int i = 0; i < N; i++) sums[r][i] += load(line + r * step.from_row + i * step.from) * w;
             }
-            for (int r = 0; r < N; r++) store(to + (at + r) * to_step, sums[r]);
+            for (int r = 0; r < R; r++)
+                for (int i = 0; i < N; i++) store(to + r * step.to_row + (at + i) * step.to, sums[r][i]);
         });
+    }
+
+    // act(R, y) for the rows from `first` to `stop`, R at a time: what they add of padding, which is laid out, takes less than to go row by row
+    template <class Act>
+    static void by_rows(Int first, Int stop, Int wide, const Act& act) {
+        for (Int y = first; y < stop;) {
+            if (stop - y >= 4 && wide <= SUMS / 4) act(std::integral_constant<int, 4>(), y), y += 4;
+            else if (stop - y >= 2 && wide <= std::min(PIXELS, SUMS / 2)) act(std::integral_constant<int, 2>(), y), y += 2;
+            else act(std::integral_constant<int, 1>(), y++);
+        }
     }
 
     // Where some channels of an image begin, of which each has so many numbers
@@ -225,9 +244,13 @@ class Depthwise {
     void outputs_of(const Part& part, Int first, Int stop, Room& room) const {
         lay_image(part, first, stop, room);
         const vec bias = bias_of(part);
-        for (Int y = first; y < stop; y++)
-            shifted(inside(ahead, y * call.stride_down - call.pad_down, call.height), room.weights, bias, room.image + (y - first) * call.stride_down * image.across * LANES, call.stride_across * LANES,
-                    call.wide, room.made + (y - first) * call.wide * LANES, LANES);
+        const Int row = call.stride_down * image.across * LANES;
+        by_rows(first, stop, call.wide, [&](auto n, Int y) {
+            constexpr int R = decltype(n)::value;
+            const Some seen = inside(ahead, y * call.stride_down - call.pad_down, (R - 1) * call.stride_down, call.height);
+            shifted<R>(seen, room.weights, bias, room.image + (y - first) * row, call.wide, room.made + (y - first) * call.wide * LANES,
+                       {call.stride_across * LANES, row, LANES, call.wide * LANES});
+        });
         put(part, room.made, first * call.wide, (stop - first) * call.wide, outputs, call.outputs);
     }
 
@@ -236,15 +259,19 @@ class Depthwise {
         const Int seen_first = (first + call.pad_down) / call.stride_down - far_down / call.stride_down;
         const Int begin = whole ? -gradient.above : seen_first;  // the row of outputs that is laid out first
         lay_gradient(part, begin + gradient.above, (stop - 1 + call.pad_down) / call.stride_down - begin + 1, room);
-        for (Int y = first; y < stop; y++)
+        const auto some_rows = [&](auto n, Int y) {
+            constexpr int R = decltype(n)::value;
             for (Int rest = 0; rest < call.stride_across; rest++) {
                 const Int x = ((rest - call.pad_across) % call.stride_across + call.stride_across) % call.stride_across;
                 const Int row = (y + call.pad_down) / call.stride_down, place = gradient.before + (x + call.pad_across) / call.stride_across;
                 if (x >= call.width) continue;
                 const Taps& seen = back[(y + call.pad_down) % call.stride_down * call.stride_across + rest];
-                shifted(inside(seen, row, call.high), room.weights, vec{}, room.gradient + ((row - begin) * gradient.across + place) * LANES, LANES, parts(call.width - x, call.stride_across),
-                        room.made + ((y - first) * call.width + x) * LANES, call.stride_across * LANES);
+                shifted<R>(inside(seen, row, R - 1, call.high), room.weights, vec{}, room.gradient + ((row - begin) * gradient.across + place) * LANES, parts(call.width - x, call.stride_across),
+                           room.made + ((y - first) * call.width + x) * LANES, {LANES, gradient.across * LANES, call.stride_across * LANES, call.width * LANES});
             }
+        };
+        if (call.stride_down == 1) by_rows(first, stop, call.width, some_rows);
+        else for (Int y = first; y < stop; y++) some_rows(std::integral_constant<int, 1>(), y);
         put(part, room.made, first * call.width, (stop - first) * call.width, pixels, call.grad_x);
     }
 

@@ -67,6 +67,10 @@ template <class At>
 static inline vec lanes_of(Int n, At at) {
     constexpr Int CHAINS = 4, PIECE = 64 * LANES;
     vec lanes = {};
+    if (n < CHAINS * LANES) {
+        for (Int i = 0; i < n; i += LANES) lanes += at(i);
+        return lanes;
+    }
     for (Int from = 0; from < n; from += PIECE) {
         vec some[CHAINS] = {};
         const Int stop = std::min(n, from + PIECE), whole = from + (stop - from) / (CHAINS * LANES) * (CHAINS * LANES);
