@@ -309,7 +309,7 @@ class Depthwise {
         const Int from = part.channel * taps, kernel = call.channels * taps, all = call.images * call.stack;
         const Mixture m = {call.images, call.stack, part.channels * taps, call.attention, call.kernels + from, of_kernels + from,
                            kernel, kernel, call.kernels + call.stack * kernel};
-        if (call.grad_kernels) gather(m, call.grad_kernels + from, false);
+        if (call.grad_kernels) gather(m, call.grad_kernels + from, Write::NEW);
         std::memset(room.dots, 0, all * LANES * 4);
         if (call.grad_attention) compare(m, room.dots);
         for (Int j = 0; j < all; j++) of_attention[chunk * all + j] = total(load(room.dots + j * LANES));

@@ -22,12 +22,13 @@ class KernelGradients {
     const Way way;
     const Int kernel;  // numbers of one
     Int pieces, together, panels, panel, blocks, tile, found_size, own;
+    bool past;                     // whether the kernels' gradient is written once, and is more than caches hold
     std::vector<float> attention;  // (pieces, stack)
     float *seen, *found;
 
   public:
     explicit KernelGradients(const Call& given) : call(given), way(call), kernel(call.outs * way.rows) {
-        constexpr Int AT_ONCE = 1 << 20, PANEL = 8 * WIDE, BLOCK = 4 * MOST;
+        constexpr Int AT_ONCE = 1 << 20, LARGE = 1 << 20, PANEL = 8 * WIDE, BLOCK = 4 * MOST;
         pieces = call.images * way.pieces;
         panels = parts(way.rows, PANEL), panel = up(parts(way.rows, panels), Way::UNIT), panels = parts(way.rows, panel);
         blocks = parts(call.outs, BLOCK);
@@ -35,6 +36,8 @@ class KernelGradients {
         together = std::min(pieces, up(std::max<Int>(1, AT_ONCE / way.size), FEW));
         tile = parts(call.outs, blocks) * panel, found_size = panels * blocks * together * call.stack;
         own = up(FEW * (tile + call.stack * LANES), 16) + up(way.room, 16);
+        const bool lined_up = (reinterpret_cast<std::uintptr_t>(call.grad_kernels) / 4 | panel | way.rows) % LANES == 0;
+        past = lined_up && pieces <= std::min(FEW, together) && call.stack * kernel > LARGE;
         attention.resize(pieces * call.stack);
         for (Int j = 0; j < pieces * call.stack; j++)
             attention[j] = call.attention[j / call.stack / way.pieces * call.stack + j % call.stack];
@@ -77,7 +80,8 @@ class KernelGradients {
             const float* pi = attention.data() + piece * call.stack;
             for (Int o = 0; o < outs && call.grad_kernels; o++)
                 gather({few, call.stack, rows, pi, nullptr, tiles + o * panel, kernel, tile, nullptr},
-                       call.grad_kernels + from + o * way.rows, piece > 0);
+                       call.grad_kernels + from + o * way.rows, past ? Write::PAST : piece > 0 ? Write::ADD : Write::NEW);
+            if (past) after_past();
             if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, dots, found + (((block * panels + at) * together) + piece - start) * call.stack);
         }
     }

@@ -57,8 +57,11 @@ static void mix_some(Mixture m, Int first, float* tiles) {
     by_registers(m, piece, piece);
 }
 
+// How what is gathered is written: added to what is there, or new, or new and past the caches, which it is far too large for
+enum class Write { ADD, NEW, PAST };
+
 template <int N>
-static IN_PLACE void gather_some(Mixture m, Int first, float* kernels, bool add) {
+static IN_PLACE void gather_some(Mixture m, Int first, float* kernels, Write how) {
     const float* pi = m.attention + first;
     kernels += first * m.kernel;
     const auto sums = [&](Int i, vec (&a)[N]) {
@@ -69,14 +72,15 @@ static IN_PLACE void gather_some(Mixture m, Int first, float* kernels, bool add)
     };
     const auto piece = [&](Int i, auto get) {
         vec a[N];
-        for (int k = 0; k < N; k++) a[k] = add ? get(kernels + k * m.kernel + i) : vec{};
+        for (int k = 0; k < N; k++) a[k] = how == Write::ADD ? get(kernels + k * m.kernel + i) : vec{};
         sums(i, a);
-        for (int k = 0; k < N; k++) store(kernels + k * m.kernel + i, a[k]);
+        if (how == Write::PAST) for (int k = 0; k < N; k++) store_past(kernels + k * m.kernel + i, a[k]);
+        else for (int k = 0; k < N; k++) store(kernels + k * m.kernel + i, a[k]);
     };
     const auto last = [&](Int i, auto) {  // what comes after it is another thread's
         const std::size_t bytes = (m.length - i) * 4;
         vec a[N] = {};
-        for (int k = 0; k < N && add; k++) std::memcpy(&a[k], kernels + k * m.kernel + i, bytes);
+        for (int k = 0; k < N && how == Write::ADD; k++) std::memcpy(&a[k], kernels + k * m.kernel + i, bytes);
         sums(i, a);
         for (int k = 0; k < N; k++) std::memcpy(kernels + k * m.kernel + i, &a[k], bytes);
     };
@@ -107,8 +111,8 @@ static IN_PLACE void compare_some(Mixture m, Int first, float* dots) {
 static inline void mix(const Mixture& m, float* tiles) {
     by_fours(m.stack, [&](auto n, Int k) { mix_some<decltype(n)::value>(m, k, tiles); });
 }
-static IN_PLACE void gather(const Mixture& m, float* kernels, bool add) {
-    by_fours(m.stack, [&](auto n, Int k) { gather_some<decltype(n)::value>(m, k, kernels, add); });
+static IN_PLACE void gather(const Mixture& m, float* kernels, Write how) {
+    by_fours(m.stack, [&](auto n, Int k) { gather_some<decltype(n)::value>(m, k, kernels, how); });
 }
 static IN_PLACE void compare(const Mixture& m, float* dots) {
     by_fours(m.stack, [&](auto n, Int k) { compare_some<decltype(n)::value>(m, k, dots); });

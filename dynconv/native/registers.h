@@ -8,6 +8,10 @@
 
 #include <omp.h>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -32,6 +36,21 @@ typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias
 
 static inline vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
 static inline void store(float* p, vec v) { *reinterpret_cast<loose*>(p) = v; }
+// The same to where a register's numbers may begin a line, past the caches; `after_past` comes before anybody else reads there.
+#if defined(__AVX512F__)
+static inline void store_past(float* p, vec v) { _mm512_stream_ps(p, reinterpret_cast<__m512&>(v)); }
+#elif defined(__AVX2__)
+static inline void store_past(float* p, vec v) { _mm256_stream_ps(p, reinterpret_cast<__m256&>(v)); }
+#elif defined(__SSE2__)
+static inline void store_past(float* p, vec v) { _mm_stream_ps(p, reinterpret_cast<__m128&>(v)); }
+#else
+static inline void store_past(float* p, vec v) { store(p, v); }
+#endif
+static inline void after_past() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
 static inline Int up(Int n, Int step) { return (n + step - 1) / step * step; }
 static inline Int parts(Int n, Int size) { return (n + size - 1) / size; }
 
