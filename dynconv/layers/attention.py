@@ -6,7 +6,6 @@ whose squeeze and two layers are those of Squeeze-and-Excitation, https://arxiv.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -39,17 +38,18 @@ class Scores(Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z before temperature and softmax, (B, K)."""
-        check_images(self, x, self.in_channels, "[*spatial]", like=self.fc1.weight)
-        if bare(self.fc1, self.fc2):
-            return native.perceptron(x, *self._parts())
-        squeezed = x.flatten(2).mean(2) if x.ndim > 2 else x  # (B, C)
-        logits: Tensor = self.fc2(torch.relu(self.fc1(squeezed)))  # (B, K)
+        fc1, fc2 = self.fc1, self.fc2  # each time that nn.Module looks one up takes as long as a small product
+        check_images(self, x, self.in_channels, "[*spatial]", like=fc1.weight)
+        if bare(fc1, fc2):
+            return native.perceptron(x, *_parts(fc1, fc2))
+        logits: Tensor = fc2(torch.relu(fc1(x.flatten(2).mean(2) if x.ndim > 2 else x)))  # (B, K)
         return logits
 
-    def _parts(self) -> Sequence[Any]:
-        """Of two bare layers; looked up by nn.Module, they take longer than a small product."""
-        one, two = self.fc1._parameters, self.fc2._parameters
-        return one["weight"], one["bias"], two["weight"], two["bias"]
+
+def _parts(fc1: nn.Module, fc2: nn.Module) -> tuple[Any, Any, Any, Any]:
+    """Of two bare layers."""
+    one, two = fc1._parameters, fc2._parameters
+    return one["weight"], one["bias"], two["weight"], two["bias"]
 
 
 class KernelAttention(Tempered, Scores):
@@ -108,10 +108,11 @@ class KernelAttention(Tempered, Scores):
     def forward(self, x: Tensor) -> Tensor:
         if self.activation == "sigmoid":
             return torch.sigmoid(self.logits(x) / self._divisor())
-        if type(self).logits is Scores.logits and bare(self.fc1, self.fc2):
-            check_images(self, x, self.in_channels, "[*spatial]", like=self.fc1.weight)
-            check_temperature(self.temperature)
-            return native.perceptron(x, *self._parts(), self.temperature)
+        if type(self).logits is Scores.logits and bare(fc1 := self.fc1, fc2 := self.fc2):
+            parts, temperature = _parts(fc1, fc2), self.temperature
+            check_images(self, x, self.in_channels, "[*spatial]", like=parts[0])
+            check_temperature(temperature)
+            return native.perceptron(x, *parts, temperature)
         return softmax_temperature(self.logits(x), self._divisor())
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:

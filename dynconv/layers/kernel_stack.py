@@ -14,6 +14,7 @@ from torch.types import Device
 from ..functional import METHODS, PADDING_MODES
 from ..functional.checks import check_counts, check_together, sizes
 from ..functional.methods import FORMER
+from ..native.operation import tracing
 from .inputs import refuse_torchscript
 from .layer import Factory, Layer
 from .same import SameConv1d, SameConv2d, SameConv3d
@@ -151,7 +152,7 @@ class KernelStack(Layer):
         if not x.is_floating_point():
             raise TypeError(f"{type(self).__name__} expects floating point input, got {x.dtype}")
         check_together(x=x, weight=self.weight)
-        if getattr(self.attention, "batched", True):
+        if tracing() and getattr(self.attention, "batched", True):
             refuse_torchscript(self)
         return batch, unbatched
 
