@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 from dynconv import native
@@ -25,11 +26,20 @@ def put_forward(layer):
     layer.forward = lambda x: 2 * nn.functional.linear(x, layer.weight, layer.bias)
 
 
+def put_tensor(layer, name):
+    doubled = 2 * getattr(layer, name).detach() + 1
+    delattr(layer, name)
+    setattr(layer, name, doubled)
+
+
 PUT = {
     "a hook": lambda layer: layer.register_forward_hook(doubled),
     "a hook before": lambda layer: layer.register_forward_pre_hook(lambda module, args: (2 * args[0],)),
     "a forward": put_forward,
     "a parametrization": lambda layer: nn.utils.parametrize.register_parametrization(layer, "weight", nn.Softplus()),
+    "a mask": lambda layer: nn.utils.prune.random_unstructured(layer, "weight", 0.5),
+    "a tensor for the weight": lambda layer: put_tensor(layer, "weight"),
+    "a tensor for the bias": lambda layer: put_tensor(layer, "bias"),
     "a hook on all": lambda layer: nn.modules.module.register_module_forward_hook(
         lambda module, args, output: 2 * output if module is layer else None
     ),
