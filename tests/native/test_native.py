@@ -112,6 +112,15 @@ def test_a_kernel_for_each_channel(batch, channels, size, stride, kernel, layout
         agrees((x.to(memory_format=layout), weight / kernel, turned, bias, options))
 
 
+@pytest.mark.parametrize("images", [1, 8, 9])
+@pytest.mark.parametrize("channels", [176, 177])
+def test_gradients_of_kernels_that_are_more_than_caches_hold(channels, images):
+    generator = torch.Generator().manual_seed(channels * images)
+    shapes = (images, channels, 4, 4), (4, 176, channels, 3, 3), (images, 4), (4, 176)
+    x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    agrees((x, weight / (9 * channels) ** 0.5, attention / 2, bias, {"padding": 1}))
+
+
 @pytest.mark.parametrize("tracks", [True, False])
 def test_channels_last_stays_so_where_each_channel_has_a_kernel(tracks):
     last = {"memory_format": torch.channels_last}
