@@ -33,6 +33,7 @@ class KernelGradients {
         panels = parts(way.rows, PANEL), panel = up(parts(way.rows, panels), Way::UNIT), panels = parts(way.rows, panel);
         blocks = parts(call.outs, BLOCK);
         while (panels * blocks < 4 * WORKERS && blocks < parts(call.outs, MOST)) blocks++;
+        if (panels * blocks % 2 && 2 * blocks < call.outs) blocks++;  // an odd number of them leaves one of two threads alone with the last
         together = std::min(pieces, up(std::max<Int>(1, AT_ONCE / way.size), FEW));
         tile = parts(call.outs, blocks) * panel, found_size = panels * blocks * together * call.stack;
         own = up(FEW * (tile + call.stack * LANES), 16) + up(way.room, 16);
