@@ -36,9 +36,9 @@ def structure(name: str) -> Structure:
     for declared in header.split(f"struct {name} {{")[1].split("}")[0].split(";")[:-1]:
         kind, names = declared.replace("const ", "").replace("float", "float ").split(maxsplit=1)
         inner = None if "*" in names or kind in KINDS else structure(kind)
-        for field in (name.strip(" *") for name in names.split(",")):
+        for field in (one.strip(" *") for one in names.split(",")):
             fields += [field] if inner is None else [f"{field}.{one}" for one in inner.fields]
-            kinds += inner.packing.format if inner else KINDS.get(kind, "P")
+            kinds += inner.packing.format if inner else "P" if "*" in names else KINDS[kind]
     return Structure(struct.Struct(kinds), tuple(fields), kinds.count("P"))
 
 

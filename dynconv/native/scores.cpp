@@ -53,55 +53,43 @@ static void mean_of_last(const float* x, Int rows, Int channels, Int positions, 
         }
 }
 
-// sums[r][o] of the products of R rows with O others, which lie `length` apart, lane by lane; each in an order that depends on the
-// length alone: more of them at a time read less for as much arithmetic
-template <int R, int O>
-static inline void multiply(const float* w, const float* w_end, const float* x, const float* x_end, Int length, vec (*sums)[LANES]) {
+// sums (R) of the products of w with R rows that lie `length` apart, lane by lane; each in an order that depends on the length alone
+template <int R>
+static inline void multiply(const float* w, const float* w_end, const float* x, const float* x_end, Int length, vec* sums, Int apart) {
     constexpr Int CHAINS = 2, PIECE = 64 * LANES;
     const Int whole = length / LANES * LANES, rest = length - whole;
-    vec all[R][O] = {};
-    const auto add = [&](Int i, vec (*to)[O]) {
-        vec columns[O];
-        for (int o = 0; o < O; o++) columns[o] = load(w + o * length + i);
-        for (int r = 0; r < R; r++) {
-            const vec row = load(x + r * length + i);
-            for (int o = 0; o < O; o++) to[r][o] += row * columns[o];
-        }
-    };
+    vec all[R] = {};
     for (Int from = 0; from < whole; from += PIECE) {
-        vec some[CHAINS][R][O] = {};
+        vec some[R][CHAINS] = {};
         const Int stop = std::min(whole, from + PIECE), pairs = from + (stop - from) / (CHAINS * LANES) * (CHAINS * LANES);
         for (Int i = from; i < pairs; i += CHAINS * LANES)
-            for (Int c = 0; c < CHAINS; c++) add(i + c * LANES, some[c]);
-        if (pairs < stop) add(pairs, some[0]);
-        for (int r = 0; r < R; r++)
-            for (int o = 0; o < O; o++) all[r][o] += some[0][r][o] + some[1][r][o];
-    }
-    for (int r = 0; r < R; r++)
-        for (int o = 0; o < O; o++) {
-            if (rest) all[r][o] += only(load_some(w + o * length + whole, w_end, rest), rest) * only(load_some(x + r * length + whole, x_end, rest), rest);
-            sums[r][o] = all[r][o];
+            for (Int c = 0; c < CHAINS; c++)
+                for (int r = 0; r < R; r++) some[r][c] += load(w + i + c * LANES) * load(x + r * length + i + c * LANES);
+        for (int r = 0; r < R; r++) {
+            if (pairs < stop) some[r][0] += load(w + pairs) * load(x + r * length + pairs);
+            all[r] += some[r][0] + some[r][1];
         }
+    }
+    for (int r = 0; r < R; r++) {
+        if (rest) all[r] += only(load_some(w + whole, w_end, rest), rest) * only(load_some(x + r * length + whole, x_end, rest), rest);
+        sums[r * apart] = all[r];
+    }
 }
 
 static void forward(const Layer& layer, const float* x, Int rows, float* y, bool relu) {
-    constexpr int TOGETHER = 4, OUTS = LANES > 8 ? 2 : 1;  // rows; what they are multiplied with: as many sums as there are registers for
+    constexpr int TOGETHER = 4;  // rows
     const auto [weight, bias, ins, outs] = layer;
     const float *weight_end = weight + outs * ins, *x_end = x + rows * ins;
 #pragma omp for collapse(2)
-    for (Int o = 0; o < layer.outs; o += LANES)  // whose weights stay near for all rows
-        for (Int first = 0; first < rows; first += TOGETHER) {
+    for (Int first = 0; first < rows; first += TOGETHER)
+        for (Int o = 0; o < layer.outs; o += LANES) {
             const Int few = std::min<Int>(TOGETHER, rows - first), some = std::min<Int>(LANES, outs - o);
             vec sums[TOGETHER][LANES] = {};
-            const auto some_outs = [&](auto n, Int i) {
-                constexpr int O = decltype(n)::value;
+            for (Int i = 0; i < some; i++) {
                 const float *w = weight + (o + i) * ins, *from = x + first * ins;
-                if (few == TOGETHER) multiply<TOGETHER, O>(w, weight_end, from, x_end, ins, reinterpret_cast<vec(*)[LANES]>(&sums[0][i]));
-                else for (Int r = 0; r < few; r++) multiply<1, O>(w, weight_end, from + r * ins, x_end, ins, reinterpret_cast<vec(*)[LANES]>(&sums[r][i]));
-            };
-            Int i = 0;
-            for (; i + OUTS <= some; i += OUTS) some_outs(std::integral_constant<int, OUTS>(), i);
-            for (; i < some; i++) some_outs(std::integral_constant<int, 1>(), i);
+                if (few == TOGETHER) multiply<TOGETHER>(w, weight_end, from, x_end, ins, &sums[0][i], LANES);
+                else for (Int r = 0; r < few; r++) multiply<1>(w, weight_end, from + r * ins, x_end, ins, &sums[r][i], LANES);
+            }
             for (Int r = 0; r < few; r++) {
                 vec v = totals(sums[r]);
                 if (bias) v += load_some(bias + o, bias + outs, some);
