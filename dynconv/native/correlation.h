@@ -44,7 +44,7 @@ class ByColumns {
 
 // By Winograd's products (winograd.h): each of the 16 is a matrix product, (outs) x (tiles) times (tiles) x (channels).
 class ByTiles {
-    static constexpr Int TOGETHER = 256;  // tiles
+    static constexpr Int TOGETHER = 256, STEPS = Two::STEPS;  // tiles; numbers of one
 
     const Call& call;
     const Int lines, units, across;          // rows of 2 x 2 outputs; these in a row; pixels in a row with its padding
@@ -73,12 +73,12 @@ class ByTiles {
             const Int c = part * WIDE, apart = width(c);
             const Images some = panel(call.x, image, call.channels, c, call.height, call.width, call.pad_down, call.pad_across);
             some.channels_last(0, first, 2 * lines_of + 2, own);
-            some.transform(own, to + STEPS * tiles * c, {lines_of, units, tiles * apart, apart}, transform_input);
+            some.transform(own, to + STEPS * tiles * c, {lines_of, units, tiles * apart, apart, Two::SIDE}, transform_input<Two>);
         } else {
             const Int c = (part - panels) * WIDE;
             const Images some = panel(call.outputs, image, call.outs, c, call.high, call.wide, 0, 0);
             some.channels_last(0, first, 2 * lines_of, own);
-            some.transform(own, to + gradients + c, {lines_of, units, tiles * pixel, pixel}, transform_gradient);
+            some.transform(own, to + gradients + c, {lines_of, units, tiles * pixel, pixel, Two::SIDE}, transform_gradient);
         }
     }
 

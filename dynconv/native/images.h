@@ -1,13 +1,13 @@
-// Images as the products want them: their channels last, with their padding, in memory of its own; for Winograd's products, the
-// 4 x 4 pixels that 2 x 2 outputs see, transformed.
+// Images as the products want them: their channels last, with their padding, in memory of its own; for Winograd's products, the pixels
+// that a tile of outputs sees, transformed.
 
 #pragma once
 
 #include "registers.h"
 
-// 16 numbers a tile, `apart` from one to the next, and `pixel` from one tile to the next; a tile for each of `units` 2 x 2 outputs in each
-// of `lines`
-struct Tiles { Int lines, units, apart, pixel; };
+// A tile's numbers lie `apart` from one to the next, and `pixel` from one tile to the next; a tile for each of `units` in each of `lines`, of
+// `side` x `side` outputs
+struct Tiles { Int lines, units, apart, pixel, side; };
 
 struct Images {
     const float *first, *end;             // (images, channels, height, width)
@@ -37,12 +37,12 @@ struct Images {
             }
     }
 
-    // 16 x (tile, its pixel): what `transform` makes of the pixels of every 2 x 2 outputs
+    // (number, tile, its pixel): what `transform` makes of the pixels of every tile
     template <class Transform>
     void transform(const float* last, float* to, const Tiles& tiles, Transform transform) const {
         for (Int t = 0; t < tiles.lines * tiles.units; t++)
             for (Int c = 0; c < channels; c += LANES)
-                transform(last + (t / tiles.units * 2 * across + t % tiles.units * 2) * pixel + c, across * pixel, pixel,
+                transform(last + (t / tiles.units * across + t % tiles.units) * tiles.side * pixel + c, across * pixel, pixel,
                           to + t * tiles.pixel + c, tiles.apart);
     }
 };

@@ -1,7 +1,7 @@
 // Convolutions of 3 x 3 kernels at stride 1 on a CPU by Winograd's products (winograd.h), in which the kernels that are mixed for an
 // image never leave the cache; read with its kernels turned round it is also the gradient of the input. One group, float32.
 //
-// The idea. For one image each of the 16 products of its tiles is a matrix product, (outs) x (channels) times (channels) x (tiles), and
+// The idea. For one image each of the 16 (or 36) products of its tiles is a matrix product, (outs) x (channels) times (channels) x (tiles), and
 // the left matrix is itself a product: attention times the K kernels. Multiplied out in full, the mixed kernels of a batch are far
 // larger than a cache: they would be written to memory and read back. So the kernels are cut into slices that a cache holds. A slice is
 // mixed for a few images into a little memory that is used again, and at once multiplied with the tiles of each image, in sums that stay
@@ -19,11 +19,13 @@
 struct Room { float *mixed, *sums, *flat, *scratch, *last, *rest; };
 
 // How the work is cut. Nothing here changes a sum: whatever the threads, each output adds the same numbers in the same order.
+template <class F>
 struct Plan {
+    static constexpr Int STEPS = F::STEPS, SIDE = F::SIDE;
     // A kernel's output channels are taken in panels, each packed into `panel` numbers, and of its input channels `slice` are mixed
     // and multiplied at a time.
     Int outs, panels, panel, slice;
-    // A line is a row of 2 x 2 outputs: its units. An image is cut into `cuts` of at most `rows` lines.
+    // A line is a row of tiles of outputs: its units. An image is cut into `cuts` of at most `rows` lines.
     Int lines, units, cuts, rows;
     // `groups` of at most `together` images are seen at a time; of these, `at_once` are mixed for at a time.
     Int groups, together, at_once;
@@ -39,8 +41,8 @@ struct Plan {
         outs = up(call.outs, LANES), panels = parts(outs, WIDE);
         slice = std::min(call.channels, SLICE);
         panel = STEPS * (call.channels + parts(call.channels, slice)) * WIDE + LANES;
-        lines = parts(call.high, 2), units = parts(call.wide, 2);
-        images.set_row(2 * units + 2);
+        lines = parts(call.high, SIDE), units = parts(call.wide, SIDE);
+        images.set_row(SIDE * units + 2);
         cut_images(call, images);
         count_memory(call, images);
     }
@@ -59,9 +61,9 @@ struct Plan {
     }
 
     void count_memory(const Call& call, const Images& images) {
-        last = up((2 * rows + 2) * images.across * images.pixel, 16), seen = STEPS * rows * units * images.pixel;
+        last = up((SIDE * rows + 2) * images.across * images.pixel, 16), seen = STEPS * rows * units * images.pixel;
         mixed = slice * WIDE + LANES, sums = STEPS * rows * units * WIDE;
-        flat = (4 * rows * units + LANES) * WIDE, scratch = 16 * TAPS * WIDE;
+        flat = (SIDE * SIDE * rows * units + LANES) * WIDE, scratch = 16 * TAPS * WIDE;
         common = up(shared ? together * seen : call.stack * panels * panel, 16);
         own = at_once * (mixed + sums) + flat + scratch + last + (shared ? call.stack * panel : together * seen);
         own = up(own, 16);
@@ -82,21 +84,26 @@ struct Part { Int first, images, top, stop; };      // some images, and their li
 struct Slice { Int first, channels, step, width; };  // some channels in, in one step of a panel of that width
 struct Packed { const float* first; Int apart; };    // a panel of each of the K kernels
 
+template <class F>
 class Forward {
+    static constexpr Int STEPS = F::STEPS, SIDE = F::SIDE;
+
     const Call call;
     Images images;
-    const Plan plan;
+    const Plan<F> plan;
     const Int numbers;         // of one kernel
     const float* kernels_end;
+    bool& finite;              // made false where an output is not
 
   public:
-    explicit Forward(const Call& given)
+    Forward(const Call& given, bool& all_finite)
         : call(given),
           images{given.x, given.x + given.images * given.channels * given.height * given.width, given.channels, given.height,
                  given.width, given.pad_down, given.pad_across, 0, 0},
           plan(call, images),
           numbers(given.outs * given.channels * TAPS),
-          kernels_end(given.kernels + given.stack * numbers) {}
+          kernels_end(given.kernels + given.stack * numbers),
+          finite(all_finite) {}
 
     Int memory() const { return plan.common + call.threads * plan.own; }
 
@@ -162,7 +169,7 @@ class Forward {
                     for (Int m = 0; m < width; m += LANES) {
                         const float* taps = scratch + i * TAPS * width + m;
                         float* at = to + plan.offset(c0, width) + (c + i) * width + m;
-                        transform_kernel(taps, width, at, step);
+                        transform_kernel<F>(taps, width, at, step);
                     }
             }
         }
@@ -181,8 +188,8 @@ class Forward {
     // What the kernels see of the lines of a part in one image
     void look(Int image, const Part& part, float* last, float* seen) const {
         const Int lines = part.stop - part.top;
-        images.channels_last(image, 2 * part.top, 2 * lines + 2, last);
-        images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel, images.pixel}, transform_input);
+        images.channels_last(image, SIDE * part.top, SIDE * lines + 2, last);
+        images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel, images.pixel, SIDE}, transform_input<F>);
     }
 
     // One panel of the outputs of some images
@@ -211,7 +218,7 @@ class Forward {
     // One image's outputs of a panel out of their sums
     void write(const Part& part, Int b, Int panel, float* sums, float* flat) const {
         const Int first = panel * WIDE, width = plan.width(panel), plane = call.high * call.wide;
-        const Int top = 2 * part.top, high = std::min(2 * part.stop, call.high) - top;
+        const Int top = SIDE * part.top, high = std::min(SIDE * part.stop, call.high) - top;
         outputs(sums, flat, part.stop - part.top, high, width);
         if (call.bias) add_bias(part.first + b, panel, flat, high * call.wide);
         float* to = call.outputs + ((part.first + b) * call.outs + first) * plane + top * call.wide;
@@ -231,18 +238,24 @@ class Forward {
         }
     }
 
-    // flat (high, wide, width): the pixels of 2 x 2 outputs each
+    // flat (high, wide, width): the pixels of the tiles
     void outputs(const float* sums, float* flat, Int lines, Int high, Int width) const {
         const Int all = lines * plan.units;
+        vec none = {};  // 0, and nothing else if all are finite
         for (Int t = 0; t < all; t++)
             for (Int m = 0; m < width; m += LANES) {
-                const Int y = t / plan.units * 2, x = t % plan.units * 2;
-                vec out[4];
-                transform_output(sums + t * width + m, all * width, out);
-                for (int i = 0; i < 4; i++)
-                    if (y + i / 2 < high && x + i % 2 < call.wide)
-                        store(flat + ((y + i / 2) * call.wide + x + i % 2) * width + m, out[i]);
+                const Int y = t / plan.units * SIDE, x = t % plan.units * SIDE;
+                float* to = flat + (y * call.wide + x) * width + m;
+                const bool whole = y + SIDE <= high && x + SIDE <= call.wide;
+                transform_output<F>(sums + t * width + m, all * width, [&](int i, int j, vec v) {
+                    if (whole || (y + i < high && x + j < call.wide)) store(to + (i * call.wide + j) * width, v);
+                    none += v * 0;
+                });
             }
+        if (total(none) != 0) {
+#pragma omp atomic write
+            finite = false;
+        }
     }
 };
 
@@ -259,18 +272,14 @@ static void mix_all(const Call& call, const float* stack, Int numbers, float* ou
     }
 }
 
-bool forward_by_tiles(const Call& call) {
-    if (call.images > 1 || call.stack == 1) {
-        const Forward forward(call);
-        const Memory memory(forward.memory());
-        if (memory.get()) forward.run(memory.get());
-        return memory.get();
-    }
+template <class F>
+static bool by_tiles(const Call& call, bool& finite) {
+    if (call.images > 1 || call.stack == 1) return done(Forward<F>(call, finite));
     const float whole = 1;
     Call one = call;
     one.stack = 1, one.attention = &whole;
     const Int numbers = call.outs * call.channels * TAPS, bias = up(numbers, 16), room = bias + up(call.outs, 16);
-    const Memory memory(room + Forward(one).memory());
+    const Memory memory(room + Forward<F>(one, finite).memory());
     if (!memory.get()) return false;
     mix_all(call, call.kernels, numbers, memory.get());
     one.kernels = memory.get();
@@ -278,6 +287,16 @@ bool forward_by_tiles(const Call& call) {
         mix_all(call, call.bias, call.outs, memory.get() + bias);
         one.bias = memory.get() + bias;
     }
-    Forward(one).run(memory.get() + room);
+    Forward<F>(one, finite).run(memory.get() + room);
     return true;
+}
+
+// In large tiles a pixel has a part in outputs that do not see it, which cancels but for rounding; infinity and NaN do not cancel.
+bool forward_by_tiles(const Call& call) {
+    bool finite = true;
+    if (has_large_tiles(call)) {
+        if (!by_tiles<Four>(call, finite)) return false;
+        if (finite) return true;
+    }
+    return by_tiles<Two>(call, finite);
 }

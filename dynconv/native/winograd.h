@@ -1,5 +1,5 @@
-// Minimal filtering F(2 x 2, 3 x 3): four outputs of a 3 x 3 kernel for 16 products instead of 36 (Winograd, Arithmetic Complexity
-// of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, https://arxiv.org/abs/1509.09308).
+// Minimal filtering F(m x m, 3 x 3): m x m outputs of a 3 x 3 kernel for (m + 2) x (m + 2) products (Winograd, Arithmetic Complexity of
+// Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, https://arxiv.org/abs/1509.09308).
 // Outputs = A^T [(G g G^T) . (B^T d B)] A. All are linear, so kernels may be mixed after G as well as before. From the outputs' gradient e
 // the kernel's is G^T [(A e A^T) . (B^T d B)] G: again 16 products for 36, and the transforms back once for all tiles of an image. Each
 // function treats one channel per lane.
@@ -8,8 +8,8 @@
 
 #include "registers.h"
 
-constexpr Int TAPS = 9, STEPS = 16;  // of a kernel, and of what it is transformed to
-constexpr Int FEW_POSITIONS = 32;    // for fewer, transforming the kernels costs more than is saved
+constexpr Int TAPS = 9;            // of a kernel
+constexpr Int FEW_POSITIONS = 32;  // for fewer, transforming the kernels costs more than is saved
 
 // Whether it applies, and saves something
 static inline bool has_tiles(const Call& c) {
@@ -17,48 +17,89 @@ static inline bool has_tiles(const Call& c) {
            c.high * c.wide >= FEW_POSITIONS;
 }
 
-// 4 x 4 = G g G^T of the kernel's 9 taps, each `step` numbers after the one before; out: `apart` numbers from one to the next
+// Products of four outputs: 16, not 36. The polynomials are evaluated at 0, 1, -1 and infinity; every factor is a power of two.
+struct Two {
+    static constexpr int SIDE = 2, SEES = SIDE + 2, STEPS = SEES * SEES;
+    static inline void kernel(const vec (&g)[3], vec (&to)[4]) {
+        const vec sum = (g[0] + g[2]) * 0.5f, half = g[1] * 0.5f;
+        to[0] = g[0], to[1] = sum + half, to[2] = sum - half, to[3] = g[2];
+    }
+    static inline void input(const vec (&d)[4], vec (&to)[4]) { to[0] = d[0] - d[2], to[1] = d[1] + d[2], to[2] = d[2] - d[1], to[3] = d[1] - d[3]; }
+    static inline void output(const vec (&m)[4], vec (&to)[2]) { to[0] = m[0] + m[1] + m[2], to[1] = m[1] - m[2] - m[3]; }
+};
+
+// Products of 16 outputs: 36, not 144. Which points the polynomials are evaluated at decides what rounding does (Barabasz et al., Error
+// Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks, 2020, https://arxiv.org/abs/1803.10986): with
+// 0, 1, -1, 2, -2 and infinity it errs four times as much as with the roots of 1/2 and 2 in their places.
+struct Four {
+    static constexpr int SIDE = 4, SEES = SIDE + 2, STEPS = SEES * SEES;
+    static constexpr float LOW = 0.70710678f, HIGH = 1.41421356f;  // the points' squares are 1/2 and 2
+    static inline void kernel(const vec (&g)[3], vec (&to)[6]) {
+        const vec low = g[0] + g[2] * 0.5f, high = g[0] + g[2] * 2, at_low = g[1] * LOW, at_high = g[1] * HIGH;
+        to[0] = g[0], to[1] = (low + at_low) * (-2 / 3.f), to[2] = (low - at_low) * (-2 / 3.f);
+        to[3] = (high + at_high) * (1 / 6.f), to[4] = (high - at_high) * (1 / 6.f), to[5] = g[2];
+    }
+    static inline void input(const vec (&d)[6], vec (&to)[6]) {
+        const vec low = d[4] - d[2] * 2, high = d[4] - d[2] * 0.5f, at_low = (d[3] - d[1] * 2) * LOW, at_high = (d[3] - d[1] * 0.5f) * HIGH;
+        to[0] = d[0] - d[2] * 2.5f + d[4], to[1] = low + at_low, to[2] = low - at_low;
+        to[3] = high + at_high, to[4] = high - at_high, to[5] = d[1] - d[3] * 2.5f + d[5];
+    }
+    static inline void output(const vec (&m)[6], vec (&to)[4]) {
+        const vec low = m[1] + m[2], high = m[3] + m[4], at_low = (m[1] - m[2]) * LOW, at_high = (m[3] - m[4]) * HIGH;
+        to[0] = m[0] + low + high, to[1] = at_low + at_high, to[2] = low * 0.5f + high * 2, to[3] = at_low * 0.5f + at_high * 2 + m[5];
+    }
+};
+
+// The larger tiles take fewer products an output; but more is mixed of each of the K kernels, which costs about as much as three tiles, and
+// maps are filled up to fours.
+static inline bool has_large_tiles(const Call& c) {
+    const auto work = [&](auto f) { return f.STEPS * (parts(c.high, f.SIDE) * parts(c.wide, f.SIDE) + 3 * c.stack); };
+    return work(Four()) < work(Two());
+}
+
+// A map of N numbers to R, along both axes of N x N numbers: of their columns first
+template <int N, int R, class Along, class Get, class Put>
+static inline void both_axes(Along along, Get get, Put put) {
+    vec rows[R][N];
+#pragma GCC unroll 6
+    for (int j = 0; j < N; j++) {
+        vec column[N], to[R];
+#pragma GCC unroll 6
+        for (int i = 0; i < N; i++) column[i] = get(i, j);
+        along(column, to);
+#pragma GCC unroll 6
+        for (int i = 0; i < R; i++) rows[i][j] = to[i];
+    }
+#pragma GCC unroll 6
+    for (int i = 0; i < R; i++) {
+        vec to[R];
+        along(rows[i], to);
+#pragma GCC unroll 6
+        for (int j = 0; j < R; j++) put(i, j, to[j]);
+    }
+}
+
+// G g G^T of the kernel's 9 taps, each `step` numbers after the one before; out: `apart` numbers from one to the next
+template <class F>
 static inline void transform_kernel(const float* g, Int step, float* out, Int apart) {
-    vec rows[4][3];
-    for (int j = 0; j < 3; j++) {
-        const vec a = load(g + j * step), b = load(g + (3 + j) * step), c = load(g + (6 + j) * step);
-        const vec sum = (a + c) * 0.5f, half = b * 0.5f;
-        rows[0][j] = a, rows[1][j] = sum + half, rows[2][j] = sum - half, rows[3][j] = c;
-    }
-    for (int i = 0; i < 4; i++, out += 4 * apart) {
-        const vec a = rows[i][0], c = rows[i][2], sum = (a + c) * 0.5f, half = rows[i][1] * 0.5f;
-        store(out, a), store(out + apart, sum + half), store(out + 2 * apart, sum - half), store(out + 3 * apart, c);
-    }
+    both_axes<3, F::SEES>(F::kernel, [&](int i, int j) { return load(g + (3 * i + j) * step); },
+                          [&](int i, int j, vec v) { store(out + (F::SEES * i + j) * apart, v); });
 }
 
-// 4 x 4 = B^T d B of 4 x 4 pixels; rows of pixels lie `down` apart, columns `right`
+// B^T d B of the pixels that a tile of outputs sees; rows of pixels lie `down` apart, columns `right`
+template <class F>
 static inline void transform_input(const float* d, Int down, Int right, float* out, Int apart) {
-    vec rows[4][4];
-    for (int j = 0; j < 4; j++) {
-        const float* at = d + j * right;
-        const vec a = load(at), b = load(at + down), c = load(at + 2 * down), e = load(at + 3 * down);
-        rows[0][j] = a - c, rows[1][j] = b + c, rows[2][j] = c - b, rows[3][j] = b - e;
-    }
-    for (int i = 0; i < 4; i++, out += 4 * apart) {
-        const vec a = rows[i][0], b = rows[i][1], c = rows[i][2], e = rows[i][3];
-        store(out, a - c), store(out + apart, b + c), store(out + 2 * apart, c - b), store(out + 3 * apart, b - e);
-    }
+    both_axes<F::SEES, F::SEES>(F::input, [&](int i, int j) { return load(d + i * down + j * right); },
+                                [&](int i, int j, vec v) { store(out + (F::SEES * i + j) * apart, v); });
 }
 
-// 2 x 2 outputs = A^T m A
-static inline void transform_output(const float* m, Int apart, vec out[4]) {
-    vec rows[2][4];
-    for (int j = 0; j < 4; j++) {
-        const vec b = load(m + (4 + j) * apart), c = load(m + (8 + j) * apart);
-        rows[0][j] = load(m + j * apart) + b + c, rows[1][j] = b - c - load(m + (12 + j) * apart);
-    }
-    for (int i = 0; i < 2; i++) {
-        const vec b = rows[i][1], c = rows[i][2];
-        out[2 * i] = rows[i][0] + b + c, out[2 * i + 1] = b - c - rows[i][3];
-    }
+// A^T m A, a tile of outputs: put(row, column, outputs)
+template <class F, class Put>
+static inline void transform_output(const float* m, Int apart, Put put) {
+    both_axes<F::SEES, F::SIDE>(F::output, [&](int i, int j) { return load(m + (F::SEES * i + j) * apart); }, put);
 }
 
-// 4 x 4 = A e A^T of 2 x 2 outputs' gradients; rows of them lie `down` apart, columns `right`
+// A e A^T of 2 x 2 outputs' gradients; rows of them lie `down` apart, columns `right`
 static inline void transform_gradient(const float* e, Int down, Int right, float* out, Int apart) {
     vec rows[4][2];
     for (int j = 0; j < 2; j++) {
