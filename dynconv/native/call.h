@@ -58,8 +58,8 @@ struct Branch {
     float *outputs, *hidden;               // (images, outs, high, wide); hidden: memory for what lies between the convolutions
     Convolution first, second;             // first: at the stride
     Int images, channels, height, width, outs, high, wide, stride, threads;
+    Int always;                            // whether no more than is needed may be computed, though all positions would be faster
     double first_eps, second_eps;          // of the batch norms
-    double limit;                          // the share of positions above which all are computed, where that is faster
 };
 
 // How a dynamic convolution is computed; each is false where there is not memory enough

@@ -3,7 +3,7 @@
 //
 // The idea. What some positions see is brought together, wherever they lie: a matrix with a row for each channel and tap and a column
 // for each position. Kernels, as torch keeps them, times this matrix are the outputs; nothing of them has to be turned or copied. Where
-// nearly half of the positions are wanted, Winograd's products (winograd.h) compute all of them sooner.
+// many positions are wanted, Winograd's products (winograd.h) compute all of them sooner.
 // Each number is summed by one thread, in an order that the sizes and the gate alone decide.
 
 #include <cmath>
@@ -171,7 +171,11 @@ class SparseBranch {
         for (Int i = 0; i < c.images; i++) find(i);
     }
 
-    bool too_much() const { return mostly(first) && !has_tiles(first) && call.channels * call.outs > MANY; }
+    // Whether torch is faster
+    bool too_much() const {
+        const bool mostly = needed.size() > 0.45 * call.images * call.high * call.wide;
+        return mostly && !call.always && !has_tiles(first) && call.channels * call.outs > MANY;
+    }
 
     bool run() const {
         if (!by_tiles(second)) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
@@ -179,9 +183,23 @@ class SparseBranch {
     }
 
   private:
-    bool mostly(const Stage& stage) const { return stage.wanted.size() > call.limit * call.images * call.high * call.wide; }
     bool has_tiles(const Stage& stage) const { return stage.stride == 1 && call.high * call.wide >= FEW_POSITIONS; }
-    bool by_tiles(const Stage& stage) const { return mostly(stage) && has_tiles(stage); }
+    bool by_tiles(const Stage& stage) const { return !call.always && has_tiles(stage) && work_at_positions(stage) > work_everywhere(); }
+    // In products of a channel in and a channel out. Where positions do not follow each other, to bring together what they see costs as much
+    // as 64 channels out; tiles of outputs take more than their products, for they are transformed.
+    double work_at_positions(const Stage& stage) const {
+        Int runs = 0;
+        const Position* last = nullptr;
+        for (const Position& at : stage.wanted) {
+            runs += !last || at.x != last->x + 1 || at.y != last->y;
+            last = &at;
+        }
+        return TAPS * (stage.wanted.size() + 64. / call.outs * runs);
+    }
+    double work_everywhere() const {
+        const auto work = [&](auto f) { return work_by_tiles<decltype(f)>(call.high, call.wide, 1) + 0.3 * f.STEPS * parts(call.high, f.SIDE) * parts(call.wide, f.SIDE); };
+        return call.images * (large_tiles_win(call.high, call.wide, 1) ? work(Four()) : work(Two()));
+    }
     bool compute(const Stage& stage) const { return by_tiles(stage) ? everywhere(call, stage) : done(AtPositions(call, stage)); }
 
     void find(Int image) {

@@ -16,7 +16,6 @@ from .scores import taken
 __all__ = ["gate_scores", "skipping"]
 
 AS_MADE = (1, 1), (1, 1), "zeros"
-LIMIT = 0.45  # the share of positions above which computing all of them is faster, by Winograd's products
 
 
 def gate_scores(x: Tensor, conv: Any, fc: Any) -> Tensor | None:
@@ -44,9 +43,9 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
     outs, size = conv1.out_channels, gate.shape[2:]
     y, hidden = (x.new_empty(x.shape[0], outs, *size) for _ in range(2))
     ours_x, ours_gate, *layers = contiguous(tensors)
-    sizes, limit = (*x.shape, outs, *size, conv1.stride[0], torch.get_num_threads()), 1.0 if always else LIMIT
+    sizes = *x.shape, outs, *size, conv1.stride[0], torch.get_num_threads(), always
     loaded: Any = library()
-    call = filled("Branch", (ours_x, ours_gate, y, hidden, *layers), *sizes, bn1.eps, bn2.eps, limit)
+    call = filled("Branch", (ours_x, ours_gate, y, hidden, *layers), *sizes, bn1.eps, bn2.eps)
     return y if loaded.dynconv_sparse_branch(call) == 0 else None
 
 

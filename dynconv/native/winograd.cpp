@@ -294,7 +294,7 @@ static bool by_tiles(const Call& call, bool& finite) {
 // In large tiles a pixel has a part in outputs that do not see it, which cancels but for rounding; infinity and NaN do not cancel.
 bool forward_by_tiles(const Call& call) {
     bool finite = true;
-    if (has_large_tiles(call)) {
+    if (large_tiles_win(call.high, call.wide, call.stack)) {
         if (!by_tiles<Four>(call, finite)) return false;
         if (finite) return true;
     }

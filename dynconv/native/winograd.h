@@ -50,12 +50,12 @@ struct Four {
     }
 };
 
-// The larger tiles take fewer products an output; but more is mixed of each of the K kernels, which costs about as much as three tiles, and
-// maps are filled up to fours.
-static inline bool has_large_tiles(const Call& c) {
-    const auto work = [&](auto f) { return f.STEPS * (parts(c.high, f.SIDE) * parts(c.wide, f.SIDE) + 3 * c.stack); };
-    return work(Four()) < work(Two());
-}
+// What an image takes, in products of a channel in and a channel out: to transform and mix a kernel costs about as much as three tiles.
+template <class F>
+static inline Int work_by_tiles(Int high, Int wide, Int stack) { return F::STEPS * (parts(high, F::SIDE) * parts(wide, F::SIDE) + 3 * stack); }
+
+// The larger tiles take fewer products an output; but more is mixed of each of the K kernels, and maps are filled up to fours.
+static inline bool large_tiles_win(Int high, Int wide, Int stack) { return work_by_tiles<Four>(high, wide, stack) < work_by_tiles<Two>(high, wide, stack); }
 
 // A map of N numbers to R, along both axes of N x N numbers: of their columns first
 template <int N, int R, class Along, class Get, class Put>
