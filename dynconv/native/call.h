@@ -9,7 +9,7 @@ typedef std::int64_t Int;
 struct Call {
     const float *x;                        // (images, channels, height, width)
     const float *kernels;                  // (stack, outs, channels / groups, taps_down, taps_across)
-    const float *attention;                // (images, stack)
+    const float *attention;                // (images, stack); inside of the library also null: one kernel for all images
     const float *bias;                     // (stack, outs), or null
     float *outputs;                        // (images, outs, high, wide); backward reads their gradient there
     float *grad_x, *grad_kernels, *grad_attention, *grad_bias;  // written by backward, each unless it is null

@@ -144,8 +144,8 @@ class AtPositions {
 };
 
 static bool everywhere(const Branch& call, const Stage& stage) {
-    const std::vector<float> whole(call.images, 1), norm = stage.norm(call.outs);
-    Call all = {stage.from, stage.by.kernels, whole.data(), nullptr, stage.to};
+    const std::vector<float> norm = stage.norm(call.outs);
+    Call all = {stage.from, stage.by.kernels, nullptr, nullptr, stage.to};
     all.images = call.images, all.channels = stage.channels, all.height = stage.height, all.width = stage.width;
     all.outs = call.outs, all.stack = 1, all.taps_down = all.taps_across = 3, all.threads = call.threads, all.groups = 1, all.channels_last = 0;
     all.stride_down = all.stride_across = all.pad_down = all.pad_across = all.gap_down = all.gap_across = 1;

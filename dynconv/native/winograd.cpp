@@ -200,10 +200,11 @@ class Forward {
                 const Slice slice = {c0, std::min(plan.slice, call.channels - c0), f, width};
                 const float* kernels = packed.first + plan.offset(c0, width) + f * plan.step(slice.channels, width);
                 const Int length = slice.channels * width;
-                mix({part.images, call.stack, length, call.attention + part.first * call.stack, kernels, nullptr, packed.apart, plan.mixed},
-                    room.mixed);
+                if (call.attention)
+                    mix({part.images, call.stack, length, call.attention + part.first * call.stack, kernels, nullptr, packed.apart, plan.mixed},
+                        room.mixed);
                 for (Int b = 0; b < part.images; b++)
-                    add_products(slice, room.mixed + b * plan.mixed, seen + b * plan.seen, room.sums + b * plan.sums, lines);
+                    add_products(slice, call.attention ? room.mixed + b * plan.mixed : kernels, seen + b * plan.seen, room.sums + b * plan.sums, lines);
             }
         for (Int b = 0; b < part.images; b++) write(part, b, panel, room.sums + b * plan.sums, room.flat);
     }
@@ -229,7 +230,7 @@ class Forward {
     // To some rows of a panel's channels, the image's mixed bias
     void add_bias(Int image, Int panel, float* rows, Int some) const {
         const Int first = panel * WIDE, width = plan.width(panel);
-        const float *pi = call.attention + image * call.stack, *end = call.bias + call.stack * call.outs;
+        const float whole = 1, *pi = call.attention ? call.attention + image * call.stack : &whole, *end = call.bias + call.stack * call.outs;
         for (Int m = 0; m < width; m += LANES) {
             vec bias = {};
             for (Int k = 0; k < call.stack; k++)
@@ -275,9 +276,8 @@ static void mix_all(const Call& call, const float* stack, Int numbers, float* ou
 template <class F>
 static bool by_tiles(const Call& call, bool& finite) {
     if (call.images > 1 || call.stack == 1) return done(Forward<F>(call, finite));
-    const float whole = 1;
     Call one = call;
-    one.stack = 1, one.attention = &whole;
+    one.stack = 1, one.attention = nullptr;
     const Int numbers = call.outs * call.channels * TAPS, bias = up(numbers, 16), room = bias + up(call.outs, 16);
     const Memory memory(room + Forward<F>(one, finite).memory());
     if (!memory.get()) return false;
@@ -294,7 +294,7 @@ static bool by_tiles(const Call& call, bool& finite) {
 // In large tiles a pixel has a part in outputs that do not see it, which cancels but for rounding; infinity and NaN do not cancel.
 bool forward_by_tiles(const Call& call) {
     bool finite = true;
-    if (large_tiles_win(call.high, call.wide, call.stack)) {
+    if (large_tiles_win(call.high, call.wide, call.images > 1 ? call.stack : 1)) {
         if (!by_tiles<Four>(call, finite)) return false;
         if (finite) return true;
     }
