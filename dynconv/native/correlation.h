@@ -42,12 +42,13 @@ class ByColumns {
     Int first(Int piece) const { return cut.start(piece, see.positions); }
 };
 
-// By Winograd's products (winograd.h): each of the 16 is a matrix product, (outs) x (tiles) times (tiles) x (channels).
+// By Winograd's products (winograd.h): each of the 16 or 36 is a matrix product, (outs) x (tiles) times (tiles) x (channels).
+template <class F>
 class ByTiles {
-    static constexpr Int TOGETHER = 256, STEPS = Two::STEPS;  // tiles; numbers of one
+    static constexpr Int TOGETHER = 4096, STEPS = F::STEPS, SIDE = F::SIDE;  // numbers of a channel; of a tile, and its outputs along an axis
 
     const Call& call;
-    const Int lines, units, across;          // rows of 2 x 2 outputs; these in a row; pixels in a row with its padding
+    const Int lines, units, across;          // rows of tiles; these in a row; pixels in a row with its padding
     const Int panels, wide, pixel;           // of channels in; these, and channels out, with what fills up registers
 
   public:
@@ -61,24 +62,24 @@ class ByTiles {
     const Int size, room;
 
     explicit ByTiles(const Call& given)
-        : call(given), lines(parts(call.high, 2)), units(parts(call.wide, 2)), across(2 * units + 2), panels(parts(call.channels, WIDE)),
-          wide(up(call.channels, LANES)), pixel((parts(call.outs, LANES) | 1) * LANES), pieces(parts(lines, std::max<Int>(1, TOGETHER / units))),
+        : call(given), lines(parts(call.high, SIDE)), units(parts(call.wide, SIDE)), across(SIDE * units + 2), panels(parts(call.channels, WIDE)),
+          wide(up(call.channels, LANES)), pixel((parts(call.outs, LANES) | 1) * LANES), pieces(parts(lines, std::max<Int>(1, TOGETHER / STEPS / units))),
           rows(call.channels * TAPS), looks(panels + parts(call.outs, WIDE)), most(parts(lines, pieces) * units), gradients(STEPS * most * wide),
-          size(STEPS * most * (wide + pixel)), room(up(std::max(2 * (parts(lines, pieces) + 1) * across * WIDE, STEPS * MOST * WIDE + TAPS * LANES), 16)) {}
+          size(STEPS * most * (wide + pixel)), room(up(std::max((SIDE * parts(lines, pieces) + 2) * across * WIDE, STEPS * MOST * WIDE + TAPS * LANES), 16)) {}
 
     // A panel of the image, (step, tile, width); then some channels of the outputs' gradients, (step, tile, pixel)
     void look(Int image, Int piece, Int part, float* to, float* own) const {
-        const Int first = 2 * start(piece), lines_of = start(piece + 1) - start(piece), tiles = lines_of * units;
+        const Int first = SIDE * start(piece), lines_of = start(piece + 1) - start(piece), tiles = lines_of * units;
         if (part < panels) {
             const Int c = part * WIDE, apart = width(c);
             const Images some = panel(call.x, image, call.channels, c, call.height, call.width, call.pad_down, call.pad_across);
-            some.channels_last(0, first, 2 * lines_of + 2, own);
-            some.transform(own, to + STEPS * tiles * c, {lines_of, units, tiles * apart, apart, Two::SIDE}, transform_input<Two>);
+            some.channels_last(0, first, SIDE * lines_of + 2, own);
+            some.transform(own, to + STEPS * tiles * c, {lines_of, units, tiles * apart, apart, SIDE}, transform_input<F>);
         } else {
             const Int c = (part - panels) * WIDE;
             const Images some = panel(call.outputs, image, call.outs, c, call.high, call.wide, 0, 0);
-            some.channels_last(0, first, 2 * lines_of, own);
-            some.transform(own, to + gradients + c, {lines_of, units, tiles * pixel, pixel, Two::SIDE}, transform_gradient);
+            some.channels_last(0, first, SIDE * lines_of, own);
+            some.transform(own, to + gradients + c, {lines_of, units, tiles * pixel, pixel, SIDE}, transform_gradient<F>);
         }
     }
 
@@ -93,7 +94,7 @@ class ByTiles {
                     multiply_tile({left + s * tiles * pixel, 1, pixel}, some, {right + s * tiles * across, across}, tiles, {own + s * MOST * WIDE, WIDE, across, false});
                 for (Int o = 0; o < some; o++)
                     for (Int i = 0; i < across; i += LANES) {
-                        transform_taps(own + o * WIDE + i, MOST * WIDE, nine);
+                        transform_taps<F>(own + o * WIDE + i, MOST * WIDE, nine);
                         float* at = to.at + (first + o) * to.along + r + i * TAPS;
                         transpose({nine, LANES, nine + TAPS * LANES}, TAPS, LANES, {at, TAPS, TAPS, to.end});
                     }

@@ -151,5 +151,7 @@ bool through_bias(const Call& call) {
 
 bool kernel_gradients(const Call& call) {
     const bool tiles = has_tiles(call) && 2 * call.channels >= LANES;  // fewer leave a register of them half empty
-    return tiles ? done(KernelGradients<ByTiles>(call)) : done(KernelGradients<ByColumns>(call));
+    if (!tiles) return done(KernelGradients<ByColumns>(call));
+    const bool large = large_tiles_win(call.high, call.wide, GRADIENT);
+    return large ? done(KernelGradients<ByTiles<Four>>(call)) : done(KernelGradients<ByTiles<Two>>(call));
 }

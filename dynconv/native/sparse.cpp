@@ -197,8 +197,8 @@ class SparseBranch {
         return TAPS * (stage.wanted.size() + 64. / call.outs * runs);
     }
     double work_everywhere() const {
-        const auto work = [&](auto f) { return work_by_tiles<decltype(f)>(call.high, call.wide, 1) + 0.3 * f.STEPS * parts(call.high, f.SIDE) * parts(call.wide, f.SIDE); };
-        return call.images * (large_tiles_win(call.high, call.wide, 1) ? work(Four()) : work(Two()));
+        const auto work = [&](auto f) { return work_by_tiles<decltype(f)>(call.high, call.wide, KERNEL) + 0.3 * f.STEPS * parts(call.high, f.SIDE) * parts(call.wide, f.SIDE); };
+        return call.images * (large_tiles_win(call.high, call.wide, KERNEL) ? work(Four()) : work(Two()));
     }
     bool compute(const Stage& stage) const { return by_tiles(stage) ? everywhere(call, stage) : done(AtPositions(call, stage)); }
 

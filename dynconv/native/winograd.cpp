@@ -294,7 +294,7 @@ static bool by_tiles(const Call& call, bool& finite) {
 // In large tiles a pixel has a part in outputs that do not see it, which cancels but for rounding; infinity and NaN do not cancel.
 bool forward_by_tiles(const Call& call) {
     bool finite = true;
-    if (large_tiles_win(call.high, call.wide, call.images > 1 ? call.stack : 1)) {
+    if (large_tiles_win(call.high, call.wide, KERNEL * (call.images > 1 ? call.stack : 1))) {
         if (!by_tiles<Four>(call, finite)) return false;
         if (finite) return true;
     }

@@ -26,6 +26,11 @@ struct Two {
     }
     static inline void input(const vec (&d)[4], vec (&to)[4]) { to[0] = d[0] - d[2], to[1] = d[1] + d[2], to[2] = d[2] - d[1], to[3] = d[1] - d[3]; }
     static inline void output(const vec (&m)[4], vec (&to)[2]) { to[0] = m[0] + m[1] + m[2], to[1] = m[1] - m[2] - m[3]; }
+    static inline void gradient(const vec (&e)[2], vec (&to)[4]) { to[0] = e[0], to[1] = e[0] + e[1], to[2] = e[0] - e[1], to[3] = -e[1]; }
+    static inline void taps(const vec (&m)[4], vec (&to)[3]) {
+        const vec b = m[1] * 0.5f, c = m[2] * 0.5f;
+        to[0] = m[0] + (b + c), to[1] = b - c, to[2] = (b + c) + m[3];
+    }
 };
 
 // Products of 16 outputs: 36, not 144. Which points the polynomials are evaluated at decides what rounding does (Barabasz et al., Error
@@ -48,14 +53,24 @@ struct Four {
         const vec low = m[1] + m[2], high = m[3] + m[4], at_low = (m[1] - m[2]) * LOW, at_high = (m[3] - m[4]) * HIGH;
         to[0] = m[0] + low + high, to[1] = at_low + at_high, to[2] = low * 0.5f + high * 2, to[3] = at_low * 0.5f + at_high * 2 + m[5];
     }
+    static inline void gradient(const vec (&e)[4], vec (&to)[6]) {
+        const vec low = e[0] + e[2] * 0.5f, high = e[0] + e[2] * 2, at_low = (e[1] + e[3] * 0.5f) * LOW, at_high = (e[1] + e[3] * 2) * HIGH;
+        to[0] = e[0], to[1] = low + at_low, to[2] = low - at_low, to[3] = high + at_high, to[4] = high - at_high, to[5] = e[3];
+    }
+    static inline void taps(const vec (&m)[6], vec (&to)[3]) {
+        const vec low = (m[1] + m[2]) * (-1 / 3.f), high = (m[3] + m[4]) * (1 / 3.f);
+        to[0] = m[0] + low * 2 + high * 0.5f, to[2] = low + high + m[5];
+        to[1] = (m[1] - m[2]) * (-2 / 3.f * LOW) + (m[3] - m[4]) * (1 / 6.f * HIGH);
+    }
 };
 
-// What an image takes, in products of a channel in and a channel out: to transform and mix a kernel costs about as much as three tiles.
+// What an image takes, in products of a channel in and a channel out, where what is done once for an image costs as much as so many tiles.
 template <class F>
-static inline Int work_by_tiles(Int high, Int wide, Int stack) { return F::STEPS * (parts(high, F::SIDE) * parts(wide, F::SIDE) + 3 * stack); }
+static inline Int work_by_tiles(Int high, Int wide, Int once) { return F::STEPS * (parts(high, F::SIDE) * parts(wide, F::SIDE) + once); }
 
-// The larger tiles take fewer products an output; but more is mixed of each of the K kernels, and maps are filled up to fours.
-static inline bool large_tiles_win(Int high, Int wide, Int stack) { return work_by_tiles<Four>(high, wide, stack) < work_by_tiles<Two>(high, wide, stack); }
+// The larger tiles take fewer products an output; but more is done once for an image, and maps are filled up to fours.
+static inline bool large_tiles_win(Int high, Int wide, Int once) { return work_by_tiles<Four>(high, wide, once) < work_by_tiles<Two>(high, wide, once); }
+constexpr Int KERNEL = 3, GRADIENT = 12;  // as many tiles as it costs to transform and mix one of K kernels, to transform a gradient back
 
 // A map of N numbers to R, along both axes of N x N numbers: of their columns first
 template <int N, int R, class Along, class Get, class Put>
@@ -99,28 +114,16 @@ static inline void transform_output(const float* m, Int apart, Put put) {
     both_axes<F::SEES, F::SIDE>(F::output, [&](int i, int j) { return load(m + (F::SEES * i + j) * apart); }, put);
 }
 
-// A e A^T of 2 x 2 outputs' gradients; rows of them lie `down` apart, columns `right`
+// A e A^T of the outputs' gradients of a tile; rows of them lie `down` apart, columns `right`
+template <class F>
 static inline void transform_gradient(const float* e, Int down, Int right, float* out, Int apart) {
-    vec rows[4][2];
-    for (int j = 0; j < 2; j++) {
-        const vec a = load(e + j * right), b = load(e + down + j * right);
-        rows[0][j] = a, rows[1][j] = a + b, rows[2][j] = a - b, rows[3][j] = -b;
-    }
-    for (int i = 0; i < 4; i++, out += 4 * apart) {
-        const vec a = rows[i][0], b = rows[i][1];
-        store(out, a), store(out + apart, a + b), store(out + 2 * apart, a - b), store(out + 3 * apart, -b);
-    }
+    both_axes<F::SIDE, F::SEES>(F::gradient, [&](int i, int j) { return load(e + i * down + j * right); },
+                                [&](int i, int j, vec v) { store(out + (F::SEES * i + j) * apart, v); });
 }
 
 // A kernel's 9 taps = G^T m G, a register each
+template <class F>
 static inline void transform_taps(const float* m, Int apart, float* out) {
-    vec rows[3][4];
-    for (int j = 0; j < 4; j++) {
-        const vec b = load(m + (4 + j) * apart) * 0.5f, c = load(m + (8 + j) * apart) * 0.5f;
-        rows[0][j] = load(m + j * apart) + (b + c), rows[1][j] = b - c, rows[2][j] = (b + c) + load(m + (12 + j) * apart);
-    }
-    for (int i = 0; i < 3; i++, out += 3 * LANES) {
-        const vec b = rows[i][1] * 0.5f, c = rows[i][2] * 0.5f;
-        store(out, rows[i][0] + (b + c)), store(out + LANES, b - c), store(out + 2 * LANES, (b + c) + rows[i][3]);
-    }
+    both_axes<F::SEES, 3>(F::taps, [&](int i, int j) { return load(m + (F::SEES * i + j) * apart); },
+                          [&](int i, int j, vec v) { store(out + (3 * i + j) * LANES, v); });
 }
