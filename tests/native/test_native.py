@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
@@ -154,6 +155,23 @@ def test_on_other_processors(instructions, tmp_path, monkeypatch):
     settings(max_examples=15, deadline=None, derandomize=True)(given(geometries())(agrees))()
     monkeypatch.undo()
     native.library.cache_clear()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("images", "size"), [(1, 21), (3, 21), (3, 7)]
+)  # in large tiles, alone and together, and in small ones
+def test_what_is_not_finite_reaches_what_sees_it_and_nothing_else(images, size, value):
+    x, weight, attention = torch.randn(images, 17, size, size), torch.rand(4, 18, 17, 3, 3) + 0.1, torch.rand(images, 4)
+    x[0, 2, 4, 3] = value
+    y = dynamic_conv(x, weight, attention, padding=1, method="native")
+    seen = F.max_pool2d((~x.isfinite()).float().amax(1, keepdim=True), 3, 1, 1).bool()
+    assert seen.sum() == 9
+    assert torch.equal(~y.isfinite(), seen.expand_as(y))
+    leaf, direction = torch.zeros_like(x).requires_grad_(), torch.randn_like(y)
+    direction[0, 2, 4, 3] = value
+    (of_x,) = torch.autograd.grad(dynamic_conv(leaf, weight, attention, padding=1, method="native"), leaf, direction)
+    assert torch.equal(~of_x.isfinite(), seen.expand_as(of_x))
 
 
 @pytest.mark.parametrize("threads", [1, 3])
