@@ -108,7 +108,8 @@ class KernelAttention(Tempered, Scores):
     def forward(self, x: Tensor) -> Tensor:
         if self.activation == "sigmoid":
             return torch.sigmoid(self.logits(x) / self._divisor())
-        if type(self).logits is Scores.logits and bare(fc1 := self.fc1, fc2 := self.fc2):
+        layers: Any = self._modules  # a look-up by nn.Module takes as long as a small product
+        if type(self).logits is Scores.logits and bare(fc1 := layers["fc1"], fc2 := layers["fc2"]):
             parts, temperature = _parts(fc1, fc2), self.temperature
             check_images(self, x, self.in_channels, "[*spatial]", like=parts[0])
             check_temperature(temperature)

@@ -26,7 +26,7 @@ def main() -> int:
         print(f"{path}: built, and not loaded: PyTorch's own operations serve. Reason: {reasons[0]}")
         return 1
     generator = torch.Generator().manual_seed(0)
-    x, weight = (torch.randn(shape, generator=generator) for shape in ((4, 20, 9, 9), (3, 40, 20, 3, 3)))
+    x, weight = (torch.randn(shape, generator=generator) for shape in ((4, 20, 25, 25), (3, 40, 20, 3, 3)))
     attention = torch.rand(4, 3, generator=generator)
     given = x, weight, attention, torch.randn(3, 40, generator=generator), (1, 1), (1, 1), (1, 1), 1
     ours, theirs = OPERATION(*given), definition.forward(*given)

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 from torch.utils._device import DeviceContext
 from torch.utils.flop_counter import register_flop_formula
@@ -28,13 +29,14 @@ from torch.utils.flop_counter import register_flop_formula
 from . import definition
 from .definition import Derivatives
 
-__all__ = ["Operation", "format_of", "tracing", "unwatched"]
+__all__ = ["Operation", "format_of", "plain", "tracing", "unwatched"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
 INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
 GEOMETRY = "int[] stride, SymInt[] padding, int[] dilation, int groups"
 CONVOLVED, BIAS = (0, 1), 3  # of L's inputs: those of its first part alone, and that of its second part alone
 FOUR = "(Tensor, Tensor, Tensor, Tensor)"
+PLAIN = (Tensor, torch.nn.Parameter)
 # torch keeps compiled graphs on disk by the names of what was called, and looks no deeper: another file is another name
 REVISION = "r" + hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 # torch.func's transforms begin here: they are given torch's own operations, which they can take apart
@@ -148,6 +150,17 @@ def unwatched() -> bool:
         return False
 
 
+def plain(tensors: Sequence[Any]) -> bool:
+    """Whether they have memory as they look, of one dtype on one device: no subclass, nothing sparse, no batch of gradcheck's."""
+    like = tensors[0].dtype, tensors[0].device, torch.strided
+    for t in tensors:
+        if t is None:
+            continue
+        if type(t) not in PLAIN or (t.dtype, t.device, t.layout) != like or is_legacy_batchedtensor(t):
+            return False
+    return True
+
+
 def tracing() -> bool:
     """Whether torch.jit.trace is looking on."""
     return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
@@ -167,7 +180,8 @@ class _Forward(torch.autograd.Function):
         five, wanted = (*ctx.saved_tensors, grad), ctx.needs_input_grad[1:5]
         if torch.is_grad_enabled() or not unwatched():
             return None, *_derivatives(ctx, five, (*wanted, False))[:4], None
-        found = ctx.operation.inner_backward(*five, *ctx.geometry, wanted)  # nothing is differentiated again
+        # nothing is differentiated again
+        found = (ctx.operation.backward if plain(five) else ctx.operation.inner_backward)(*five, *ctx.geometry, wanted)
         return None, *(g if want else None for g, want in zip(found, wanted, strict=True)), None
 
     @staticmethod

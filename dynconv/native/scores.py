@@ -9,16 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._C._functorch import is_legacy_batchedtensor
 
 from .border import contiguous, filled
 from .building import library
 from .definition import per_channel, softmax
-from .operation import format_of, unwatched
+from .operation import format_of, plain, unwatched
 
 __all__ = ["perceptron"]
 
-PLAIN = (Tensor, torch.nn.Parameter)
 Inputs = tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None]  # x, weight, bias, second, second_bias
 
 
@@ -35,9 +33,8 @@ def perceptron(
     With a temperature, their softmax. By torch's own functions, unless the tensors are float32 on a CPU and nobody looks on.
     """
     given = (x, weight, bias, second, second_bias)
-    if not (unwatched() and _fit(*given) and taken(given)):  # what does not fit is told by torch
-        return _composed(given, temperature)
-    if temperature is not None and (temperature.requires_grad or not temperature.is_cpu):
+    fixed = temperature is None or (temperature.is_cpu and not temperature.requires_grad)
+    if not (fixed and unwatched() and _fit(*given) and taken(given)):  # what does not fit is told by torch
         return _composed(given, temperature)
     divisor = 0.0 if temperature is None else temperature.item()
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
@@ -66,15 +63,9 @@ def _fit(x: Tensor, weight: Tensor, bias: Tensor | None, second: Tensor | None, 
     return (bias is None or bias.shape == (width,)) and (second_bias is None or second_bias.shape == last)
 
 
-def taken(given: Sequence[Tensor | None]) -> bool:
-    for t in given:
-        if t is None:
-            continue
-        if type(t) not in PLAIN or t.dtype != torch.float32 or not t.is_cpu or t.layout != torch.strided:
-            return False
-        if is_legacy_batchedtensor(t):  # by gradcheck: it looks like one, and has no memory
-            return False
-    return library() is not None and not torch.is_autocast_enabled("cpu")
+def taken(given: Sequence[Any]) -> bool:
+    ours = given[0].dtype == torch.float32 and given[0].is_cpu and plain(given)
+    return ours and library() is not None and not torch.is_autocast_enabled("cpu")
 
 
 def _forward(given: Inputs, temperature: float, keep: bool = True) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -15,8 +15,6 @@ from .scores import taken
 
 __all__ = ["gate_scores", "skipping"]
 
-AS_MADE = (1, 1), (1, 1), "zeros"
-
 
 def gate_scores(x: Tensor, conv: Any, fc: Any) -> Tensor | None:
     """(B, C, H, W) → (B, 1, H, W): a convolution to one channel and a layer of the means, added; None where torch has to compute it."""
@@ -55,7 +53,7 @@ def _left_to_us(tensors: Sequence[Tensor | None]) -> bool:
 
 
 def _as_made(conv: Any) -> bool:
-    return bool((conv.padding, conv.dilation, conv.padding_mode) == AS_MADE)
+    return bool((conv.padding, conv.dilation, conv.padding_mode) == ((1, 1), (1, 1), "zeros"))
 
 
 def _fit(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any) -> bool:
