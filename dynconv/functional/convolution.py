@@ -103,7 +103,8 @@ def dynamic_conv(
             image is a group; "outputs" runs K convolutions and mixes what comes out (needs no free-batch tricks, so it
             exports); "unfold" mixes the kernels and multiplies them with every patch; "native" mixes them in the cache, in C++
             (float32 images on a CPU, one group or a kernel for each channel, after ``python -m dynconv.native``; elsewhere it
-            is "unfold"); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group,
+            is "unfold"; 3 × 3 kernels at stride 1 by Winograd's products, in tiles of 4 × 4 outputs: how a number far larger
+            than its neighbours is rounded shows in all of a tile, NaN and infinity only where they are seen); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group,
             16 channels and more; elsewhere it is "unfold"); "auto" chooses. ("tiled" is an older name, and now "native".)
 
     Raises:

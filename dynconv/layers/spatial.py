@@ -149,8 +149,9 @@ class SparseBlock(Layer):
         temperature: of the :class:`SpatialGate`.
         sparse: True or False forces the way of computing; None skips positions in eval mode where that saves time, except
             while compiling, exporting or tracing, where shapes cannot depend on the gate's values. By torch's operations it
-            saves time up to a quarter of the multiply-adds. In C++ a convolution at stride 1 of which more than 45 % of the
-            positions are wanted computes all of them, with fewer products (Winograd's) than torch; where these do not apply
+            saves time up to a quarter of the multiply-adds. In C++ a convolution at stride 1 computes all positions, with
+            fewer products (Winograd's) than torch, where that is less work: if more are wanted than about a sixth
+            (scattered over a large image) to a half (side by side in a small one); where these do not apply
             (stride 2, under 32 positions), most is open and channels are more than 256, torch computes everywhere.
 
     Shape:
