@@ -104,8 +104,9 @@ def dynamic_conv(
             exports); "unfold" mixes the kernels and multiplies them with every patch; "native" mixes them in the cache, in C++
             (float32 images on a CPU, one group or a kernel for each channel, after ``python -m dynconv.native``; elsewhere it
             is "unfold"; 3 × 3 kernels at stride 1 by Winograd's products, in tiles of 4 × 4 outputs: how a number far larger
-            than its neighbours is rounded shows in all of a tile, NaN and infinity only where they are seen); "triton" mixes them in registers on their way into the product (images on an NVIDIA GPU, one group,
-            16 channels and more; elsewhere it is "unfold"); "auto" chooses. ("tiled" is an older name, and now "native".)
+            than its neighbours is rounded shows in all of a tile, NaN and infinity only where they are seen); "triton" mixes
+            them in registers on their way into the product (images on an NVIDIA GPU, one group, 16 channels and more;
+            elsewhere it is "unfold"); "auto" chooses. ("tiled" is an older name, and now "native".)
 
     Raises:
         ValueError: shapes, stride, padding, dilation, groups or method do not fit; the message names the value.

@@ -178,8 +178,9 @@ class SparseBranch {
     }
 
     bool run() const {
-        if (!by_tiles(second)) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
-        return compute(first) && compute(second);
+        const bool tiles = by_tiles(second);
+        if (!tiles) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
+        return compute(first, by_tiles(first)) && compute(second, tiles);
     }
 
   private:
@@ -197,10 +198,10 @@ class SparseBranch {
         return TAPS * (stage.wanted.size() + 64. / call.outs * runs);
     }
     double work_everywhere() const {
-        const auto work = [&](auto f) { return work_by_tiles<decltype(f)>(call.high, call.wide, KERNEL) + 0.3 * f.STEPS * parts(call.high, f.SIDE) * parts(call.wide, f.SIDE); };
-        return call.images * (large_tiles_win(call.high, call.wide, KERNEL) ? work(Four()) : work(Two()));
+        const Int large = work_by_tiles<Four>(call.high, call.wide, KERNEL), small = work_by_tiles<Two>(call.high, call.wide, KERNEL);
+        return 1.3 * call.images * std::min(large, small);
     }
-    bool compute(const Stage& stage) const { return by_tiles(stage) ? everywhere(call, stage) : done(AtPositions(call, stage)); }
+    bool compute(const Stage& stage, bool tiles) const { return tiles ? everywhere(call, stage) : done(AtPositions(call, stage)); }
 
     void find(Int image) {
         const Int across = call.wide + 2;

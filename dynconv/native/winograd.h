@@ -1,7 +1,7 @@
 // Minimal filtering F(m x m, 3 x 3): m x m outputs of a 3 x 3 kernel for (m + 2) x (m + 2) products (Winograd, Arithmetic Complexity of
 // Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016, https://arxiv.org/abs/1509.09308).
 // Outputs = A^T [(G g G^T) . (B^T d B)] A. All are linear, so kernels may be mixed after G as well as before. From the outputs' gradient e
-// the kernel's is G^T [(A e A^T) . (B^T d B)] G: again 16 products for 36, and the transforms back once for all tiles of an image. Each
+// the kernel's is G^T [(A e A^T) . (B^T d B)] G: as many products, and the transforms back once for all tiles of an image. Each
 // function treats one channel per lane.
 
 #pragma once
@@ -35,7 +35,7 @@ struct Two {
 
 // Products of 16 outputs: 36, not 144. Which points the polynomials are evaluated at decides what rounding does (Barabasz et al., Error
 // Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks, 2020, https://arxiv.org/abs/1803.10986): with
-// 0, 1, -1, 2, -2 and infinity it errs four times as much as with the roots of 1/2 and 2 in their places.
+// 0, 1, -1, 2, -2 and infinity it errs several times as much as with the roots of 1/2 and 2 in their places (test_native.py would be red).
 struct Four {
     static constexpr int SIDE = 4, SEES = SIDE + 2, STEPS = SEES * SEES;
     static constexpr float LOW = 0.70710678f, HIGH = 1.41421356f;  // the points' squares are 1/2 and 2

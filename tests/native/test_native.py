@@ -158,10 +158,9 @@ def test_on_other_processors(instructions, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize(
-    ("images", "size"), [(1, 21), (3, 21), (3, 7)]
-)  # in large tiles, alone and together, and in small ones
+@pytest.mark.parametrize(("images", "size"), [(1, 21), (3, 21), (3, 7)])
 def test_what_is_not_finite_reaches_what_sees_it_and_nothing_else(images, size, value):
+    # in large tiles of one image and of several, and in small ones
     x, weight, attention = torch.randn(images, 17, size, size), torch.rand(4, 18, 17, 3, 3) + 0.1, torch.rand(images, 4)
     x[0, 2, 4, 3] = value
     y = dynamic_conv(x, weight, attention, padding=1, method="native")
@@ -172,6 +171,18 @@ def test_what_is_not_finite_reaches_what_sees_it_and_nothing_else(images, size, 
     direction[0, 2, 4, 3] = value
     (of_x,) = torch.autograd.grad(dynamic_conv(leaf, weight, attention, padding=1, method="native"), leaf, direction)
     assert torch.equal(~of_x.isfinite(), seen.expand_as(of_x))
+
+
+def test_large_tiles_round_little():
+    generator = torch.Generator().manual_seed(0)
+    shapes = (8, 128, 28, 28), (4, 128, 128, 3, 3), (8, 4), (4, 128)
+    tensors = [torch.randn(shape, generator=generator) for shape in shapes]
+    found, exact = (
+        answers([t.to(dtype) for t in tensors], {"padding": 1}, method)
+        for dtype, method in ((torch.float32, "native"), (torch.float64, "grouped"))
+    )
+    for ours, theirs in zip(found, exact, strict=True):
+        assert (ours - theirs).abs().max() < 4e-6 * theirs.abs().max()
 
 
 @pytest.mark.parametrize("threads", [1, 3])
