@@ -35,6 +35,15 @@ typedef int ints __attribute__((vector_size(LANES * 4)));
 typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 static inline vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
+// In a register from here on: a compiler may otherwise read it from memory again for each use, which takes longer than to multiply by it.
+static inline vec held(vec v) {
+#if defined(__SSE2__)
+    __asm__("" : "+v"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
 static inline void store(float* p, vec v) { *reinterpret_cast<loose*>(p) = v; }
 // The same to where a register's numbers may begin a line, past the caches; `after_past` comes before anybody else reads there.
 #if defined(__AVX512F__)
@@ -78,6 +87,10 @@ static inline vec load_some(const float* at, const float* end, Int here) {
     if (at + LANES <= end) v = load(at);
     else std::memcpy(&v, at, here * 4);
     return v;
+}
+static inline void store_some(float* at, vec v, Int here) {
+    if (here >= LANES) store(at, v);
+    else std::memcpy(at, &v, here * 4);
 }
 
 // Sums over n numbers, in an order that depends on n alone: lane by lane, in several registers, for one addition waits for the last; `at(i)`

@@ -13,16 +13,46 @@
 struct Rows { const float* first; Int count, length; };
 struct Layer { const float *weight, *bias; Int ins, outs; };         // (outs, ins), (outs) or null
 struct Gradients { float *x, *weight, *bias; };                      // each may be null
+template <Int N> constexpr auto number = std::integral_constant<Int, N>();
 
-// to (length) = the sum of the rows, each times its weight; the weights lie `step` apart
-static void add_rows(const float* weights, Int step, const Rows& rows, float* __restrict to) {
-    std::memset(to, 0, rows.length * 4);
-    for (Int i = 0; i < rows.count; i++)
-        for (Int j = 0; j < rows.length; j++) to[j] += weights[i * step] * rows.first[i * rows.length + j];
+// For each of R lists of weights, that lie `apart` from each other, the sum of the rows, each times its weight of the list; the weights of a
+// list lie `step` apart. So many registers of columns at a time: each sum takes the rows in their order.
+struct Weights { const float* first; Int step, apart; };
+constexpr int ACROSS = MOST > 8 ? 4 : 2;
+template <int R>
+static inline void add_rows(const Weights& weights, const Rows& rows, Int column, float* to) {
+    vec sums[R][ACROSS] = {};
+    const Int step = weights.step, apart = weights.apart, left = rows.length - column;
+    const float *at = rows.first + column, *end = rows.first + rows.count * rows.length, *weight = weights.first;
+    for (Int i = 0; i < rows.count; i++, at += rows.length, weight += step) {
+        vec row[ACROSS];
+#pragma GCC unroll 4
+        for (int a = 0; a < ACROSS; a++) row[a] = a * LANES < left ? load_some(at + a * LANES, end, std::min<Int>(LANES, left - a * LANES)) : vec{};
+#pragma GCC unroll 4
+        for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+            for (int a = 0; a < ACROSS; a++) sums[r][a] += weight[r * apart] * row[a];
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < R; r++)
+#pragma GCC unroll 4
+        for (int a = 0; a < ACROSS; a++)
+            if (a * LANES < left) store_some(to + r * rows.length + column + a * LANES, sums[r][a], left - a * LANES);
 }
 
-// The next three are run by all threads of a team. What takes a processor longest of a short sum is to add the lanes of a register: so it
-// is done for LANES sums at once.
+// to (lists, length); run by all threads of a team, as are the next three
+static void add_rows(const Weights& weights, Int lists, const Rows& rows, float* to) {
+    constexpr Int TOGETHER = 4;  // lists: each time, all rows are read
+#pragma omp for collapse(2) nowait
+    for (Int first = 0; first < lists; first += TOGETHER)
+        for (Int column = 0; column < rows.length; column += ACROSS * LANES) {
+            const auto some = [&](Int list) { return Weights{weights.first + list * weights.apart, weights.step, weights.apart}; };
+            if (first + TOGETHER <= lists) add_rows<TOGETHER>(some(first), rows, column, to + first * rows.length);
+            else for (Int list = first; list < lists; list++) add_rows<1>(some(list), rows, column, to + list * rows.length);
+        }
+}
+
+// What takes a processor longest of a short sum is to add the lanes of a register: so it is done for LANES sums at once.
 static void mean_of(const float* x, Int rows, Int positions, float* to) {
     const Int whole = positions / LANES * LANES;
     const float* end = x + rows * positions;
@@ -53,43 +83,55 @@ static void mean_of_last(const float* x, Int rows, Int channels, Int positions, 
         }
 }
 
-// sums (R) of the products of w with R rows that lie `length` apart, lane by lane; each in an order that depends on the length alone
-template <int R>
+// sums (O, R) of the products of O rows of weights with R rows of x, lane by lane; each in an order that depends on the length alone
+template <int O, int R>
 static inline void multiply(const float* w, const float* w_end, const float* x, const float* x_end, Int length, vec* sums, Int apart) {
-    constexpr Int CHAINS = 2, PIECE = 64 * LANES;
+    constexpr Int PIECE = 64 * LANES;
     const Int whole = length / LANES * LANES, rest = length - whole;
-    vec all[R] = {};
+    vec all[O][R] = {};
     for (Int from = 0; from < whole; from += PIECE) {
-        vec some[R][CHAINS] = {};
-        const Int stop = std::min(whole, from + PIECE), pairs = from + (stop - from) / (CHAINS * LANES) * (CHAINS * LANES);
-        for (Int i = from; i < pairs; i += CHAINS * LANES)
-            for (Int c = 0; c < CHAINS; c++)
-                for (int r = 0; r < R; r++) some[r][c] += load(w + i + c * LANES) * load(x + r * length + i + c * LANES);
-        for (int r = 0; r < R; r++) {
-            if (pairs < stop) some[r][0] += load(w + pairs) * load(x + r * length + pairs);
-            all[r] += some[r][0] + some[r][1];
+        vec some[O][R] = {};
+        for (Int i = from; i < std::min(whole, from + PIECE); i += LANES) {
+            vec weights[O];
+#pragma GCC unroll 4
+            for (int o = 0; o < O; o++) weights[o] = held(load(w + o * length + i));
+#pragma GCC unroll 4
+            for (int r = 0; r < R; r++) {
+                const vec here = held(load(x + r * length + i));
+#pragma GCC unroll 4
+                for (int o = 0; o < O; o++) some[o][r] += weights[o] * here;
+            }
         }
+        for (int o = 0; o < O; o++)
+            for (int r = 0; r < R; r++) all[o][r] += some[o][r];
     }
-    for (int r = 0; r < R; r++) {
-        if (rest) all[r] += only(load_some(w + whole, w_end, rest), rest) * only(load_some(x + r * length + whole, x_end, rest), rest);
-        sums[r * apart] = all[r];
-    }
+    for (int o = 0; o < O; o++)
+        for (int r = 0; r < R; r++) {
+            if (rest) all[o][r] += only(load_some(w + o * length + whole, w_end, rest), rest) * only(load_some(x + r * length + whole, x_end, rest), rest);
+            sums[r * apart + o] = all[o][r];
+        }
 }
 
 static void forward(const Layer& layer, const float* x, Int rows, float* y, bool relu) {
-    constexpr int TOGETHER = 4;  // rows
+    constexpr Int TOGETHER = MOST > 8 ? 4 : 2, FOUR = 4;  // rows of x, and of the weights
     const auto [weight, bias, ins, outs] = layer;
     const float *weight_end = weight + outs * ins, *x_end = x + rows * ins;
 #pragma omp for collapse(2)
-    for (Int first = 0; first < rows; first += TOGETHER)
-        for (Int o = 0; o < layer.outs; o += LANES) {
+    for (Int o = 0; o < layer.outs; o += LANES)
+        for (Int first = 0; first < rows; first += TOGETHER) {
             const Int few = std::min<Int>(TOGETHER, rows - first), some = std::min<Int>(LANES, outs - o);
             vec sums[TOGETHER][LANES] = {};
-            for (Int i = 0; i < some; i++) {
-                const float *w = weight + (o + i) * ins, *from = x + first * ins;
-                if (few == TOGETHER) multiply<TOGETHER>(w, weight_end, from, x_end, ins, &sums[0][i], LANES);
-                else for (Int r = 0; r < few; r++) multiply<1>(w, weight_end, from + r * ins, x_end, ins, &sums[r][i], LANES);
-            }
+            const auto block = [&](auto outputs, auto together, Int i, Int r) {
+                const float *w = weight + (o + i) * ins, *from = x + (first + r) * ins;
+                multiply<outputs, together>(w, weight_end, from, x_end, ins, &sums[r][i], LANES);
+            };
+            const auto rows_of = [&](auto outputs, Int i) {
+                if (few == TOGETHER) block(outputs, number<TOGETHER>, i, 0);
+                else for (Int r = 0; r < few; r++) block(outputs, number<1>, i, r);
+            };
+            Int i = 0;
+            for (; i + FOUR <= some; i += FOUR) rows_of(number<FOUR>, i);
+            for (; i < some; i++) rows_of(number<1>, i);
             for (Int r = 0; r < few; r++) {
                 vec v = totals(sums[r]);
                 if (bias) v += load_some(bias + o, bias + outs, some);
@@ -101,13 +143,11 @@ static void forward(const Layer& layer, const float* x, Int rows, float* y, bool
 
 static void backward(const Layer& layer, const float* x, const float* grad, Int rows, const Gradients& to) {
     const auto [ins, outs] = std::pair(layer.ins, layer.outs);
-    const float one = 1;
-#pragma omp for nowait
-    for (Int r = 0; r < (to.x ? rows : 0); r++) add_rows(grad + r * outs, 1, {layer.weight, outs, ins}, to.x + r * ins);
-#pragma omp for nowait
-    for (Int o = 0; o < (to.weight ? outs : 0); o++) add_rows(grad + o, outs, {x, rows, ins}, to.weight + o * ins);
-#pragma omp single
-    if (to.bias) add_rows(&one, 0, {grad, rows, outs}, to.bias);
+    static const float one = 1;
+    if (to.x) add_rows({grad, 1, outs}, rows, {layer.weight, outs, ins}, to.x);
+    if (to.weight) add_rows({grad, outs, 1}, outs, {x, rows, ins}, to.weight);
+    if (to.bias) add_rows({&one, 0, 0}, 1, {grad, rows, outs}, to.bias);
+#pragma omp barrier
 }
 
 static void softmax(float* y, Int outs, double temperature) {
