@@ -103,8 +103,12 @@ def free_port() -> int:
 
 
 # fingerprint of everything an instrument shows: canvas pixels, bars, curves and the numbers beside them; not the sentence, not
-# the controls, which change with any move, and not whether results are out of sight
-FINGERPRINT = """root => {
+# the controls, which change with any move, and not whether results are out of sight; after two frames, so that what an event asked
+# for is drawn, and when what is computed elsewhere has arrived
+FINGERPRINT = """async root => {
+  const frame = () => new Promise(requestAnimationFrame);
+  await frame();
+  do await frame(); while (root.getAttribute('aria-busy') === 'true');
   let h = 17;
   const add = (v) => { h = (Math.imul(h, 31) + v) | 0; };
   for (const c of root.querySelectorAll('canvas')) {
@@ -185,9 +189,6 @@ class Lesson:
                 yield here.nth(i)
 
     def fingerprint(self, instrument) -> int:
-        # two frames, so that what an event asked for is drawn; and what is computed elsewhere has arrived
-        self.page.evaluate("() => new Promise((r) => requestAnimationFrame(() => requestAnimationFrame(r)))")
-        self.page.wait_for_function("e => e.getAttribute('aria-busy') !== 'true'", arg=instrument.element_handle())
         return instrument.evaluate(FINGERPRINT)
 
     def kernel(self, code: str) -> str:

@@ -174,8 +174,8 @@ WANDER = """async (root, moves) => {
     }
     for (const name of ['input', 'change']) control.dispatchEvent(new Event(name, { bubbles: true }));
     if (i % 5 === 0) await new Promise((r) => requestAnimationFrame(r));
-    said.add(root.querySelector('.dc-summary').innerText);
-    if (/NaN|undefined|Infinity|\\[object/.test(root.innerText)) throw new Error(`${i}: ${root.innerText}`);
+    said.add(root.querySelector('.dc-summary').textContent);
+    if (/NaN|undefined|Infinity|\\[object/.test(root.textContent)) throw new Error(`${i}: ${root.textContent}`);
   }
   return said.size;
 }"""

@@ -85,7 +85,12 @@ def test_students_are_written_beside_their_pictures(tmp_path, capsys):
 
 def test_a_class_hands_in(tmp_path, monkeypatch):
     """Right, wrong, without end, broken, and one that brings a checker of its own."""
-    handed = {"ada": [RIGHT], "=bob": [WRONG, "1 / 0", CHEATS], "cyd": [ENDLESS], "dan": ["while True: pass", RIGHT]}
+    handed = {
+        "ada": [RIGHT],
+        "=bob": [WRONG, "1 / 0", CHEATS],
+        "cyd": [ENDLESS],
+        "dan": ["import time\ntime.sleep(1e6)", RIGHT],
+    }
     for student, sources in handed.items():
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         (tmp_path / student).mkdir()
