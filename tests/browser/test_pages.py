@@ -172,6 +172,19 @@ def test_every_page_fits_a_phone_is_accessible_and_prints_what_is_folded(site):
     assert tab.evaluate(closed) > 3
 
 
+@pytest.mark.parametrize("width", [340, 390, 1000])
+def test_the_list_of_lessons_lies_in_the_window(site, width):
+    tab, go = site
+    tab.set_viewport_size({"width": width, "height": 844})
+    go(f"{LESSON.stem}.html")
+    tab.locator("header summary").click()
+    box = tab.locator("header ol").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= width
+    assert tab.locator("header ol").evaluate("e => e.scrollWidth <= e.clientWidth")
+    tab.locator("header ol a").last.click(trial=True)  # nothing lies over it
+
+
 def test_controls_stay_in_sight_beneath_the_header(site):
     tab, go = site
     go("index.html")
