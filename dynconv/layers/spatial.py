@@ -202,7 +202,7 @@ class SparseBlock(Layer):
         gate = self.gate(x)  # (B, 1, H', W')
         branch = self._skipping(x, gate) if self._skips() else None
         branch = self._everywhere(x) * gate if branch is None else branch  # (B, O, H', W')
-        y = torch.relu(self.shortcut(x) + branch)
+        y = torch.relu_(self.shortcut(x) + branch)
         return (y, self.cost(gate)) if return_cost else y
 
     if TYPE_CHECKING:

@@ -3,6 +3,9 @@
 
 #pragma once
 
+#include <cstdlib>
+#include <memory>
+
 #include "registers.h"
 
 // A tile's numbers lie `apart` from one to the next, and `pixel` from one tile to the next; a tile for each of `units` in each of `lines`, of
@@ -18,9 +21,19 @@ struct Images {
 
     void set_row(Int pixels) { across = pixels, pixel = (parts(channels, LANES) | 1) * LANES; }
 
+    // zeros around an image from the padded row `top` on
+    void surround(Int top, Int high, float* to) const {
+        for (Int row = 0; row < high; row++, to += across * pixel) {
+            const Int y = top + row - pad_down, right = pad_across + width;
+            const bool outside = y < 0 || y >= height;
+            std::memset(to, 0, (outside ? across : pad_across) * pixel * 4);
+            if (!outside) std::memset(to + right * pixel, 0, (across - right) * pixel * 4);
+        }
+    }
+
     // (high, across, pixel): an image from the padded row `top` on; `blank` where zeros lie around it already
     void channels_last(Int image, Int top, Int high, float* to, bool blank = false) const {
-        if (!blank) std::memset(to, 0, high * across * pixel * 4);
+        if (!blank) surround(top, high, to);
         const float* from = first + image * channels * height * width;
         const Int begin = std::max<Int>(0, top - pad_down) * width, stop = std::min(height, top + high - pad_down) * width;
         for (Int c = 0; c < channels; c += LANES)
@@ -44,5 +57,29 @@ struct Images {
             for (Int c = 0; c < channels; c += LANES)
                 transform(last + (t / tiles.units * across + t % tiles.units) * tiles.side * pixel + c, across * pixel, pixel,
                           to + t * tiles.pixel + c, tiles.apart);
+    }
+};
+
+// Images between two convolutions with padding 1, channels last as tiles of either size want them, zeros around them
+class Laid {
+    struct Free { void operator()(float* memory) const { std::free(memory); } };
+    std::unique_ptr<float, Free> memory;
+
+  public:
+    const Images of;
+    const Int image;              // numbers of one
+
+    Laid(Int images, Int channels, Int high, Int wide) : of(images_of(channels, high, wide)), image((up(high, 4) + 2) * of.across * of.pixel) {
+        memory.reset(static_cast<float*>(std::aligned_alloc(64, images * image * 4)));
+        for (Int i = 0; i < (memory ? images : 0); i++) of.surround(0, up(high, 4) + 2, at(i));
+    }
+    bool exists() const { return bool(memory); }
+    float* at(Int i) const { return memory.get() + i * image; }
+
+  private:
+    static Images images_of(Int channels, Int high, Int wide) {
+        Images images{nullptr, nullptr, channels, high, wide, 1, 1, 0, 0};
+        images.set_row(up(wide, 4) + 2);
+        return images;
     }
 };

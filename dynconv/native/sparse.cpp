@@ -9,6 +9,7 @@
 #include <cmath>
 #include <vector>
 
+#include "images.h"
 #include "product.h"
 #include "winograd.h"
 
@@ -143,21 +144,15 @@ class AtPositions {
     }
 };
 
-static bool everywhere(const Branch& call, const Stage& stage) {
+static bool everywhere(const Branch& call, const Stage& stage, const Laid* from, const Laid* to) {
     const std::vector<float> norm = stage.norm(call.outs);
     Call all = {stage.from, stage.by.kernels, nullptr, nullptr, stage.to};
     all.images = call.images, all.channels = stage.channels, all.height = stage.height, all.width = stage.width;
     all.outs = call.outs, all.stack = 1, all.taps_down = all.taps_across = 3, all.threads = call.threads, all.groups = 1, all.channels_last = 0;
     all.stride_down = all.stride_across = all.pad_down = all.pad_across = all.gap_down = all.gap_across = 1;
     all.high = call.high, all.wide = call.wide, all.next_out = stage.channels * TAPS, all.next_channel = TAPS;
-    if (!forward_by_tiles(all)) return false;
-    const Int positions = call.high * call.wide;
-#pragma omp parallel for num_threads(call.threads) collapse(2)
-    for (Int i = 0; i < call.images; i++)
-        for (Int o = 0; o < call.outs; o++) {
-            finish(stage.to + (i * call.outs + o) * positions, positions, norm[o], norm[call.outs + o], stage.gate ? stage.gate + i * positions : nullptr);
-        }
-    return true;
+    const Within within = {norm.data(), norm.data() + call.outs, stage.gate, from, to};
+    return forward_by_tiles(all, &within);
 }
 
 class SparseBranch {
@@ -178,9 +173,13 @@ class SparseBranch {
     }
 
     bool run() const {
-        const bool tiles = by_tiles(second);
-        if (!tiles) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
-        return compute(first, by_tiles(first)) && compute(second, tiles);
+        const bool first_by_tiles = by_tiles(first), second_by_tiles = by_tiles(second);
+        if (first_by_tiles && second_by_tiles) {
+            const Laid between(call.images, call.outs, call.high, call.wide);
+            return between.exists() && everywhere(call, first, nullptr, &between) && everywhere(call, second, &between, nullptr);
+        }
+        if (!second_by_tiles) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
+        return compute(first, first_by_tiles) && compute(second, second_by_tiles);
     }
 
   private:
@@ -201,7 +200,7 @@ class SparseBranch {
         const Int large = work_by_tiles<Four>(call.high, call.wide, KERNEL), small = work_by_tiles<Two>(call.high, call.wide, KERNEL);
         return 1.3 * call.images * std::min(large, small);
     }
-    bool compute(const Stage& stage, bool tiles) const { return tiles ? everywhere(call, stage) : done(AtPositions(call, stage)); }
+    bool compute(const Stage& stage, bool tiles) const { return tiles ? everywhere(call, stage, nullptr, nullptr) : done(AtPositions(call, stage)); }
 
     void find(Int image) {
         const Int across = call.wide + 2;

@@ -83,12 +83,14 @@ struct Plan {
 struct Part { Int first, images, top, stop; };      // some images, and their lines from top to before stop
 struct Slice { Int first, channels, step, width; };  // some channels in, in one step of a panel of that width
 struct Packed { const float* first; Int apart; };    // a panel of each of the K kernels
+struct Spread { float* at; Int down, right; };       // pixels: how far apart those of a column and of a row lie
 
 template <class F>
 class Forward {
     static constexpr Int STEPS = F::STEPS, SIDE = F::SIDE;
 
     const Call call;
+    const Within* const within;
     Images images;
     const Plan<F> plan;
     const Int numbers;         // of one kernel
@@ -96,8 +98,9 @@ class Forward {
     bool& finite;              // made false where an output is not
 
   public:
-    Forward(const Call& given, bool& all_finite)
+    Forward(const Call& given, const Within* of_branch, bool& all_finite)
         : call(given),
+          within(of_branch),
           images{given.x, given.x + given.images * given.channels * given.height * given.width, given.channels, given.height,
                  given.width, given.pad_down, given.pad_across, 0, 0},
           plan(call, images),
@@ -188,8 +191,11 @@ class Forward {
     // What the kernels see of the lines of a part in one image
     void look(Int image, const Part& part, float* last, float* seen) const {
         const Int lines = part.stop - part.top;
-        images.channels_last(image, SIDE * part.top, SIDE * lines + 2, last);
-        images.transform(last, seen, {lines, plan.units, lines * plan.units * images.pixel, images.pixel, SIDE}, transform_input<F>);
+        const bool laid = within && within->from;
+        const Images& there = laid ? within->from->of : images;
+        if (!laid) images.channels_last(image, SIDE * part.top, SIDE * lines + 2, last);
+        const float* from = laid ? within->from->at(image) + SIDE * part.top * there.across * there.pixel : last;
+        there.transform(from, seen, {lines, plan.units, lines * plan.units * images.pixel, images.pixel, SIDE}, transform_input<F>);
     }
 
     // One panel of the outputs of some images
@@ -217,12 +223,18 @@ class Forward {
     }
 
     // One image's outputs of a panel out of their sums
-    void write(const Part& part, Int b, Int panel, float* sums, float* flat) const {
-        const Int first = panel * WIDE, width = plan.width(panel), plane = call.high * call.wide;
+    void write(const Part& part, Int b, Int panel, const float* sums, float* flat) const {
+        const Int image = part.first + b, first = panel * WIDE, width = plan.width(panel), plane = call.high * call.wide;
         const Int top = SIDE * part.top, high = std::min(SIDE * part.stop, call.high) - top;
-        outputs(sums, flat, part.stop - part.top, high, width);
-        if (call.bias) add_bias(part.first + b, panel, flat, high * call.wide);
-        float* to = call.outputs + ((part.first + b) * call.outs + first) * plane + top * call.wide;
+        if (within && within->to) {
+            const Laid& to = *within->to;
+            const Int pixel = to.of.pixel, across = to.of.across;
+            return outputs<true>(sums, {to.at(image) + ((top + 1) * across + 1) * pixel + first, across * pixel, pixel}, part, image, panel);
+        }
+        const Spread pixels = {flat, call.wide * width, width};
+        within ? outputs<true>(sums, pixels, part, image, panel) : outputs<false>(sums, pixels, part, image, panel);
+        if (call.bias) add_bias(image, panel, flat, high * call.wide);
+        float* to = call.outputs + (image * call.outs + first) * plane + top * call.wide;
         transpose({flat, width, flat + (high * call.wide + LANES) * width}, high * call.wide, std::min(width, call.outs - first),
                   {to, plane, high * call.wide, nullptr});
     }
@@ -239,24 +251,41 @@ class Forward {
         }
     }
 
-    // flat (high, wide, width): the pixels of the tiles
-    void outputs(const float* sums, float* flat, Int lines, Int high, Int width) const {
-        const Int all = lines * plan.units;
+    // The pixels of the tiles to where they lie, after what follows on them
+    template <bool FOLLOWED>
+    void outputs(const float* sums, const Spread& pixels, const Part& part, Int image, Int panel) const {
+        const Int top = SIDE * part.top, high = std::min(SIDE * part.stop, call.high) - top, all = (part.stop - part.top) * plan.units;
+        const Int first = panel * WIDE, width = plan.width(panel);
+        const float* gates = FOLLOWED && within->gates ? within->gates + (image * call.high + top) * call.wide : nullptr;
         vec none = {};  // 0, and nothing else if all are finite
         for (Int t = 0; t < all; t++)
             for (Int m = 0; m < width; m += LANES) {
                 const Int y = t / plan.units * SIDE, x = t % plan.units * SIDE;
-                float* to = flat + (y * call.wide + x) * width + m;
+                float* to = pixels.at + y * pixels.down + x * pixels.right + m;
                 const bool whole = y + SIDE <= high && x + SIDE <= call.wide;
+                const vec factor = FOLLOWED ? of_channels(within->factor, first + m) : vec{}, term = FOLLOWED ? of_channels(within->term, first + m) : vec{};
                 transform_output<F>(sums + t * width + m, all * width, [&](int i, int j, vec v) {
-                    if (whole || (y + i < high && x + j < call.wide)) store(to + (i * call.wide + j) * width, v);
                     none += v * 0;
+                    if (!whole && (y + i >= high || x + j >= call.wide)) return;
+                    if constexpr (FOLLOWED) v = followed(v * factor + term, gates ? gates + (y + i) * call.wide + x + j : nullptr);
+                    store(to + i * pixels.down + j * pixels.right, v);
                 });
             }
         if (total(none) != 0) {
 #pragma omp atomic write
             finite = false;
         }
+    }
+
+    // A number of each channel out, from one channel on
+    vec of_channels(const float* all, Int channel) const {
+        return channel < call.outs ? load_some(all + channel, all + call.outs, std::min<Int>(LANES, call.outs - channel)) : vec{};
+    }
+
+    // A gate that is closed leaves nothing, of NaN and infinity neither
+    static vec followed(vec v, const float* gate) {
+        if (gate) return *gate != 0 ? v * *gate : vec{};
+        return v < 0 ? vec{} : v;
     }
 };
 
@@ -274,12 +303,12 @@ static void mix_all(const Call& call, const float* stack, Int numbers, float* ou
 }
 
 template <class F>
-static bool by_tiles(const Call& call, bool& finite) {
-    if (call.images > 1 || call.stack == 1) return done(Forward<F>(call, finite));
+static bool by_tiles(const Call& call, const Within* within, bool& finite) {
+    if (call.images > 1 || call.stack == 1) return done(Forward<F>(call, within, finite));
     Call one = call;
     one.stack = 1, one.attention = nullptr;
     const Int numbers = call.outs * call.channels * TAPS, bias = up(numbers, 16), room = bias + up(call.outs, 16);
-    const Memory memory(room + Forward<F>(one, finite).memory());
+    const Memory memory(room + Forward<F>(one, within, finite).memory());
     if (!memory.get()) return false;
     mix_all(call, call.kernels, numbers, memory.get());
     one.kernels = memory.get();
@@ -287,16 +316,16 @@ static bool by_tiles(const Call& call, bool& finite) {
         mix_all(call, call.bias, call.outs, memory.get() + bias);
         one.bias = memory.get() + bias;
     }
-    Forward<F>(one, finite).run(memory.get() + room);
+    Forward<F>(one, within, finite).run(memory.get() + room);
     return true;
 }
 
 // In large tiles a pixel has a part in outputs that do not see it, which cancels but for rounding; infinity and NaN do not cancel.
-bool forward_by_tiles(const Call& call) {
+bool forward_by_tiles(const Call& call, const Within* within) {
     bool finite = true;
     if (large_tiles_win(call.high, call.wide, KERNEL * (call.images > 1 ? call.stack : 1))) {
-        if (!by_tiles<Four>(call, finite)) return false;
+        if (!by_tiles<Four>(call, within, finite)) return false;
         if (finite) return true;
     }
-    return by_tiles<Two>(call, finite);
+    return by_tiles<Two>(call, within, finite);
 }
