@@ -62,15 +62,8 @@ struct Branch {
     double first_eps, second_eps;          // of the batch norms
 };
 
-// Where a convolution is one of a branch's: what follows on its outputs, and how its images and outputs lie
-class Laid;
-struct Within {
-    const float *factor, *term;            // (outs): of a norm
-    const float* gates;                    // (images, high, wide), or null where a ReLU follows
-    const Laid *from, *to;                 // images.h; each is null where they lie as a call's do
-};
-
 // How a dynamic convolution is computed; each is false where there is not memory enough
+struct Within;                                     // images.h: where it is one of a branch's
 bool forward_by_tiles(const Call& call, const Within* within = nullptr);  // winograd.cpp
 bool forward_by_columns(const Call& call);         // columns.cpp
 bool input_gradient_by_columns(const Call& call);  // columns.cpp

@@ -83,3 +83,10 @@ class Laid {
         return images;
     }
 };
+
+// Where a convolution is one of a branch's: what follows on its outputs, and how its images and outputs lie
+struct Within {
+    const float *factor, *term;            // (outs): of a norm
+    const float* gates;                    // (images, high, wide), or null where a ReLU follows
+    const Laid *from, *to;                 // each is null where they lie as a call's do
+};
