@@ -3,10 +3,7 @@
 
 #pragma once
 
-#include <cstdlib>
-#include <memory>
-
-#include "registers.h"
+#include "memory.h"
 
 // A tile's numbers lie `apart` from one to the next, and `pixel` from one tile to the next; a tile for each of `units` in each of `lines`, of
 // `side` x `side` outputs
@@ -62,15 +59,12 @@ struct Images {
 
 // Images between two convolutions with padding 1, channels last as tiles of either size want them, zeros around them
 class Laid {
-    struct Free { void operator()(float* memory) const { std::free(memory); } };
-    std::unique_ptr<float, Free> memory;
-
   public:
     const Images of;
     const Int image;              // numbers of one
 
-    Laid(Int images, Int channels, Int high, Int wide) : of(images_of(channels, high, wide)), image((up(high, 4) + 2) * of.across * of.pixel) {
-        memory.reset(static_cast<float*>(std::aligned_alloc(64, images * image * 4)));
+    Laid(Int images, Int channels, Int high, Int wide)
+        : of(images_of(channels, high, wide)), image((up(high, 4) + 2) * of.across * of.pixel), memory(aligned(images * image)) {
         for (Int i = 0; i < (memory ? images : 0); i++) of.surround(0, up(high, 4) + 2, at(i));
     }
     bool exists() const { return bool(memory); }
@@ -82,6 +76,7 @@ class Laid {
         images.set_row(up(wide, 4) + 2);
         return images;
     }
+    const Numbers memory;
 };
 
 // Where a convolution is one of a branch's: what follows on its outputs, and how its images and outputs lie
@@ -90,3 +85,9 @@ struct Within {
     const float* gates;                    // (images, high, wide), or null where a ReLU follows
     const Laid *from, *to;                 // each is null where they lie as a call's do
 };
+// On one sum after its norm, or a register of them: a gate that is closed leaves nothing, of NaN and infinity neither
+template <class V>
+static inline V followed(V v, const float* gate) {
+    if (gate) return *gate != 0 ? v * *gate : V{};
+    return v < 0 ? V{} : v;
+}

@@ -12,18 +12,22 @@
 
 #include "registers.h"
 
-// So many numbers, or null; the first begins a line of the cache. One at a time in a thread.
+struct Free { void operator()(float* memory) const { std::free(memory); } };
+typedef std::unique_ptr<float, Free> Numbers;
+// So many, or null; the first begins a line of the cache.
+static inline Numbers aligned(Int numbers) { return Numbers(static_cast<float*>(std::aligned_alloc(64, up(numbers, 16) * 4))); }
+
+// The same from what the thread has kept. One at a time in a thread.
 class Memory {
-    struct Free { void operator()(float* memory) const { std::free(memory); } };
     static constexpr Int MUCH = 1 << 24;  // numbers: 64 MB
-    static inline thread_local std::unique_ptr<float, Free> kept;
+    static inline thread_local Numbers kept;
     static inline thread_local Int size = 0;
 
   public:
     explicit Memory(Int numbers) {
         if (numbers <= size) return;
         release();
-        kept.reset(static_cast<float*>(std::aligned_alloc(64, up(numbers, 16) * 4)));
+        kept = aligned(numbers);
         if (kept) size = numbers;
     }
     ~Memory() {

@@ -43,9 +43,7 @@ struct Stage {
 
 // In place, what follows on so many sums of a channel: its norm, and a ReLU or the gates of their positions
 static void finish(float* v, Int some, float factor, float term, const float* gates) {
-    for (Int i = 0; i < some; i++) v[i] = v[i] * factor + term;
-    if (gates) for (Int i = 0; i < some; i++) v[i] = gates[i] != 0 ? v[i] * gates[i] : 0;
-    else for (Int i = 0; i < some; i++) v[i] = v[i] < 0 ? 0 : v[i];
+    for (Int i = 0; i < some; i++) v[i] = followed(v[i] * factor + term, gates ? gates + i : nullptr);
 }
 
 class AtPositions {

@@ -281,12 +281,6 @@ class Forward {
     vec of_channels(const float* all, Int channel) const {
         return channel < call.outs ? load_some(all + channel, all + call.outs, std::min<Int>(LANES, call.outs - channel)) : vec{};
     }
-
-    // A gate that is closed leaves nothing, of NaN and infinity neither
-    static vec followed(vec v, const float* gate) {
-        if (gate) return *gate != 0 ? v * *gate : vec{};
-        return v < 0 ? vec{} : v;
-    }
 };
 
 // The one image's kernel or bias, where there is only one image: of `numbers` each in the stack
