@@ -190,6 +190,14 @@ class Depthwise {
     // Of R rows of `count` pixels, what `seen` says
     template <int R>
     static void shifted(Some seen, const float* weights, vec start, const float* from, Int count, float* to, Steps step) {
+        if (R < 4 && step.from == LANES) shifted<R, LANES>(seen, weights, start, from, count, to, step);
+        else shifted<R, 0>(seen, weights, start, from, count, to, step);
+    }
+
+    // BESIDE: how far apart lie what two neighbours see, if a compiler may know it: then it is a part of an address; or 0
+    template <int R, Int BESIDE>
+    static void shifted(Some seen, const float* weights, vec start, const float* from, Int count, float* to, Steps step) {
+        if (BESIDE) step.from = BESIDE;
         by_some<std::min(PIXELS, SUMS / R)>(count, [&](auto n, Int at) {
             constexpr int N = decltype(n)::value;
             vec sums[R][N];

@@ -36,14 +36,21 @@ struct Images {
         for (Int c = 0; c < channels; c += LANES)
             for (Int at = begin; at < stop; at += LANES) {
                 const Int some = std::min<Int>(LANES, channels - c), pixels = std::min<Int>(LANES, stop - at);
+                float* row = to + ((at / width + pad_down - top) * across + pad_across) * pixel + c;
+                Int q = at % width;
+                const auto next = [&](int) {
+                    float* here = row + q * pixel;
+                    if (++q == width) q = 0, row += across * pixel;
+                    return here;
+                };
+                if (some == LANES && pixels == LANES) {
+                    turn(from + c * height * width + at, height * width, next);
+                    continue;
+                }
                 vec t[LANES] = {};
                 for (Int i = 0; i < some; i++) t[i] = load_some(from + (c + i) * height * width + at, end, pixels);
                 transpose(t);
-                Int y = at / width, q = at % width;
-                for (Int i = 0; i < pixels; i++) {
-                    store(to + ((y + pad_down - top) * across + q + pad_across) * pixel + c, t[i]);
-                    if (++q == width) q = 0, y++;
-                }
+                for (Int i = 0; i < pixels; i++) store(next(i), t[i]);
             }
     }
 

@@ -66,6 +66,7 @@ static inline Int parts(Int n, Int size) { return (n + size - 1) / size; }
 // In place: the LANES x LANES numbers of t, rows for columns, by exchanging ever larger blocks.
 template <int S, int... I>
 static inline void exchange(vec* t, std::integer_sequence<int, I...>) {
+#pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         if (!(i & S)) {
             vec a = t[i], b = t[i | S];
@@ -148,6 +149,17 @@ struct Source { const float* at; Int across; const float* end; };
 // what comes after a row, before `end`, if it is written later.
 struct Target { float* at; Int along, room; const float* end; };
 
+// A whole block of LANES rows, `across` apart, in registers all the way; row(i) says where the i-th of its columns is written.
+template <class Row>
+static inline __attribute__((always_inline)) void turn(const float* from, Int across, Row row) {
+    vec t[LANES];
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) t[i] = load(from + i * across);
+    transpose(t);
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i++) store(row(i), t[i]);
+}
+
 // to[c][r] = from[r][c] for rows x columns numbers.
 static void transpose(const Source& from, Int rows, Int columns, const Target& to) {
     if (from.across == 1 && columns == 1) {  // a column that lies in one piece
@@ -162,6 +174,10 @@ static void transpose(const Source& from, Int rows, Int columns, const Target& t
     for (Int r = 0; r < rows; r += LANES)
         for (Int c = 0; c < columns; c += LANES) {
             const Int high = std::min<Int>(LANES, rows - r), wide = std::min<Int>(LANES, columns - c);
+            if (high == LANES && wide == LANES) {
+                turn(from.at + r * from.across + c, from.across, [&](int i) { return to.at + (c + i) * to.along + r; });
+                continue;
+            }
             vec t[LANES] = {};
             for (Int i = 0; i < high; i++) t[i] = load_some(from.at + (r + i) * from.across + c, from.end, wide);
             transpose(t);
