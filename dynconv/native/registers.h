@@ -136,12 +136,13 @@ static float sum_of(const float* a, Int n) {
     for (Int i = whole; i < n; i++) sum += a[i];
     return sum;
 }
-static float sum_of_products(const float* a, const float* b, Int n) {
+static vec lanes_of_products(const float* a, const float* b, Int n) {
     const Int whole = n / LANES * LANES;
-    float sum = total(lanes_of(whole, [&](Int i) { return load(a + i) * load(b + i); }));
-    for (Int i = whole; i < n; i++) sum += a[i] * b[i];
-    return sum;
+    vec lanes = lanes_of(whole, [&](Int i) { return load(a + i) * load(b + i); });
+    for (Int i = whole; i < n; i++) lanes[i - whole] += a[i] * b[i];
+    return lanes;
 }
+static float sum_of_products(const float* a, const float* b, Int n) { return total(lanes_of_products(a, b, n)); }
 
 // A matrix whose rows lie `across` numbers apart; `end` is where its memory ends.
 struct Source { const float* at; Int across; const float* end; };

@@ -14,7 +14,9 @@
 #include "winograd.h"
 
 constexpr Int TOGETHER = 4 * WIDE;  // positions, of one image or of several, that are computed together
-constexpr Int CHUNK = 28 * TAPS;    // rows of what they see, at a time: the cache holds it
+constexpr Int CHUNK = 32 * TAPS;    // rows of what they see, at a time: the cache holds it, in whole registers
+constexpr Int SHORT = WIDE / 4;     // neighbours in a row that are fewer go one by one, for to write a register takes as long as to write some numbers
+constexpr Int ALONE = LANES / 4;    // positions beyond whole registers of them: so many are not worth one
 constexpr Int BLOCK = 4 * MOST;     // channels out that are multiplied with it at a time
 constexpr Int MANY = 1 << 16;       // pairs of channels: with more, torch is faster where most is open and Winograd's products do not apply
 
@@ -49,7 +51,7 @@ static void finish(float* v, Int some, float factor, float term, const float* ga
 class AtPositions {
     // Of a tile's positions so many neighbours in a row: the first's column, and the pixel that a tap of it sees; -1 where it is outside
     struct Run { Int column, pixel, count; };
-    struct Runs { Run all[TAPS][WIDE]; Int count[TAPS]; };
+    struct Runs { Run all[TAPS][WIDE]; Int count[TAPS]; Int pixels[TAPS][WIDE]; };
 
     const Branch& call;
     const Stage& stage;
@@ -81,21 +83,33 @@ class AtPositions {
 
   private:
     Int start(Int group) const { return std::min(count, group * parts(count, WIDE) / groups * WIDE); }  // whole tiles
-    Int own() const { return up((CHUNK + call.outs) * TOGETHER + LANES, 16); }
+    Int own() const { return up((CHUNK + call.outs) * TOGETHER + LANES + ALONE * CHUNK, 16); }
 
     void work(Int first, Int some, Int out, Int last, float* sums) const {
-        const Int tiles = parts(some, WIDE);
-        float* seen = sums + call.outs * TOGETHER;
+        const Int rest = some % LANES, alone = some > LANES && rest <= ALONE ? rest : 0, together = some - alone, tiles = parts(together, WIDE);
+        float *seen = sums + call.outs * TOGETHER, *seen_alone = seen + CHUNK * TOGETHER + LANES;
         Runs runs[TOGETHER / WIDE];
-        for (Int tile = 0; tile < tiles; tile++) find(&stage.wanted[first + tile * WIDE], std::min<Int>(WIDE, some - tile * WIDE), runs[tile]);
+        for (Int tile = 0; tile < tiles; tile++) find(&stage.wanted[first + tile * WIDE], std::min<Int>(WIDE, together - tile * WIDE), runs[tile]);
         for (Int row = 0; row < length; row += CHUNK) {
             const Int rows = std::min(CHUNK, length - row);
             for (Int tile = 0; tile < tiles; tile++) see(runs[tile], row, rows, seen + tile * rows * WIDE);
-            for (Int o = out; o < last; o += BLOCK)
-                multiply_tiles({stage.by.kernels + o * length + row, length, 1}, std::min(BLOCK, last - o), seen, rows,
-                               {sums + o * TOGETHER, TOGETHER, some, row > 0});
+            for (Int i = 0; i < alone; i++) see(stage.wanted[first + together + i], row, rows, seen_alone + i * CHUNK);
+            for (Int o = out; o < last; o += BLOCK) {
+                const Int outs = std::min(BLOCK, last - o);
+                const float* kernels = stage.by.kernels + o * length + row;
+                multiply_tiles({kernels, length, 1}, outs, seen, rows, {sums + o * TOGETHER, TOGETHER, together, row > 0});
+                for (Int i = 0; i < alone; i++)
+                    multiply_alone(kernels, length, outs, seen_alone + i * CHUNK, rows, {sums + o * TOGETHER + together + i, TOGETHER, 1, row > 0});
+            }
         }
         write(&stage.wanted[first], some, out, last, sums);
+    }
+
+    // Where a tap of a position lies in the images, or -1
+    Int pixel_of(const Position& at, Int tap) const {
+        const Int y = at.y * stage.stride + tap / 3 - 1, x = at.x * stage.stride + tap % 3 - 1;
+        const bool inside = y >= 0 && y < stage.height && x >= 0 && x < stage.width;
+        return inside ? at.image * stage.channels * plane + y * stage.width + x : -1;
     }
 
     // The runs of a tile of so many positions; the rest sees nothing
@@ -103,27 +117,50 @@ class AtPositions {
         for (Int tap = 0; tap < TAPS; tap++) {
             Int n = 0;
             for (Int i = 0; i < WIDE; i++) {
-                const Position at = i < some ? wanted[i] : Position{0, -2, 0};
-                const Int y = at.y * stage.stride + tap / 3 - 1, x = at.x * stage.stride + tap % 3 - 1;
-                const bool inside = y >= 0 && y < stage.height && x >= 0 && x < stage.width;
-                const Int pixel = inside ? at.image * stage.channels * plane + y * stage.width + x : -1;
+                const Int pixel = runs.pixels[tap][i] = i < some ? pixel_of(wanted[i], tap) : -1;
                 Run* before = runs.all[tap] + n - 1;
-                if (n && (inside ? before->pixel >= 0 && before->pixel + before->count == pixel : before->pixel < 0)) before->count++;
+                if (n && (pixel >= 0 ? before->pixel >= 0 && before->pixel + before->count == pixel : before->pixel < 0)) before->count++;
                 else runs.all[tap][n++] = {i, pixel, 1};
             }
             runs.count[tap] = n;
         }
     }
 
-    // Some rows, by whole registers: where one reaches beyond its run, the next run, row or tile is written later
+    // Some rows; of long runs whole registers: where one reaches beyond its run, the next run, row or tile is written later
     void see(const Runs& runs, Int row, Int rows, float* to) const {
         const float* end = stage.from + call.images * stage.channels * plane;
         for (Int r = row; r < row + rows; r++, to += WIDE) {
             const float* from = stage.from + r / TAPS * plane;
             const Run* run = runs.all[r % TAPS];
+            if (runs.count[r % TAPS] > WIDE / SHORT) {
+                for (Int i = 0; i < WIDE; i++) to[i] = number(from, runs.pixels[r % TAPS][i]);
+                continue;
+            }
             for (Int n = runs.count[r % TAPS]; n > 0; n--, run++)
                 for (Int i = 0; i < run->count; i += LANES)
                     store(to + run->column + i, run->pixel < 0 ? vec{} : load_some(from + run->pixel + i, end, std::min<Int>(LANES, run->count - i)));
+        }
+    }
+
+    // The same of one position
+    void see(const Position& at, Int row, Int rows, float* to) const {
+        Int pixels[TAPS];
+        for (Int tap = 0; tap < TAPS; tap++) pixels[tap] = pixel_of(at, tap);
+        for (Int r = row; r < row + rows; r++) *to++ = number(stage.from + r / TAPS * plane, pixels[r % TAPS]);
+    }
+    static float number(const float* from, Int pixel) { return pixel < 0 ? 0 : from[pixel]; }
+
+    // One number of each of some rows of the kernels, times what one position sees
+    static void multiply_alone(const float* kernels, Int length, Int outs, const float* seen, Int rows, const Place& to) {
+        for (Int o = 0; o < outs; o += LANES) {
+            vec sums[LANES] = {};
+            const Int some = std::min<Int>(LANES, outs - o);
+            for (Int i = 0; i < some; i++) sums[i] = lanes_of_products(kernels + (o + i) * length, seen, rows);
+            const vec all = totals(sums);
+            for (Int i = 0; i < some; i++) {
+                float& at = to.at[(o + i) * to.along];
+                at = all[i] + (to.add ? at : 0);
+            }
         }
     }
 
