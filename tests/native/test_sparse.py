@@ -31,6 +31,18 @@ def test_it_is_the_branch_in_double_precision_times_the_gate(seed, always):
     assert not found[(gate == 0).expand_as(found)].any()
 
 
+@pytest.mark.parametrize("neighbours", [False, True], ids=["scattered", "in a row"])
+@torch.no_grad()
+def test_any_number_of_positions_is_the_branch_where_registers_are_full_and_where_some_are_left(neighbours):
+    torch.manual_seed(0)
+    x, block = torch.randn(2, 67, 9, 9), SparseBlock(67, 23).eval()
+    for count in range(1, 50):
+        order = torch.arange(162) if neighbours else torch.randperm(162)
+        gate = (order < count).float().view(2, 1, 9, 9)
+        expected = branch_of_double(block, x, gate)
+        torch.testing.assert_close(branch_of(block, x, gate, True).double(), expected, atol=1e-5, rtol=0)
+
+
 def test_much_that_is_open_is_left_to_torch_where_that_is_faster_and_nobody_insists():
     x, block = torch.randn(1, 264, 5, 5), SparseBlock(264).eval()  # too few positions for Winograd's products
     layers = block.conv1, block.bn1, block.conv2, block.bn2
