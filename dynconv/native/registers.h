@@ -150,15 +150,23 @@ struct Source { const float* at; Int across; const float* end; };
 // what comes after a row, before `end`, if it is written later.
 struct Target { float* at; Int along, room; const float* end; };
 
-// A whole block of LANES rows, `across` apart, in registers all the way; row(i) says where the i-th of its columns is written.
+// LANES rows, `across` apart, in registers all the way, if all can be read whole; row(i) says where the i-th of `wide` columns is written.
 template <class Row>
-static inline __attribute__((always_inline)) void turn(const float* from, Int across, Row row) {
+static inline __attribute__((always_inline)) bool turn(const float* from, Int across, const float* end, Int wide, Row row) {
+    if (wide < LANES && from + (LANES - 1) * across + LANES > end) return false;
     vec t[LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) t[i] = load(from + i * across);
     transpose(t);
+    if (wide >= LANES) {
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) store(row(i), t[i]);
+        for (int i = 0; i < LANES; i++) store(row(i), t[i]);
+    } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES - 1; i++)
+            if (i < wide) store(row(i), t[i]);
+    }
+    return true;
 }
 
 // to[c][r] = from[r][c] for rows x columns numbers.
@@ -175,10 +183,8 @@ static void transpose(const Source& from, Int rows, Int columns, const Target& t
     for (Int r = 0; r < rows; r += LANES)
         for (Int c = 0; c < columns; c += LANES) {
             const Int high = std::min<Int>(LANES, rows - r), wide = std::min<Int>(LANES, columns - c);
-            if (high == LANES && wide == LANES) {
-                turn(from.at + r * from.across + c, from.across, [&](int i) { return to.at + (c + i) * to.along + r; });
-                continue;
-            }
+            const auto row = [&](int i) { return to.at + (c + i) * to.along + r; };
+            if (high == LANES && turn(from.at + r * from.across + c, from.across, from.end, wide, row)) continue;
             vec t[LANES] = {};
             for (Int i = 0; i < high; i++) t[i] = load_some(from.at + (r + i) * from.across + c, from.end, wide);
             transpose(t);
