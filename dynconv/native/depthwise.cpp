@@ -194,7 +194,8 @@ class Depthwise {
         else shifted<R, 0>(seen, weights, start, from, count, to, step);
     }
 
-    // BESIDE: how far apart lie what two neighbours see, if a compiler may know it: then it is a part of an address; or 0
+    // BESIDE: how far apart lies what two neighbours see, if the compiler is to know it: then it is a part of an address; or 0. Of four short
+    // rows it makes nothing better.
     template <int R, Int BESIDE>
     static void shifted(Some seen, const float* weights, vec start, const float* from, Int count, float* to, Steps step) {
         if (BESIDE) step.from = BESIDE;

@@ -62,12 +62,12 @@ struct Images {
 };
 
 // Images between two convolutions with padding 1, channels last as tiles of either size want them, zeros around them
-class Laid {
+class Between {
   public:
     const Images of;
     const Int image;              // numbers of one
 
-    Laid(Int images, Int channels, Int high, Int wide)
+    Between(Int images, Int channels, Int high, Int wide)
         : of(images_of(channels, high, wide)), image((up(high, 4) + 2) * of.across * of.pixel), memory(aligned(images * image)) {
         for (Int i = 0; i < (memory ? images : 0); i++) of.surround(0, up(high, 4) + 2, at(i));
     }
@@ -87,7 +87,7 @@ class Laid {
 struct Within {
     const float *factor, *term;            // (outs): of a norm
     const float* gates;                    // (images, high, wide), or null where a ReLU follows
-    const Laid *from, *to;                 // each is null where they lie as a call's do
+    const Between *from, *to;              // each is null where they lie as a call's do
 };
 // On one sum after its norm, or a register of them: a gate that is closed leaves nothing, of NaN and infinity neither
 template <class V>

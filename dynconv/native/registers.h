@@ -158,7 +158,7 @@ static inline __attribute__((always_inline)) bool turn(const float* from, Int ac
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) t[i] = load(from + i * across);
     transpose(t);
-    if (wide >= LANES) {
+    if (wide >= LANES) {  // without a question at each
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++) store(row(i), t[i]);
     } else {

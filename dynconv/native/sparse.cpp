@@ -15,7 +15,7 @@
 
 constexpr Int TOGETHER = 4 * WIDE;  // positions, of one image or of several, that are computed together
 constexpr Int CHUNK = 32 * TAPS;    // rows of what they see, at a time: the cache holds it, in whole registers
-constexpr Int SHORT = WIDE / 4;     // neighbours in a row that are fewer go one by one, for to write a register takes as long as to write some numbers
+constexpr Int FEW_RUNS = 4;         // of a tile: where there are more they are short, and to write a register takes longer than some numbers
 constexpr Int ALONE = LANES / 4;    // positions beyond whole registers of them: so many are not worth one
 constexpr Int BLOCK = 4 * MOST;     // channels out that are multiplied with it at a time
 constexpr Int MANY = 1 << 16;       // pairs of channels: with more, torch is faster where most is open and Winograd's products do not apply
@@ -132,7 +132,7 @@ class AtPositions {
         for (Int r = row; r < row + rows; r++, to += WIDE) {
             const float* from = stage.from + r / TAPS * plane;
             const Run* run = runs.all[r % TAPS];
-            if (runs.count[r % TAPS] > WIDE / SHORT) {
+            if (runs.count[r % TAPS] > FEW_RUNS) {
                 for (Int i = 0; i < WIDE; i++) to[i] = number(from, runs.pixels[r % TAPS][i]);
                 continue;
             }
@@ -179,7 +179,7 @@ class AtPositions {
     }
 };
 
-static bool everywhere(const Branch& call, const Stage& stage, const Laid* from, const Laid* to) {
+static bool everywhere(const Branch& call, const Stage& stage, const Between* from = nullptr, const Between* to = nullptr) {
     const std::vector<float> norm = stage.norm(call.outs);
     Call all = {stage.from, stage.by.kernels, nullptr, nullptr, stage.to};
     all.images = call.images, all.channels = stage.channels, all.height = stage.height, all.width = stage.width;
@@ -210,8 +210,8 @@ class SparseBranch {
     bool run() const {
         const bool first_by_tiles = by_tiles(first), second_by_tiles = by_tiles(second);
         if (first_by_tiles && second_by_tiles) {
-            const Laid between(call.images, call.outs, call.high, call.wide);
-            return between.exists() && everywhere(call, first, nullptr, &between) && everywhere(call, second, &between, nullptr);
+            const Between between(call.images, call.outs, call.high, call.wide);
+            return between.exists() && everywhere(call, first, nullptr, &between) && everywhere(call, second, &between);
         }
         if (!second_by_tiles) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
         return compute(first, first_by_tiles) && compute(second, second_by_tiles);
@@ -235,7 +235,7 @@ class SparseBranch {
         const Int large = work_by_tiles<Four>(call.high, call.wide, KERNEL), small = work_by_tiles<Two>(call.high, call.wide, KERNEL);
         return 1.3 * call.images * std::min(large, small);
     }
-    bool compute(const Stage& stage, bool tiles) const { return tiles ? everywhere(call, stage, nullptr, nullptr) : done(AtPositions(call, stage)); }
+    bool compute(const Stage& stage, bool tiles) const { return tiles ? everywhere(call, stage) : done(AtPositions(call, stage)); }
 
     void find(Int image) {
         const Int across = call.wide + 2;

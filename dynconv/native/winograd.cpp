@@ -227,7 +227,7 @@ class Forward {
         const Int image = part.first + b, first = panel * WIDE, width = plan.width(panel), plane = call.high * call.wide;
         const Int top = SIDE * part.top, high = std::min(SIDE * part.stop, call.high) - top;
         if (within && within->to) {
-            const Laid& to = *within->to;
+            const Between& to = *within->to;
             const Int pixel = to.of.pixel, across = to.of.across;
             return outputs<true>(sums, {to.at(image) + ((top + 1) * across + 1) * pixel + first, across * pixel, pixel}, part, image, panel);
         }
