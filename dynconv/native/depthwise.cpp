@@ -12,6 +12,7 @@
 #include "images.h"
 #include "mixing.h"
 #include "product.h"
+#include "small.h"
 
 namespace {
 
@@ -333,5 +334,13 @@ struct ByChannel : Depthwise {
 
 }  // namespace
 
-bool depthwise_forward(const Call& call) { return done(ByChannel<false>(call)); }
-bool depthwise_gradients(const Call& call) { return done(ByChannel<true>(call)); }
+bool depthwise_forward(const Call& call) {
+    return SmallImages::fit(call) ? done(SmallImages(call, false)) : done(ByChannel<false>(call));
+}
+
+bool depthwise_gradients(const Call& call) {
+    const bool small = call.grad_x && SmallImages::fit(call);
+    Call rest = call;
+    if (small) rest.grad_x = nullptr;
+    return (!small || done(SmallImages(call, true))) && done(ByChannel<true>(rest));
+}

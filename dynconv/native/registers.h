@@ -82,6 +82,29 @@ static inline void transpose(vec* t) {
     if constexpr (LANES > 8) exchange<8>(t, all);
 }
 
+// Moves a register's numbers: place i gets that from places[i], or 0 where that is LANES.
+#if defined(__AVX512F__)
+constexpr bool MOVES = true;  // whether that is one instruction
+struct Moved {
+    const __m512i places;
+    const __mmask16 some;
+    explicit Moved(ints from) : places(reinterpret_cast<__m512i>(from)), some(_mm512_cmplt_epi32_mask(places, _mm512_set1_epi32(LANES))) {}
+    vec operator()(vec v) const { return reinterpret_cast<vec>(_mm512_maskz_permutexvar_ps(some, places, reinterpret_cast<__m512>(v))); }
+};
+#else
+constexpr bool MOVES = false;
+struct Moved {
+    const ints places;
+    explicit Moved(ints from) : places(from) {}
+    vec operator()(vec v) const {
+        vec to = {};
+        for (int i = 0; i < LANES; i++)
+            if (places[i] < LANES) to[i] = v[places[i]];
+        return to;
+    }
+};
+#endif
+
 // A register of which `here` numbers are wanted: read whole, if no more than what lies before `end` is touched.
 static inline vec load_some(const float* at, const float* end, Int here) {
     vec v = {};

@@ -13,8 +13,8 @@ from dynconv.layers import SparseBlock, SpatialGate
 
 
 def a_geometry(seed):
-    """Random sizes, large images and few, many channels and few: half for Winograd's products, every fourth depthwise, half
-    of the images with their channels last."""
+    """Random sizes, large images and few, many channels and few: half for Winograd's products, every fourth depthwise, some
+    of these with images of 16 pixels, half of the images with their channels last."""
     draw = random.Random(seed)
     tiles, large = draw.random() < 0.5, draw.random() < 0.2
     kernel = (3, 3) if tiles else (draw.randint(1, 6), draw.randint(1, 5))
@@ -27,6 +27,12 @@ def a_geometry(seed):
     inside = channels
     if draw.random() < 0.25:  # depthwise
         outs, inside, options["groups"] = channels, 1, channels
+        if draw.random() < 0.3:  # a channel fills a register, and its outputs another
+            size, kernel = draw.choice(((4, 4), (2, 8), (16, 1))), draw.choice(((3, 3), (1, 3), (5, 3)))
+            options["stride"], options["padding"] = (
+                (1, 1),
+                [g * (k // 2) for g, k in zip(steps[1], kernel, strict=True)],
+            )
     shapes = (batch, channels, *size), (stack, outs, inside, *kernel), (batch, stack), (stack, outs)
     x, *others = (torch.randn(shape, generator=generator) for shape in shapes)
     return [x.to(memory_format=torch.channels_last) if draw.random() < 0.5 else x, *others], options

@@ -113,6 +113,35 @@ def test_a_kernel_for_each_channel(batch, channels, size, stride, kernel, layout
         agrees((x.to(memory_format=layout), weight / kernel, turned, bias, options))
 
 
+SMALL = {  # size → kernel, stride, padding, dilation: sixteen pixels, and as many outputs
+    (4, 4): [
+        ((3, 3), 1, 1, 1),
+        ((1, 1), 1, 0, 1),
+        ((4, 4), 2, 3, 1),
+        ((5, 3), 1, (2, 1), 1),
+        ((3, 3), 1, (2, 3), (2, 3)),
+        ((5, 5), 1, 2, 1),
+    ],
+    (2, 8): [((3, 3), 1, 1, 1), ((3, 3), (1, 2), (2, 1), 1), ((1, 9), 1, (0, 4), 1)],
+    (16, 1): [((3, 1), 1, (1, 0), 1), ((3, 3), 1, (4, 1), (4, 1))],
+}
+
+
+@pytest.mark.parametrize("channels", [1, 7, 67, 200])
+@pytest.mark.parametrize(("size", "geometry"), [(size, g) for size, all in SMALL.items() for g in all], ids=str)
+def test_a_kernel_for_each_channel_of_images_that_fit_into_a_register(size, geometry, channels):
+    kernel, *steps = geometry
+    options = {**dict(zip(("stride", "padding", "dilation"), steps, strict=True)), "groups": channels}
+    generator = torch.Generator().manual_seed(channels)
+    shapes = (3, channels, *size), (5, channels, 1, *kernel), (3, 5), (5, channels)
+    x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    agrees((x, weight / 3, attention / 5**0.5, bias, options))
+    assert dynamic_conv(x, weight, attention, **options).shape[2:].numel() == 16
+    x[1, -1, 0, 0] = float("nan")
+    found, expected = (dynamic_conv(x, weight, attention, bias, **options, method=m) for m in ("native", "outputs"))
+    assert torch.equal(found.isnan(), expected.isnan())
+
+
 @pytest.mark.parametrize("images", [1, 8, 9])
 @pytest.mark.parametrize("channels", [176, 177])
 def test_gradients_of_kernels_that_are_more_than_caches_hold(channels, images):
