@@ -142,11 +142,21 @@ static inline float total(vec lanes) {
     for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
     return sum;
 }
-// Of LANES registers at once, which are overwritten
+// Of LANES registers at once, which are overwritten: each two become one, whose numbers are sums of two neighbours of either.
+template <int S, int... I>
+static inline void fold(vec* t, std::integer_sequence<int, I...>) {
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES; i += 2 * S) {
+        const vec a = t[i], b = t[i + S];
+        t[i] = __builtin_shufflevector(a, b, ((I & S) ? LANES + I - S : I)...) + __builtin_shufflevector(a, b, ((I & S) ? LANES + I : I + S)...);
+    }
+}
 static inline vec totals(vec* t) {
-    transpose(t);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) t[i] += t[i + half];
+    constexpr auto all = std::make_integer_sequence<int, LANES>();
+    fold<1>(t, all);
+    fold<2>(t, all);
+    if constexpr (LANES > 4) fold<4>(t, all);
+    if constexpr (LANES > 8) fold<8>(t, all);
     return t[0];
 }
 // The first numbers of a register, and 0 for the rest
