@@ -63,15 +63,21 @@ static inline void after_past() {
 static inline Int up(Int n, Int step) { return (n + step - 1) / step * step; }
 static inline Int parts(Int n, Int size) { return (n + size - 1) / size; }
 
-// In place: the LANES x LANES numbers of t, rows for columns, by exchanging ever larger blocks.
+// Two rows that lie S apart with their blocks of S exchanged: of both the first of each two blocks, and the second.
+struct Pair { vec first, second; };
 template <int S, int... I>
-static inline void exchange(vec* t, std::integer_sequence<int, I...>) {
+static inline Pair exchanged(vec a, vec b, std::integer_sequence<int, I...>) {
+    return {__builtin_shufflevector(a, b, ((I & S) ? LANES + I - S : I)...), __builtin_shufflevector(a, b, ((I & S) ? LANES + I : I + S)...)};
+}
+
+// In place: the LANES x LANES numbers of t, rows for columns, by exchanging ever larger blocks.
+template <int S, class All>
+static inline void exchange(vec* t, All all) {
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
         if (!(i & S)) {
-            vec a = t[i], b = t[i | S];
-            t[i] = __builtin_shufflevector(a, b, ((I & S) ? LANES + I - S : I)...);
-            t[i | S] = __builtin_shufflevector(a, b, ((I & S) ? LANES + I : I + S)...);
+            const Pair rows = exchanged<S>(t[i], t[i | S], all);
+            t[i] = rows.first, t[i | S] = rows.second;
         }
 }
 static inline void transpose(vec* t) {
@@ -142,13 +148,13 @@ static inline float total(vec lanes) {
     for (int lane = 0; lane < LANES; lane++) sum += lanes[lane];
     return sum;
 }
-// Of LANES registers at once, which are overwritten: each two become one, whose numbers are sums of two neighbours of either.
-template <int S, int... I>
-static inline void fold(vec* t, std::integer_sequence<int, I...>) {
+// Of LANES registers at once, which are overwritten: two become one, whose numbers are sums of neighbours in either, until one is left.
+template <int S, class All>
+static inline void fold(vec* t, All all) {
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i += 2 * S) {
-        const vec a = t[i], b = t[i + S];
-        t[i] = __builtin_shufflevector(a, b, ((I & S) ? LANES + I - S : I)...) + __builtin_shufflevector(a, b, ((I & S) ? LANES + I : I + S)...);
+        const Pair rows = exchanged<S>(t[i], t[i + S], all);
+        t[i] = rows.first + rows.second;
     }
 }
 static inline vec totals(vec* t) {

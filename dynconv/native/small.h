@@ -27,7 +27,7 @@ class SmallImages {
 
     SmallImages(const Call& given, bool gradient)
         : call(given), from(gradient ? call.outputs : call.x), to(gradient ? call.grad_x : call.outputs), back(gradient),
-          taps(call.taps_down * call.taps_across), room(up(TOGETHER * taps, 16)), places(taps, ints{} + LANES) {
+          taps(call.taps_down * call.taps_across), room(TOGETHER * (taps + 1)), places(taps, ints{} + LANES) {
         for (Int t = 0; t < taps; t++)
             for (Int output = 0; output < LANES; output++) {
                 const Int y = output / call.wide * call.stride_down + t / call.taps_across * call.gap_down - call.pad_down;
@@ -54,20 +54,23 @@ class SmallImages {
     void some_channels(Int image, Int channel, Int channels, float* weights) const {
         constexpr Int FOUR = 4;
         const Int kernel = call.channels * taps, first = (image * call.channels + channel) * LANES;
-        mix({1, call.stack, channels * taps, call.attention + image * call.stack, call.kernels + channel * taps, nullptr, kernel, kernel,
-             call.kernels + call.stack * kernel}, weights);
+        const float* pi = call.attention + image * call.stack;
+        float* biases = weights + TOGETHER * taps;
+        mix({1, call.stack, channels * taps, pi, call.kernels + channel * taps, nullptr, kernel, kernel, call.kernels + call.stack * kernel}, weights);
+        if (back || !call.bias) std::fill_n(biases, TOGETHER, 0.0f);
+        else mix({1, call.stack, channels, pi, call.bias + channel, nullptr, call.channels, TOGETHER, call.bias + call.stack * call.channels}, biases);
         for (Int c = 0; c < channels;) {
             const Int here = first + c * LANES;
-            if (c + FOUR <= channels) move<FOUR>(image, channel + c, from + here, weights + c * taps, to + here), c += FOUR;
-            else move<1>(image, channel + c, from + here, weights + c * taps, to + here), c++;
+            if (c + FOUR <= channels) move<FOUR>(from + here, weights + c * taps, biases + c, to + here), c += FOUR;
+            else move<1>(from + here, weights + c * taps, biases + c, to + here), c++;
         }
     }
 
     template <int N>
-    void move(Int image, Int channel, const float* at, const float* weights, float* sum) const {
+    void move(const float* at, const float* weights, const float* biases, float* sum) const {
         vec here[N], sums[N];
 #pragma GCC unroll 4
-        for (int c = 0; c < N; c++) here[c] = load(at + c * LANES), sums[c] = vec{} + bias_of(image, channel + c);
+        for (int c = 0; c < N; c++) here[c] = load(at + c * LANES), sums[c] = vec{} + biases[c];
         for (Int t = 0; t < taps; t++) {
             const Moved moved(places[t]);
 #pragma GCC unroll 4
@@ -75,11 +78,5 @@ class SmallImages {
         }
 #pragma GCC unroll 4
         for (int c = 0; c < N; c++) store(sum + c * LANES, sums[c]);
-    }
-
-    float bias_of(Int image, Int channel) const {
-        float sum = 0;
-        for (Int k = 0; k < call.stack && call.bias && !back; k++) sum += call.attention[image * call.stack + k] * call.bias[k * call.channels + channel];
-        return sum;
     }
 };
