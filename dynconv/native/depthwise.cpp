@@ -12,6 +12,7 @@
 #include "images.h"
 #include "mixing.h"
 #include "product.h"
+#include "rows.h"
 #include "small.h"
 
 namespace {
@@ -19,17 +20,6 @@ namespace {
 constexpr int PIXELS = 8, TAPS = 10;    // that are computed at a time
 constexpr int SUMS = LANES > 8 ? 16 : 8; // registers for sums, where rows are so short that several go together
 constexpr Int STRIP = 4096, SUM = 256;  // pixels of some rows that are laid out at a time; products that make a sum of their own
-
-// act(N, at) for `all` things, with N known to the compiler, at most MOST_OF and each time about as many
-template <int N, class Act>
-inline void with_number(Int n, Int at, const Act& act) {
-    if constexpr (N > 0) n == N ? act(std::integral_constant<int, N>(), at) : with_number<N - 1>(n, at, act);
-}
-template <int MOST_OF, class Act>
-inline void by_some(Int all, const Act& act) {
-    const Int times = parts(all, MOST_OF);
-    for (Int i = 0; i < times; i++) with_number<MOST_OF>((i + 1) * all / times - i * all / times, i * all / times, act);
-}
 
 struct Tap { Int number, row, place; };  // which of a kernel's; how far from a pixel's row, and from its place, lies what it sees
 typedef std::vector<Tap> Taps;
@@ -74,6 +64,7 @@ class Depthwise {
     const Int taps, chunks, outputs, pixels, far_down, far_across;
     Int rows, back_rows, own;  // of outputs, and of the input's gradient, at a time; numbers of a thread's own
     Int all_rows;              // of the outputs' gradient with its padding
+    const bool by_row;         // whether rows.h computes the outputs and the gradient of the input
     bool whole;                // whether all of it is laid out at once, for both
     Laid image, gradient;      // for so many
     Taps ahead;                // what an output sees
@@ -83,7 +74,8 @@ class Depthwise {
   public:
     explicit Depthwise(const Call& given)
         : call(given), taps(call.taps_down * call.taps_across), chunks(parts(call.channels, LANES)), outputs(call.high * call.wide),
-          pixels(call.height * call.width), far_down((call.taps_down - 1) * call.gap_down), far_across((call.taps_across - 1) * call.gap_across) {
+          pixels(call.height * call.width), far_down((call.taps_down - 1) * call.gap_down), far_across((call.taps_across - 1) * call.gap_across),
+          by_row(Rows::fit(call)) {
         const Int across = std::max((call.wide - 1) * call.stride_across + far_across + 1, call.width + call.pad_across);
         rows = std::clamp<Int>((STRIP / across - far_down) / call.stride_down, 1, call.high);
         image = {call.pad_down, call.pad_across, (rows - 1) * call.stride_down + far_down + 1, across};
@@ -251,21 +243,41 @@ class Depthwise {
                      call.channels_last * call.channels, whole ? Laid::Rows{0, all_rows} : Laid::Rows{top, high}, room.gradient_rows, room.gradient);
     }
 
+    // Whether the pixels of some channels can be read and written where they are: each is a register
+    bool in_place(const Part& part) const { return by_row && call.channels_last && part.channels == LANES; }
+    template <class Number>
+    Pixels<Number> pixels_at(Number* tensor, const Part& part, Int numbers) const {
+        return {tensor + start(part, numbers), 0, call.width * call.channels, call.channels};
+    }
+
     void outputs_of(const Part& part, Int first, Int stop, Room& room) const {
-        lay_image(part, first, stop, room);
         const vec bias = bias_of(part);
-        const Int row = call.stride_down * image.across * LANES;
-        by_rows(first, stop, call.wide, [&](auto n, Int y) {
-            constexpr int R = decltype(n)::value;
-            const Some seen = inside(ahead, y * call.stride_down - call.pad_down, (R - 1) * call.stride_down, call.height);
-            shifted<R>(seen, room.weights, bias, room.image + (y - first) * row, call.wide, room.made + (y - first) * call.wide * LANES,
-                       {call.stride_across * LANES, row, LANES, call.wide * LANES});
-        });
+        if (in_place(part)) {
+            const auto x = pixels_at(call.x, part, pixels);
+            return Rows(call, false).add(first, stop, call.height, room.weights, bias, x, pixels_at(call.outputs, part, outputs));
+        }
+        lay_image(part, first, stop, room);
+        if (by_row) {
+            const Pixels<const float> laid = {room.image + image.before * LANES, first - image.above, image.across * LANES, LANES};
+            Rows(call, false).add(first, stop, call.height, room.weights, bias, laid, {room.made, first, call.wide * LANES, LANES});
+        } else {
+            const Int row = call.stride_down * image.across * LANES;
+            by_rows(first, stop, call.wide, [&](auto n, Int y) {
+                constexpr int R = decltype(n)::value;
+                const Some seen = inside(ahead, y * call.stride_down - call.pad_down, (R - 1) * call.stride_down, call.height);
+                shifted<R>(seen, room.weights, bias, room.image + (y - first) * row, call.wide, room.made + (y - first) * call.wide * LANES,
+                           {call.stride_across * LANES, row, LANES, call.wide * LANES});
+            });
+        }
         put(part, room.made, first * call.wide, (stop - first) * call.wide, outputs, call.outputs);
     }
 
     // The gradient of some rows of the image
     void pixels_of(const Part& part, Int first, Int stop, Room& room) const {
+        if (in_place(part)) {
+            const auto seen = pixels_at<const float>(call.outputs, part, outputs);
+            return Rows(call, true).add(first, stop, call.high, room.weights, vec{}, seen, pixels_at(call.grad_x, part, pixels));
+        }
         const Int seen_first = (first + call.pad_down) / call.stride_down - far_down / call.stride_down;
         const Int begin = whole ? -gradient.above : seen_first;  // the row of outputs that is laid out first
         lay_gradient(part, begin + gradient.above, (stop - 1 + call.pad_down) / call.stride_down - begin + 1, room);
@@ -280,7 +292,10 @@ class Depthwise {
                            room.made + ((y - first) * call.width + x) * LANES, {LANES, gradient.across * LANES, call.stride_across * LANES, call.width * LANES});
             }
         };
-        if (call.stride_down == 1) by_rows(first, stop, call.width, some_rows);
+        if (by_row) {
+            const Pixels<const float> laid = {room.gradient + gradient.before * LANES, begin, gradient.across * LANES, LANES};
+            Rows(call, true).add(first, stop, call.high, room.weights, vec{}, laid, {room.made, first, call.width * LANES, LANES});
+        } else if (call.stride_down == 1) by_rows(first, stop, call.width, some_rows);
         else for (Int y = first; y < stop; y++) some_rows(std::integral_constant<int, 1>(), y);
         put(part, room.made, first * call.width, (stop - first) * call.width, pixels, call.grad_x);
     }
@@ -288,16 +303,28 @@ class Depthwise {
     // The gradient of an image's mixed kernels
     void taps_of(const Part& part, Room& room) const {
         std::memset(room.sums, 0, taps * LANES * 4);
-        for (Int first = 0; first < call.high; first += rows) {
-            const Int stop = std::min(call.high, first + rows), few = std::max<Int>(1, SUM / call.wide);
-            lay_image(part, first, stop, room);
-            if (!whole || !call.grad_x) lay_gradient(part, first + gradient.above, stop - first, room);
-            const float* grad = room.gradient + ((whole ? gradient.above : 0) * gradient.across + gradient.before) * LANES;
-            for (Int y = first; y < stop; y += few)
-                by_some<TAPS>(taps, [&](auto n, Int at) { add_products<decltype(n)::value>(y - first, std::min(stop, y + few) - first, at, grad, room); });
+        if (in_place(part)) {
+            const auto x = pixels_at<const float>(call.x, part, pixels), grad = pixels_at<const float>(call.outputs, part, outputs);
+            Rows(call, true).add_products(0, call.high, x, grad, room.sums);
         }
+        for (Int first = 0; first < call.high && !in_place(part); first += rows) add_products(part, first, std::min(call.high, first + rows), room);
         float* to = of_kernels + part.plane * taps;
         transpose({room.sums, LANES, room.dots}, taps, part.channels, {to, taps, taps, to + part.channels * taps});
+    }
+
+    // The same of some rows that are laid out
+    void add_products(const Part& part, Int first, Int stop, Room& room) const {
+        lay_image(part, first, stop, room);
+        if (!whole || !call.grad_x) lay_gradient(part, first + gradient.above, stop - first, room);
+        const Int begin = whole ? -gradient.above : first;  // the row that is laid out first
+        const Pixels<const float> grad = {room.gradient + gradient.before * LANES, begin, gradient.across * LANES, LANES};
+        if (by_row) {
+            const Pixels<const float> laid = {room.image + image.before * LANES, first - image.above, image.across * LANES, LANES};
+            return Rows(call, true).add_products(first, stop, laid, grad, room.sums);
+        }
+        const Int few = std::max<Int>(1, SUM / call.wide);
+        for (Int y = first; y < stop; y += few)
+            by_some<TAPS>(taps, [&](auto n, Int at) { add_products<decltype(n)::value>(y - first, std::min(stop, y + few) - first, at, grad.from(first), room); });
     }
 
     template <int N>
