@@ -42,7 +42,7 @@ def check_temperature(temperature: float | Tensor) -> None:
             temperature = temperature.item()
         except RuntimeError:  # there is no one number: vmap has a batch of them, or a tracer's tensor has none
             return
-    if not isinstance(temperature, Real):
+    if type(temperature) is not float and not isinstance(temperature, Real):
         raise TypeError(f"temperature must be a number, got {temperature!r}")
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature must be a finite number above 0, got {temperature}")

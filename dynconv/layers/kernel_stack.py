@@ -149,9 +149,10 @@ class KernelStack(Layer):
                 f"{type(self).__name__} expects (B, {self.in_channels}, {sizes}) or ({self.in_channels}, {sizes}), "
                 f"got {tuple(x.shape)}"
             )
-        if not x.is_floating_point():
-            raise TypeError(f"{type(self).__name__} expects floating point input, got {x.dtype}")
-        check_together(x=x, weight=self.weight)
+        if (x.dtype, x.device) != ((weight := self.weight).dtype, weight.device):
+            if not x.is_floating_point():
+                raise TypeError(f"{type(self).__name__} expects floating point input, got {x.dtype}")
+            check_together(x=x, weight=weight)
         if tracing() and getattr(self.attention, "batched", True):
             refuse_torchscript(self)
         return batch, unbatched
