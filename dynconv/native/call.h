@@ -66,6 +66,7 @@ struct Branch {
 struct Within;                                     // images.h: where it is one of a branch's
 bool forward_by_tiles(const Call& call, const Within* within = nullptr);  // winograd.cpp
 bool forward_by_columns(const Call& call);         // columns.cpp
+bool forward_by_patches(const Call& call);         // patches.cpp: of images whose channels lie last
 bool input_gradient_by_columns(const Call& call);  // columns.cpp
 bool kernel_gradients(const Call& call);           // gradients.cpp
 bool depthwise_forward(const Call& call);          // depthwise.cpp: for as many groups as channels

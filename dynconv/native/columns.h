@@ -95,7 +95,6 @@ struct Columns {
 };
 
 constexpr Int POSITIONS = 256;  // that are seen together, of one image or of several
-constexpr Int WORKERS = 4;      // what sums depend on is cut for so many threads, be there more or less
 
 // How the images are cut: into pieces of so many positions, or into groups of whole ones
 struct Cut {

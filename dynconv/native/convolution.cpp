@@ -5,6 +5,7 @@
 
 static bool forward(const Call& call) {
     if (call.groups > 1) return depthwise_forward(call);
+    if (call.channels_last) return forward_by_patches(call);
     return has_tiles(call) ? forward_by_tiles(call) : forward_by_columns(call);
 }
 

@@ -32,9 +32,11 @@ def takes(x: Tensor, weight: Tensor) -> bool:
     return fits and (x.shape[1] == weight.shape[2] or weight.shape[1:3] == (x.shape[1], 1)) and available()
 
 
-def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
-    """Channels last, if the images lie so and each channel has a kernel of its own: others are laid out anew anyway."""
-    return format_of(x) if weight.shape[2] < x.shape[1] else torch.contiguous_format
+def _layout(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, *_: Any) -> torch.memory_format:
+    """Channels last, if the images lie so and are computed on where they are: others are laid out anew anyway."""
+    apart = all(size <= step for size, step in zip(weight.shape[3:], stride, strict=True)) and not any(padding)
+    where_they_are = weight.shape[2] < x.shape[1] or (apart and weight.numel() <= x.numel())  # depthwise, or patches
+    return format_of(x) if where_they_are else torch.contiguous_format
 
 
 def release() -> None:
@@ -45,7 +47,7 @@ def release() -> None:
 
 def _forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
     """(B, C, H, W), (K, O, C, kh, kw), (B, K), (K, O) → (B, O, H', W')."""
-    (size, numbers), layout = _sizes(x.shape, weight.shape, *map(tuple, geometry[:3])), _layout(x, weight)
+    (size, numbers), layout = _sizes(x.shape, weight.shape, *map(tuple, geometry[:3])), _layout(x, weight, *geometry)
     y = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=layout)
     _run("dynconv_forward", numbers, layout, (x, weight, attention, bias, y))
     return y
@@ -56,11 +58,12 @@ def _backward(
 ) -> Derivatives:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
     *steps, _, needed = rest
-    given, formats = (x, weight, attention, bias), (_layout(x, weight), *[torch.contiguous_format] * 3)
+    layout = format_of(x) if weight.shape[2] < x.shape[1] else torch.contiguous_format
+    given, formats = (x, weight, attention, bias), (layout, *[torch.contiguous_format] * 3)
     wanted = [t if want else None for t, want in zip(given, needed, strict=True)]
     found = [t if t is None else torch.empty_like(t, memory_format=f) for t, f in zip(wanted, formats, strict=True)]
     numbers = _sizes(x.shape, weight.shape, *map(tuple, steps))[1]
-    _run("dynconv_backward", numbers, formats[0], (*given, grad, *found))
+    _run("dynconv_backward", numbers, layout, (*given, grad, *found))
     return tuple(found)
 
 

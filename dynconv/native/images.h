@@ -43,11 +43,7 @@ struct Images {
                     if (++q == width) q = 0, row += across * pixel;
                     return here;
                 };
-                if (some == LANES && turn(from + c * height * width + at, height * width, end, pixels, next)) continue;
-                vec t[LANES] = {};
-                for (Int i = 0; i < some; i++) t[i] = load_some(from + (c + i) * height * width + at, end, pixels);
-                transpose(t);
-                for (Int i = 0; i < pixels; i++) store(next(i), t[i]);
+                turn_some({from + c * height * width + at, height * width, end}, some, pixels, next);
             }
     }
 

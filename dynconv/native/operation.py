@@ -60,7 +60,7 @@ class Operation:
             what is not needed.
         key: whose tensors they take, as torch.library names it: "CPU", or "CompositeExplicitAutograd" for any device.
         check: raises unless ``forward`` takes its arguments, or ``backward`` all but the last; the registered operations ask it.
-        layout: (x, weight) → how the outputs and the gradient of x lie.
+        layout: (x, weight, *geometry) → how the outputs and the gradient of x lie.
     """
 
     def __init__(
@@ -70,16 +70,16 @@ class Operation:
         backward: Callable[..., Derivatives],
         key: str,
         check: Callable[..., None] = lambda *given: None,
-        layout: Callable[..., torch.memory_format] = lambda x, weight: torch.contiguous_format,
+        layout: Callable[..., torch.memory_format] = lambda x, weight, *geometry: torch.contiguous_format,
     ) -> None:
         def fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
             spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
-            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=layout(x, weight))
+            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=layout(x, weight, *geometry))
 
         def fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             given = zip((x, weight, attention, bias), rest[-1], strict=True)
             found = tuple(t.new_empty(t.shape) if want and t is not None else None for t, want in given)
-            return _filled(x, found, layout(x, weight))
+            return _filled(x, found, layout(x, weight, *rest[1:-1]))
 
         def checked(*given: Any) -> Tensor:
             check(*given)
@@ -87,7 +87,7 @@ class Operation:
 
         def all_four(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             check(x, weight, attention, bias, *rest[:-1])
-            return _filled(x, backward(x, weight, attention, bias, *rest), layout(x, weight))
+            return _filled(x, backward(x, weight, attention, bias, *rest), layout(x, weight, *rest[1:-1]))
 
         self.forward, self.backward = forward, backward
         self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, fake_forward)

@@ -5,6 +5,8 @@
 #include "memory.h"
 #include "mixing.h"
 
+constexpr Int WORKERS = 4;  // the work is cut for so many threads, be there more or less
+
 // M registers of numbers to where `wide` of them belong
 template <int M>
 static inline void put(const vec (&from)[M], float* to, Int wide, bool add) {

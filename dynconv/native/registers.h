@@ -208,6 +208,16 @@ static inline __attribute__((always_inline)) bool turn(const float* from, Int ac
     return true;
 }
 
+// Of a matrix at most LANES of each: `next` says, once for each column, where its numbers are written, LANES of them.
+template <class Next>
+static inline void turn_some(const Source& from, Int rows, Int columns, Next next) {
+    if (rows >= LANES && turn(from.at, from.across, from.end, columns, next)) return;
+    vec t[LANES] = {};
+    for (Int i = 0; i < std::min<Int>(LANES, rows); i++) t[i] = load_some(from.at + i * from.across, from.end, columns);
+    transpose(t);
+    for (Int i = 0; i < columns; i++) store(next(int(i)), t[i]);
+}
+
 // to[c][r] = from[r][c] for rows x columns numbers.
 static void transpose(const Source& from, Int rows, Int columns, const Target& to) {
     if (from.across == 1 && columns == 1) {  // a column that lies in one piece
