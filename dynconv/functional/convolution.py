@@ -13,7 +13,7 @@ from ..native.definition import CONVS, mix
 from ..native.operation import unwatched
 from .checks import autocasts, check_counts, check_together
 from .choice import choose_method, choose_per_image
-from .methods import FORMER, METHODS, PER_IMAGE, backends, dynamic
+from .methods import FORMER, METHODS, OPERATIONS, PER_IMAGE, backends, dynamic
 from .padding import PADDING_MODES, geometry, padded
 
 __all__ = ["conv", "conv_per_image", "dynamic_conv"]
@@ -134,8 +134,11 @@ class _Plan(NamedTuple):
     geometry: tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups
     padding_mode: str
     alike: bool  # whether all images have one mix of the kernels
+    lean: bool  # whether the operation's way forward is all there is to do
 
     def carry_out(self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None) -> Tensor:
+        if self.lean:
+            return OPERATIONS[self.method].forward(x, weight, attention, bias, *self.geometry)
         x = padded(x, self.pads, self.padding_mode)
         if self.alike:
             kernel, mixed_bias = mix(weight, attention[:1])[0], None if bias is None else mix(bias, attention[:1])[0]
@@ -158,7 +161,9 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
         method = choose_method(x, weight, steps[0], can)
     elif method in ("native", "triton") and method not in can:
         method = "unfold"
-    return _Plan(method, method in can, pads, (*steps, groups), padding_mode, alike)
+    derived = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
+    lean = method in can and unwatched() and not (pads or alike or derived or autocasts(x.device.type))
+    return _Plan(method, method in can, pads, (*steps, groups), padding_mode, alike, lean)
 
 
 def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:

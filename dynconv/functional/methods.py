@@ -20,7 +20,7 @@ from ..native.definition import CONVS, conv_per_image, mix, per_channel
 from ..native.operation import tracing
 from .checks import autocasts
 
-__all__ = ["FORMER", "METHODS", "PER_IMAGE", "backends", "dynamic"]
+__all__ = ["FORMER", "METHODS", "OPERATIONS", "PER_IMAGE", "backends", "dynamic"]
 
 Ints = tuple[int, ...]
 Geometry = tuple[Ints, Ints, Ints, int]  # stride, padding, dilation, groups

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 __all__ = ["contiguous", "filled", "structure"]
 
 KINDS = {"Int": "q", "double": "d"}
+USUAL = torch.contiguous_format
 HEADER = Path(__file__).with_name("call.h")
 
 
@@ -42,9 +44,9 @@ def structure(name: str) -> Structure:
     return Structure(struct.Struct(kinds), tuple(fields), kinds.count("P"))
 
 
-def contiguous(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """To be held until the library is done: what is copied has no other owner."""
-    return [None if t is None else t.contiguous() for t in tensors]
+def contiguous(tensors: Sequence[Tensor | None], images: torch.memory_format = USUAL) -> list[Tensor | None]:
+    """To be held until the library is done: what is copied has no other owner. Those of four dimensions lie as ``images``."""
+    return [None if t is None else t.contiguous(memory_format=images if t.ndim == 4 else USUAL) for t in tensors]
 
 
 def filled(name: str, tensors: Sequence[Tensor | None], *numbers: float) -> bytes:

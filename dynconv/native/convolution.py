@@ -34,9 +34,10 @@ def takes(x: Tensor, weight: Tensor) -> bool:
 
 def _layout(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, *_: Any) -> torch.memory_format:
     """Channels last, if the images lie so and are computed on where they are: others are laid out anew anyway."""
-    apart = all(size <= step for size, step in zip(weight.shape[3:], stride, strict=True)) and not any(padding)
-    where_they_are = weight.shape[2] < x.shape[1] or (apart and weight.numel() <= x.numel())  # depthwise, or patches
-    return format_of(x) if where_they_are else torch.contiguous_format
+    if (layout := format_of(x)) == torch.contiguous_format or weight.shape[2] < x.shape[1]:  # depthwise
+        return layout
+    patches = all(size <= step for size, step in zip(weight.shape[3:], stride, strict=True)) and not any(padding)
+    return layout if patches and weight.numel() <= x.numel() else torch.contiguous_format
 
 
 def release() -> None:
@@ -72,9 +73,7 @@ def _run(name: str, numbers: Ints, layout: torch.memory_format, tensors: Derivat
     loaded, last = library(), layout == torch.channels_last
     if loaded is None:
         raise RuntimeError("the C++ library is not built: python -m dynconv.native")
-    if last:
-        tensors = tuple(t if t is None or t.ndim != 4 else t.movedim(1, -1) for t in tensors)
-    held = contiguous(tensors)
+    held = contiguous(tensors, layout)
     if getattr(loaded, name)(filled("Call", held, *numbers, torch.get_num_threads(), last)):
         kind = structure("Call")
         told = ", ".join(f"{field} {n}" for field, n in zip(kind.fields[kind.pointers :], numbers, strict=False))

@@ -74,7 +74,9 @@ class Operation:
     ) -> None:
         def fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
             spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
-            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=layout(x, weight, *geometry))
+            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(
+                memory_format=layout(x, weight, *geometry)
+            )
 
         def fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             given = zip((x, weight, attention, bias), rest[-1], strict=True)
@@ -89,19 +91,14 @@ class Operation:
             check(x, weight, attention, bias, *rest[:-1])
             return _filled(x, backward(x, weight, attention, bias, *rest), layout(x, weight, *rest[1:-1]))
 
+        one, four = f"{INPUTS}, {GEOMETRY}) -> Tensor", f"{INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}"
+        shown, backwards = f"{name}.{REVISION}(", f"{name}_backward.{REVISION}("
         self.forward, self.backward = forward, backward
-        self.inner = _define(f"_{name}({INPUTS}, {GEOMETRY}) -> Tensor", checked, key, fake_forward)
-        self.inner_backward = _define(
-            f"_{name}_backward({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
-            all_four,
-            key,
-            fake_backward,
-        )
-        self.outer = _define(f"{name}.{REVISION}({INPUTS}, {GEOMETRY}) -> Tensor", self._with_derivatives, COMPOSITE)
+        self.inner = _define(f"_{name}({one}", checked, key, fake_forward)
+        self.inner_backward = _define(f"_{name}_backward({four}", all_four, key, fake_backward)
+        self.outer = _define(shown + one, lambda *given: _Forward.apply(self, *given[:4], given[4:]), COMPOSITE)
         self.outer_backward = _define(
-            f"{name}_backward.{REVISION}({INPUTS}, Tensor grad, {GEOMETRY}, bool[] needed) -> {FOUR}",
-            self._backward_with_derivatives,
-            COMPOSITE,
+            backwards + four, lambda *given: _Backward.apply(self, *given[:5], given[5:-1], given[-1]), COMPOSITE
         )
         LIBRARY.impl(f"{name}.{REVISION}", definition.forward, TRANSFORMS)
         LIBRARY.impl(f"{name}_backward.{REVISION}", _transformed_backward, TRANSFORMS)
@@ -117,19 +114,6 @@ class Operation:
         else:
             y = self.forward(*given, *geometry)
         return y
-
-    def _with_derivatives(
-        self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any
-    ) -> Tensor:
-        y: Tensor = _Forward.apply(self, x, weight, attention, bias, geometry)
-        return y
-
-    def _backward_with_derivatives(
-        self, x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, grad: Tensor, *rest: Any
-    ) -> Gradients:
-        *geometry, needed = rest
-        found: Gradients = _Backward.apply(self, x, weight, attention, bias, grad, geometry, needed)
-        return found
 
 
 def unwatched() -> bool:

@@ -73,7 +73,7 @@ def _forward(given: Inputs, temperature: float, keep: bool = True) -> tuple[Tens
     x, weight, _, second, _ = given
     mean = x.new_empty(x.shape[:2]) if keep and x.ndim > 2 else None
     hidden = x.new_empty(x.shape[0], weight.shape[0]) if keep and second is not None else None
-    y = x.new_empty(x.shape[0], (weight if second is None else second).shape[0])
+    y = torch.empty(x.shape[0], (weight if second is None else second).shape[0], dtype=x.dtype, device=x.device)
     _run("dynconv_perceptron_forward", given, (mean, hidden, y), temperature)
     return y, mean, hidden
 
@@ -120,7 +120,7 @@ def _differentiable(given: Inputs, needed: Sequence[bool], grad: Tensor) -> Sequ
 
 def _run(name: str, given: Inputs, others: Sequence[Tensor | None], temperature: float) -> None:
     x, weight, _, second, _ = given
-    last, (rows, ins, *spatial), width = format_of(x) == torch.channels_last, x.shape, weight.shape[0]
-    held = contiguous((x.movedim(1, -1) if last else x, *given[1:], *others))
+    layout, (rows, ins, *spatial), width = format_of(x), x.shape, weight.shape[0]
+    held, last = contiguous((*given, *others), layout), layout == torch.channels_last
     sizes = rows, ins, math.prod(spatial), width, width if second is None else second.shape[0]
     getattr(library(), name)(filled("Perceptron", held, *sizes, torch.get_num_threads(), last, temperature))
