@@ -163,10 +163,9 @@ def test_rows_that_are_one_have_one_tangent():
 def test_a_plan_hangs_on_what_is_built(monkeypatch):
     taken, tensors = [], (torch.randn(2, 16, 9, 9), torch.randn(3, 16, 16, 3, 3), torch.randn(2, 3))
 
-    def dynamic(method, registered, *rest):
-        taken.append((method, registered))
-
-    monkeypatch.setattr(convolution, "dynamic", dynamic)
+    monkeypatch.setattr(
+        convolution._Plan, "carry_out", lambda plan, *given: taken.append((plan.method, plan.registered))
+    )
     for library in (None, object(), None):
         monkeypatch.setattr("dynconv.native.convolution.library", lambda found=library: found)
         dynamic_conv(*tensors, method="native")

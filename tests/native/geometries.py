@@ -14,7 +14,8 @@ from dynconv.layers import SparseBlock, SpatialGate
 
 def a_geometry(seed):
     """Random sizes, large images and few, many channels and few: half for Winograd's products, every fourth depthwise, some
-    of these with images of 16 pixels, half of the images with their channels last."""
+    of these with images of 16 pixels, more with rows that stay as long; some cut into patches; half of the images with
+    their channels last."""
     draw = random.Random(seed)
     tiles, large = draw.random() < 0.5, draw.random() < 0.2
     kernel = (3, 3) if tiles else (draw.randint(1, 6), draw.randint(1, 5))
@@ -33,6 +34,13 @@ def a_geometry(seed):
                 (1, 1),
                 [g * (k // 2) for g, k in zip(steps[1], kernel, strict=True)],
             )
+        elif draw.random() < 0.6:
+            size, kernel = [draw.randint(13, 30), draw.randint(1, 40)], (draw.randint(1, 7), draw.choice((3, 5, 7)))
+            options["stride"], options["dilation"] = (1, 1), (draw.randint(1, 2), 1)
+            options["padding"] = (draw.randint(0, 3), kernel[1] // 2)
+    elif draw.random() < 0.2:  # patches
+        kernel = (draw.randint(1, 4), draw.randint(1, 4))
+        options = {"stride": tuple(k + draw.randint(0, 1) for k in kernel)}
     shapes = (batch, channels, *size), (stack, outs, inside, *kernel), (batch, stack), (stack, outs)
     x, *others = (torch.randn(shape, generator=generator) for shape in shapes)
     return [x.to(memory_format=torch.channels_last) if draw.random() < 0.5 else x, *others], options

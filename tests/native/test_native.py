@@ -142,6 +142,48 @@ def test_a_kernel_for_each_channel_of_images_that_fit_into_a_register(size, geom
     assert torch.equal(found.isnan(), expected.isnan())
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels last"])
+@pytest.mark.parametrize("width", [1, 2, 4, 7, 8, 9, 13, 40])
+@pytest.mark.parametrize("kernel", [(1, 3), (3, 5), (7, 7), (4, 3), (2, 7)], ids=str)
+def test_a_kernel_for_each_channel_where_rows_stay_as_long(kernel, width, layout):
+    """Images narrower than a kernel and wider than what is computed at a time, of one height and of more than is laid out."""
+    generator = torch.Generator().manual_seed(width)
+    for height, down, dilation in ((9, kernel[0] // 2, 1), (9, 5, 2), (200, 0, 1)):
+        options = {"padding": (down, kernel[1] // 2), "dilation": (dilation, 1), "groups": 19}
+        shapes = (2, 19, height, width), (5, 19, 1, *kernel), (2, 5), (5, 19)  # 19: a register of 16, and some
+        x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+        agrees((x.to(memory_format=layout), weight / 5, attention / 5**0.5, bias, options))
+    x[1, -1, 3, 0] = x[0, 0, 7, -1] = float("nan")
+    found, expected = (
+        dynamic_conv(x.to(memory_format=layout), weight, attention, bias, **options, method=m)
+        for m in ("native", "outputs")
+    )
+    assert torch.equal(found.isnan(), expected.isnan())
+
+
+@pytest.mark.parametrize(("channels", "outs"), [(1, 1), (5, 16), (33, 17), (300, 40)])
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((1, 1), (1, 1)), ((2, 2), (2, 2)), ((2, 3), (3, 4)), ((4, 1), (4, 2))], ids=str
+)
+def test_channels_last_stay_so_where_no_pixel_is_seen_twice(kernel, stride, channels, outs):
+    generator = torch.Generator().manual_seed(channels)
+    shapes = (3, channels, 38, 23), (5, outs, channels, *kernel), (3, 5), (5, outs)
+    x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
+    weight, attention = weight / weight[0, 0].numel() ** 0.5, attention / 5**0.5
+    x = x.to(memory_format=torch.channels_last)
+    agrees((x, weight, attention, bias, {"stride": stride}))
+    y = dynamic_conv(x, weight, attention, stride=stride)
+    torch.testing.assert_close(
+        y, dynamic_conv(x, weight, attention, stride=stride, method="outputs"), atol=1e-5, rtol=0
+    )
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    compiled = torch.compile(dynamic_conv, backend="aot_eager")(x, weight, attention, stride=stride)
+    assert torch.equal(compiled, y)
+    assert compiled.stride() == y.stride()
+    alone = dynamic_conv(x[:1], weight, attention[:1], stride=stride, padding=(1, 0))  # sees padding, which is laid out
+    assert alone.is_contiguous()
+
+
 @pytest.mark.parametrize("images", [1, 8, 9])
 @pytest.mark.parametrize("channels", [176, 177])
 def test_gradients_of_kernels_that_are_more_than_caches_hold(channels, images):
