@@ -168,11 +168,9 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
 
 def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:
     """All that a plan depends on: of the tensors all but their numbers, and what torch was told."""
-    seen = [
-        (t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given if t is not None
-    ]
+    how = [(t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given if t is not None]
     told = autocasts(given[0].device.type), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
-    return *seen, given[3] is None, repr(options), told, native.available()
+    return *how, given[3] is None, repr(options), told, native.available()
 
 
 def conv_per_image(

@@ -80,9 +80,9 @@ def library() -> ctypes.CDLL | None:
         if not _exists():
             return None
         loaded = ctypes.CDLL(str(_verified(_path())))
-        pointer = ctypes.c_void_p
+        loaded.dynconv_take.restype = pointer = ctypes.c_void_p
         loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [pointer]  # `Call` in call.h
-        for name in ("release", "gate", "perceptron_forward", "perceptron_backward"):
+        for name in ("give", "release", "gate", "perceptron_forward", "perceptron_backward"):
             getattr(loaded, f"dynconv_{name}").restype = None
     except Exception as error:  # the other methods serve as well: nothing that is wrong in a cache may stop a layer
         warnings.warn(

@@ -33,4 +33,4 @@ extern "C" int dynconv_backward(const Call* given) {
     return !(found && (!bias || through_bias(call)));
 }
 
-extern "C" void dynconv_release() { Memory::release(); }
+extern "C" void dynconv_release() { Memory::release(), forget_all(); }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .border import contiguous, filled, structure
+from .border import USUAL, contiguous, filled, structure
 from .building import library
 from .definition import Derivatives, check_shapes, output_size
 from .operation import Operation, format_of
@@ -18,6 +20,7 @@ __all__ = ["OPERATION", "available", "release", "takes"]
 
 Ints = Sequence[int]
 Steps = Sequence[Ints]  # stride, padding, dilation
+LARGE = 1 << 20  # numbers of a gradient whose memory the library keeps for the next: 4 MB
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
@@ -41,7 +44,7 @@ def _layout(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, *_: Any) -> 
 
 
 def release() -> None:
-    """Give back the memory, at most 64 MB, that this thread keeps from one call for the next."""
+    """Give back the memory that is kept: for gradients, and for calls of this thread, each at most 64 MB."""
     if (loaded := library()) is not None:
         loaded.dynconv_release()
 
@@ -59,13 +62,21 @@ def _backward(
 ) -> Derivatives:
     """From the gradient of the outputs (B, O, H', W') those of the four inputs, each where it is needed."""
     *steps, _, needed = rest
-    layout = format_of(x) if weight.shape[2] < x.shape[1] else torch.contiguous_format
-    given, formats = (x, weight, attention, bias), (layout, *[torch.contiguous_format] * 3)
+    layout, given = format_of(x) if weight.shape[2] < x.shape[1] else USUAL, (x, weight, attention, bias)
     wanted = [t if want else None for t, want in zip(given, needed, strict=True)]
-    found = [t if t is None else torch.empty_like(t, memory_format=f) for t, f in zip(wanted, formats, strict=True)]
-    numbers = _sizes(x.shape, weight.shape, *map(tuple, steps))[1]
-    _run("dynconv_backward", numbers, layout, (*given, grad, *found))
+    found = [t if t is None else _new(t, layout if t is x else USUAL) for t in wanted]
+    _run("dynconv_backward", _sizes(x.shape, weight.shape, *map(tuple, steps))[1], layout, (*given, grad, *found))
     return tuple(found)
+
+
+def _new(like: Tensor, layout: torch.memory_format) -> Tensor:
+    """For a gradient. To clear what is new takes a system as long as to compute the kernels' for a few images."""
+    loaded, block = library(), ctypes.c_int64(like.numel())
+    if loaded is None or like.ndim < 5 or like.numel() < LARGE or not (place := loaded.dynconv_take(block)):
+        return torch.empty_like(like, memory_format=layout)
+    numbers = (ctypes.c_float * like.numel()).from_address(place)
+    weakref.finalize(numbers, loaded.dynconv_give, ctypes.c_void_p(place), block).atexit = False
+    return torch.frombuffer(numbers, dtype=like.dtype).view(like.shape)
 
 
 def _run(name: str, numbers: Ints, layout: torch.memory_format, tensors: Derivatives) -> None:

@@ -14,8 +14,8 @@
 
 struct Free { void operator()(float* memory) const { std::free(memory); } };
 typedef std::unique_ptr<float, Free> Numbers;
-// So many, or null; the first begins a line of the cache.
-static inline Numbers aligned(Int numbers) { return Numbers(static_cast<float*>(std::aligned_alloc(64, up(numbers, 16) * 4))); }
+// So many, or null; the first begins a line of the cache, or one of a system's large pages.
+static inline Numbers aligned(Int numbers, Int bytes = 64) { return Numbers(static_cast<float*>(std::aligned_alloc(bytes, up(numbers * 4, bytes)))); }
 
 // The same from what the thread has kept. One at a time in a thread.
 class Memory {
@@ -37,11 +37,14 @@ class Memory {
     static void release() { kept.reset(), size = 0; }
 };
 
+void forget_all();  // kept.cpp: what is kept for gradients
+
 // To be asked for before new memory is first touched: a system gives it a page at a time, and tens of megabytes in small pages cost more
 // than the arithmetic that fills them. Where there are no large pages (of 2 MB), nothing happens.
+constexpr Int LARGE_PAGE = 1 << 21;  // bytes
 static inline void in_large_pages([[maybe_unused]] float* memory, [[maybe_unused]] Int numbers) {
 #ifdef MADV_HUGEPAGE
-    constexpr std::uintptr_t PAGE = 1 << 21, ENOUGH = 2 * PAGE;
+    constexpr std::uintptr_t PAGE = LARGE_PAGE, ENOUGH = 2 * PAGE;
     const auto start = reinterpret_cast<std::uintptr_t>(memory), stop = start + numbers * sizeof(float), first = (start + PAGE - 1) / PAGE * PAGE;
     if (memory && stop >= first + ENOUGH) madvise(reinterpret_cast<void*>(first), (stop - first) / PAGE * PAGE, MADV_HUGEPAGE);
 #endif

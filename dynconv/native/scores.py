@@ -47,10 +47,8 @@ def _composed(given: Inputs, temperature: Tensor | None) -> Tensor:
     x, weight, bias, second, second_bias = given
     y = F.linear(x.flatten(2).mean(2) if x.ndim > 2 else x, weight, bias)
     y = y if second is None else F.linear(torch.relu(y), second, second_bias)
-    if temperature is None:
-        return y
     # autograd keeps the temperature: a copy, so that a schedule may move the buffer before backward
-    return softmax(y, temperature.clone())
+    return y if temperature is None else softmax(y, temperature.clone())
 
 
 def _fit(x: Tensor, weight: Tensor, bias: Tensor | None, second: Tensor | None, second_bias: Tensor | None) -> bool:

@@ -50,7 +50,8 @@ def inside(path: str, count: int) -> None:
     """In the process that has the sanitizers."""
     loaded = ctypes.CDLL(path)
     loaded.dynconv_forward.argtypes = loaded.dynconv_backward.argtypes = [ctypes.c_void_p]
-    for name in ("release", "gate", "perceptron_forward", "perceptron_backward"):
+    loaded.dynconv_take.restype = ctypes.c_void_p
+    for name in ("give", "release", "gate", "perceptron_forward", "perceptron_backward"):
         getattr(loaded, f"dynconv_{name}").restype = None
     native.convolution.library = lambda: loaded
     for name in ("scores", "sparse"):

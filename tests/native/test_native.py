@@ -1,8 +1,11 @@
 """The C++ library: the definition over random geometries, whatever the processor knows, and what autograd asks of it."""
 
+import copy
 import ctypes
 import os
+import pickle
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -286,6 +289,71 @@ def test_the_memory_it_keeps_changes_nothing_and_goes_back():
     give_back(0)
     assert resident() < before - 1_000_000
     torch.testing.assert_close(dynamic_conv(*small, padding=1, method="native"), expected, rtol=0, atol=0)
+
+
+class TestMemoryOfGradients:
+    """Of kernels of 4 MB and more: what is let go serves the next, and nothing that is held changes."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_is_kept(self):
+        native.release()
+        yield
+        native.release()
+
+    @staticmethod
+    def gradient(seed, width=64, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(seed)
+        x, weight = (
+            torch.randn(1, width, 4, 4, generator=generator),
+            torch.randn(32, width, width, 3, 3, generator=generator),
+        )
+        weight, pi = weight.to(dtype).requires_grad_(), torch.rand(1, 32, generator=generator).to(dtype)
+        (found,) = torch.autograd.grad(dynamic_conv(x.to(dtype), weight, pi, padding=1).square().sum(), weight)
+        return found
+
+    def test_it_serves_the_next_of_that_size(self):
+        first, other = self.gradient(0), self.gradient(1)
+        places = {first.data_ptr(), other.data_ptr()}
+        view, expected = other[3, 2], other[3, 2].clone()
+        del other  # a view holds all of it
+        third = self.gradient(2)
+        assert third.data_ptr() not in places
+        del first
+        fourth, smaller = self.gradient(0), self.gradient(0, 63)
+        assert fourth.data_ptr() in places
+        assert smaller.data_ptr() not in places
+        torch.testing.assert_close(view, expected, rtol=0, atol=0)
+        torch.testing.assert_close(fourth.double(), self.gradient(0, dtype=torch.float64), atol=1e-2, rtol=1e-4)
+        torch.testing.assert_close(third, self.gradient(2), rtol=0, atol=0)
+
+    def test_no_more_than_64_mb_are_kept(self):
+        many = [self.gradient(i) for i in range(20)]  # 90 MB
+        places = [g.data_ptr() for g in many]
+        while many:
+            many.pop(0)
+        again = [self.gradient(i) for i in range(14)]
+        assert {g.data_ptr() for g in again} <= set(places[-14:])  # the last: those before went back
+
+    def test_it_is_as_any_other(self):
+        weight = self.gradient(0).requires_grad_()
+        torch.optim.SGD([weight], 0.1, momentum=0.9).step()
+        copied = pickle.loads(pickle.dumps(weight))
+        torch.testing.assert_close(copy.deepcopy(weight), copied, rtol=0, atol=0)
+        assert weight.detach().share_memory_().is_shared()
+
+    def test_a_default_device_does_not_move_it(self):
+        x, weight = torch.randn(1, 64, 4, 4), torch.randn(32, 64, 64, 3, 3, requires_grad=True)
+        y = dynamic_conv(x, weight, torch.rand(1, 32), padding=1)
+        expected = torch.autograd.grad(y, weight, torch.ones_like(y), retain_graph=True)[0]
+        with torch.device("meta"):
+            found = torch.autograd.grad(y, weight, torch.ones_like(y))[0]
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+    def test_by_threads(self):
+        expected = [self.gradient(seed) for seed in range(4)]
+        with ThreadPoolExecutor(8) as pool:
+            for seed, found in enumerate(pool.map(self.gradient, [0, 1, 2, 3] * 8)):
+                torch.testing.assert_close(found, expected[seed % 4], rtol=0, atol=0)
 
 
 def test_any_memory_layout_and_a_gradient_that_is_expanded():
