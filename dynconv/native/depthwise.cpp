@@ -3,7 +3,8 @@
 // The idea. A register holds LANES channels of one pixel or of one tap. Some rows of an image are laid out so, with their padding; then
 // a tap is one multiplication an output, at whatever stride and dilation, and nothing is computed that is not wanted. The gradient of
 // the input takes the outputs' gradient laid out in the same way: a pixel gets it from the taps that leave the same rest at the stride.
-// The gradient of a tap is a sum of products of both, for LANES channels at once.
+// The gradient of a tap is a sum of products of both, for LANES channels at once. Rows that stay as long as they were are rows.h's, which
+// also reads and writes channels that lie last where they are.
 //
 // The order of every sum is fixed by the sizes alone: neither the number of threads nor which is first changes a bit.
 
