@@ -319,12 +319,19 @@ class TestMemoryOfGradients:
         third = self.gradient(2)
         assert third.data_ptr() not in places
         del first
-        fourth, smaller = self.gradient(0), self.gradient(0, 63)
+        fourth = self.gradient(0)
         assert fourth.data_ptr() in places
-        assert smaller.data_ptr() not in places
         torch.testing.assert_close(view, expected, rtol=0, atol=0)
         torch.testing.assert_close(fourth.double(), self.gradient(0, dtype=torch.float64), atol=1e-2, rtol=1e-4)
         torch.testing.assert_close(third, self.gradient(2), rtol=0, atol=0)
+
+    def test_it_does_not_serve_one_of_another_size(self):
+        small = self.gradient(0, 63)
+        place = small.data_ptr()
+        del small
+        large = self.gradient(0)
+        assert large.data_ptr() != place
+        assert self.gradient(0, 63).data_ptr() == place
 
     def test_no_more_than_64_mb_are_kept(self):
         many = [self.gradient(i) for i in range(20)]  # 90 MB
