@@ -35,12 +35,13 @@ def takes(x: Tensor, weight: Tensor) -> bool:
     return fits and (x.shape[1] == weight.shape[2] or weight.shape[1:3] == (x.shape[1], 1)) and available()
 
 
-def _layout(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, *_: Any) -> torch.memory_format:
+def _layout(x: Tensor, weight: Tensor, stride: Ints, padding: Ints, dilation: Ints, _: int) -> torch.memory_format:
     """Channels last, if the images lie so and are computed on where they are: others are laid out anew anyway."""
-    if (layout := format_of(x)) == torch.contiguous_format or weight.shape[2] < x.shape[1]:  # depthwise
+    if (layout := format_of(x)) == USUAL or weight.shape[2] < x.shape[1]:  # depthwise
         return layout
-    patches = all(size <= step for size, step in zip(weight.shape[3:], stride, strict=True)) and not any(padding)
-    return layout if patches and weight.numel() <= x.numel() else torch.contiguous_format
+    axes = zip(weight.shape[3:], stride, dilation, strict=True)
+    patches = not any(padding) and all(size == 1 or (size <= step and gap == 1) for size, step, gap in axes)
+    return layout if patches and weight.numel() <= x.numel() else USUAL
 
 
 def release() -> None:

@@ -65,7 +65,7 @@ class Depthwise {
     const Int taps, chunks, outputs, pixels, far_down, far_across;
     Int rows, back_rows, own;  // of outputs, and of the input's gradient, at a time; numbers of a thread's own
     Int all_rows;              // of the outputs' gradient with its padding
-    const bool by_row;         // whether rows.h computes the outputs and the gradient of the input
+    const bool by_row;         // whether rows.h computes the outputs and all gradients
     bool whole;                // whether all of it is laid out at once, for both
     Laid image, gradient;      // for so many
     Taps ahead;                // what an output sees
@@ -251,6 +251,9 @@ class Depthwise {
         return {tensor + start(part, numbers), 0, call.width * call.channels, call.channels};
     }
 
+    // What is laid out, from row `first` on, for rows.h
+    static Pixels<const float> as_laid(const Laid& laid, const float* at, Int first) { return {at + laid.before * LANES, first, laid.across * LANES, LANES}; }
+
     void outputs_of(const Part& part, Int first, Int stop, Room& room) const {
         const vec bias = bias_of(part);
         if (in_place(part)) {
@@ -259,7 +262,7 @@ class Depthwise {
         }
         lay_image(part, first, stop, room);
         if (by_row) {
-            const Pixels<const float> laid = {room.image + image.before * LANES, first - image.above, image.across * LANES, LANES};
+            const auto laid = as_laid(image, room.image, first - image.above);
             Rows(call, false).add(first, stop, call.height, room.weights, bias, laid, {room.made, first, call.wide * LANES, LANES});
         } else {
             const Int row = call.stride_down * image.across * LANES;
@@ -294,7 +297,7 @@ class Depthwise {
             }
         };
         if (by_row) {
-            const Pixels<const float> laid = {room.gradient + gradient.before * LANES, begin, gradient.across * LANES, LANES};
+            const auto laid = as_laid(gradient, room.gradient, begin);
             Rows(call, true).add(first, stop, call.high, room.weights, vec{}, laid, {room.made, first, call.width * LANES, LANES});
         } else if (call.stride_down == 1) by_rows(first, stop, call.width, some_rows);
         else for (Int y = first; y < stop; y++) some_rows(std::integral_constant<int, 1>(), y);
@@ -307,8 +310,9 @@ class Depthwise {
         if (in_place(part)) {
             const auto x = pixels_at<const float>(call.x, part, pixels), grad = pixels_at<const float>(call.outputs, part, outputs);
             Rows(call, true).add_products(0, call.high, x, grad, room.sums);
+        } else {
+            for (Int first = 0; first < call.high; first += rows) add_products(part, first, std::min(call.high, first + rows), room);
         }
-        for (Int first = 0; first < call.high && !in_place(part); first += rows) add_products(part, first, std::min(call.high, first + rows), room);
         float* to = of_kernels + part.plane * taps;
         transpose({room.sums, LANES, room.dots}, taps, part.channels, {to, taps, taps, to + part.channels * taps});
     }
@@ -317,12 +321,8 @@ class Depthwise {
     void add_products(const Part& part, Int first, Int stop, Room& room) const {
         lay_image(part, first, stop, room);
         if (!whole || !call.grad_x) lay_gradient(part, first + gradient.above, stop - first, room);
-        const Int begin = whole ? -gradient.above : first;  // the row that is laid out first
-        const Pixels<const float> grad = {room.gradient + gradient.before * LANES, begin, gradient.across * LANES, LANES};
-        if (by_row) {
-            const Pixels<const float> laid = {room.image + image.before * LANES, first - image.above, image.across * LANES, LANES};
-            return Rows(call, true).add_products(first, stop, laid, grad, room.sums);
-        }
+        const auto grad = as_laid(gradient, room.gradient, whole ? -gradient.above : first);
+        if (by_row) return Rows(call, true).add_products(first, stop, as_laid(image, room.image, first - image.above), grad, room.sums);
         const Int few = std::max<Int>(1, SUM / call.wide);
         for (Int y = first; y < stop; y += few)
             by_some<TAPS>(taps, [&](auto n, Int at) { add_products<decltype(n)::value>(y - first, std::min(stop, y + few) - first, at, grad.from(first), room); });

@@ -74,9 +74,8 @@ class Operation:
     ) -> None:
         def fake_forward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *geometry: Any) -> Tensor:
             spatial = definition.output_size(x.shape[2:], weight.shape[3:], *geometry[:3])
-            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(
-                memory_format=layout(x, weight, *geometry)
-            )
+            lie = layout(x, weight, *geometry)
+            return x.new_empty(x.shape[0], weight.shape[1], *spatial).contiguous(memory_format=lie)
 
         def fake_backward(x: Tensor, weight: Tensor, attention: Tensor, bias: Tensor | None, *rest: Any) -> Gradients:
             given = zip((x, weight, attention, bias), rest[-1], strict=True)

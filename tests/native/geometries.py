@@ -40,7 +40,7 @@ def a_geometry(seed):
             options["padding"] = (draw.randint(0, 3), kernel[1] // 2)
     elif draw.random() < 0.2:  # patches
         kernel = (draw.randint(1, 4), draw.randint(1, 4))
-        options = {"stride": tuple(k + draw.randint(0, 1) for k in kernel)}
+        options = {"stride": tuple(k + draw.randint(0, 1) for k in kernel), "dilation": steps[1]}
     shapes = (batch, channels, *size), (stack, outs, inside, *kernel), (batch, stack), (stack, outs)
     x, *others = (torch.randn(shape, generator=generator) for shape in shapes)
     return [x.to(memory_format=torch.channels_last) if draw.random() < 0.5 else x, *others], options

@@ -174,7 +174,8 @@ def test_channels_last_stay_so_where_no_pixel_is_seen_twice(kernel, stride, chan
     x, weight, attention, bias = (torch.randn(shape, generator=generator) for shape in shapes)
     weight, attention = weight / weight[0, 0].numel() ** 0.5, attention / 5**0.5
     x = x.to(memory_format=torch.channels_last)
-    agrees((x, weight, attention, bias, {"stride": stride}))
+    for dilation in (1, 2, (1, 2)):  # dilated, a kernel's taps do not lie side by side
+        agrees((x, weight, attention, bias, {"stride": stride, "dilation": dilation}))
     y = dynamic_conv(x, weight, attention, stride=stride)
     torch.testing.assert_close(
         y, dynamic_conv(x, weight, attention, stride=stride, method="outputs"), atol=1e-5, rtol=0
