@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..native.operation import format_of
+from ..native.operation import format_of, learns
 from .checks import autocasts
 from .methods import backends
 
@@ -108,11 +108,7 @@ def _on_a_gpu(x: Tensor, weight: Tensor, stride: Sequence[int]) -> str | None:
     if single and not autocasts(x.device.type):
         few = positions <= SINGLE_POSITIONS
         return "triton" if math.prod(stride) > 1 else "outputs" if few else None
-    return "outputs" if positions <= HALF_POSITIONS and _learns(x, weight) else "triton"
-
-
-def _learns(x: Tensor, weight: Tensor) -> bool:
-    return torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    return "outputs" if positions <= HALF_POSITIONS and learns(x, weight) else "triton"
 
 
 def _free_batch(x: Tensor) -> bool:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from .. import native
+from ..native import attended
 from ..native.definition import CONVS, mix
-from ..native.operation import unwatched
+from ..native.operation import learns, unwatched
 from .checks import autocasts, check_counts, check_together
 from .choice import choose_method, choose_per_image
 from .methods import FORMER, METHODS, OPERATIONS, PER_IMAGE, backends, dynamic
 from .padding import PADDING_MODES, geometry, padded
 
-__all__ = ["conv", "conv_per_image", "dynamic_conv"]
+__all__ = ["attended_conv", "conv", "conv_per_image", "dynamic_conv"]
 
 Ints = tuple[int, ...]
-PLANS: dict[Hashable, _Plan] = {}  # of arguments that were seen before
+Given = tuple[Any, ...]
+Plan = TypeVar("Plan")
+PLANS: dict[Hashable, Any] = {}  # for arguments that were seen before
 MOST_PLANS = 4096
 
 
@@ -116,13 +120,39 @@ def dynamic_conv(
     given, options = (x, weight, attention, bias), (stride, padding, dilation, groups, padding_mode, method)
     if not unwatched():
         return _plan(given, options).carry_out(*given)
+    return _planned(given, options, _plan).carry_out(*given)
+
+
+def attended_conv(given: Given, options: Given) -> Tensor | None:
+    """A layer's outputs from the image on, where its attention and the convolution can be one step; None where they are two.
+
+    Only for who has asked whether nobody looks on.
+
+    Args:
+        given: the image, the layer's weight and bias; those of the attention's two layers; its temperature.
+        options: stride, padding, dilation, groups, padding_mode, method.
+    """
+    return _planned(given, options, _attended)(*given)
+
+
+def _planned(given: Given, options: Given, plan: Callable[[Given, Given], Plan]) -> Plan:
+    """What to do with arguments like these, thought about once."""
     key = _key(given, options)
-    plan = PLANS.get(key)
-    if plan is None:
+    found: Plan | None = PLANS.get(key)
+    if found is None:
         if len(PLANS) >= MOST_PLANS:
             PLANS.clear()  # other threads hold the plans that they go by
-        plan = PLANS[key] = _plan(given, options)
-    return plan.carry_out(*given)
+        found = PLANS[key] = plan(given, options)
+    return found
+
+
+def _attended(given: Given, options: Given) -> Callable[..., Tensor | None]:
+    x, weight, bias, *_ = given
+    if attended.fits(given):
+        plan = _plan((x, weight, x.new_empty(x.shape[0], weight.shape[0]), bias), options)
+        if plan.method == "native" and not plan.pads:
+            return partial(attended.attended, plan.geometry)
+    return lambda *given: None
 
 
 class _Plan(NamedTuple):
@@ -146,7 +176,7 @@ class _Plan(NamedTuple):
         return dynamic(self.method, self.registered, x, weight, attention, bias, self.geometry)
 
 
-def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
+def _plan(given: Given, options: Given) -> _Plan:
     """All checks, and the choice."""
     (x, weight, attention, bias), (stride, padding, dilation, groups, padding_mode, method) = given, options
     _check_dynamic_conv(x, weight, attention, bias, groups, padding_mode, weight.ndim - 3)
@@ -161,16 +191,17 @@ def _plan(given: tuple[Any, ...], options: tuple[Any, ...]) -> _Plan:
         method = choose_method(x, weight, steps[0], can)
     elif method in ("native", "triton") and method not in can:
         method = "unfold"
-    derived = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
-    lean = method in can and unwatched() and not (pads or alike or derived or autocasts(x.device.type))
+    lean = method in can and unwatched() and not (pads or alike or learns(*given) or autocasts(x.device.type))
     return _Plan(method, method in can, pads, (*steps, groups), padding_mode, alike, lean)
 
 
-def _key(given: tuple[Any, ...], options: tuple[Any, ...]) -> Hashable:
+def _key(given: Given, options: Given) -> Hashable:
     """All that a plan depends on: of the tensors all but their numbers, and what torch was told."""
-    how = [(t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given if t is not None]
+    how = [
+        t is not None and (t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given
+    ]
     told = autocasts(given[0].device.type), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
-    return *how, given[3] is None, repr(options), told, native.available()
+    return *how, repr(options), told, native.available()
 
 
 def conv_per_image(

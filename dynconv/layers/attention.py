@@ -21,7 +21,7 @@ from .layer import Factory, Layer
 from .linear import Linear, bare
 from .tempered import Tempered
 
-__all__ = ["FixedAttention", "KernelAttention", "LearnedAttention"]
+__all__ = ["FixedAttention", "KernelAttention", "LearnedAttention", "bare_attention"]
 
 
 class Scores(Layer):
@@ -38,18 +38,24 @@ class Scores(Layer):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z before temperature and softmax, (B, K)."""
-        fc1, fc2 = self.fc1, self.fc2  # each time that nn.Module looks one up takes as long as a small product
-        check_images(self, x, self.in_channels, "[*spatial]", like=fc1.weight)
-        if bare(fc1, fc2):
-            return native.perceptron(x, *_parts(fc1, fc2))
-        logits: Tensor = fc2(torch.relu(fc1(x.flatten(2).mean(2) if x.ndim > 2 else x)))  # (B, K)
+        check_images(self, x, self.in_channels, "[*spatial]", like=self.fc1.weight)
+        if (layers := _bare_layers(self)) is not None:
+            return native.perceptron(x, *layers)
+        logits: Tensor = self.fc2(torch.relu(self.fc1(x.flatten(2).mean(2) if x.ndim > 2 else x)))  # (B, K)
         return logits
 
 
-def _parts(fc1: nn.Module, fc2: nn.Module) -> tuple[Any, Any, Any, Any]:
-    """Of two bare layers."""
-    one, two = fc1._parameters, fc2._parameters
-    return one["weight"], one["bias"], two["weight"], two["bias"]
+def _bare_layers(scores: Any) -> list[Any] | None:
+    """Weight and bias of both layers, if that is all there is to them; to look up by nn.Module takes as long as a small product."""
+    two = scores._modules["fc1"], scores._modules["fc2"]
+    return [layer._parameters[name] for layer in two for name in ("weight", "bias")] if bare(*two) else None
+
+
+def bare_attention(attention: Any) -> list[Any] | None:
+    """The same and the temperature, if they and a softmax are all that makes the attention."""
+    one = bare(attention, kind=KernelAttention) and attention.activation == "softmax"
+    layers = _bare_layers(attention) if one else None
+    return layers and [*layers, attention._buffers["temperature"]]
 
 
 class KernelAttention(Tempered, Scores):
@@ -108,12 +114,10 @@ class KernelAttention(Tempered, Scores):
     def forward(self, x: Tensor) -> Tensor:
         if self.activation == "sigmoid":
             return torch.sigmoid(self.logits(x) / self._divisor())
-        layers: Any = self._modules  # a look-up by nn.Module takes as long as a small product
-        if type(self).logits is Scores.logits and bare(fc1 := layers["fc1"], fc2 := layers["fc2"]):
-            parts, temperature = _parts(fc1, fc2), self.temperature
-            check_images(self, x, self.in_channels, "[*spatial]", like=parts[0])
-            check_temperature(temperature)
-            return native.perceptron(x, *parts, temperature)
+        if type(self).logits is Scores.logits and (layers := _bare_layers(self)) is not None:
+            check_images(self, x, self.in_channels, "[*spatial]", like=layers[0])
+            check_temperature(self.temperature)
+            return native.perceptron(*(x, *layers, self.temperature))
         return softmax_temperature(self.logits(x), self._divisor())
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:

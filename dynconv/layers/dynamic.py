@@ -8,7 +8,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ..functional import dynamic_conv
-from .attention import KernelAttention
+from ..functional.convolution import attended_conv
+from ..native import unwatched
+from .attention import KernelAttention, bare_attention
 from .kernel_stack import KernelStack
 
 __all__ = ["DynamicConv1d", "DynamicConv2d", "DynamicConv3d"]
@@ -28,6 +30,11 @@ class _DynamicConv(KernelStack):
         self.attention = attention
 
     def forward(self, x: Tensor) -> Tensor:
+        if unwatched() and (scores := bare_attention(self._modules["attention"])) is not None:  # one step
+            geometry = self.stride, self.padding, self.dilation, self.groups, self.padding_mode
+            y = attended_conv((x, self.weight, self.bias, *scores), (*geometry, self.method))
+            if y is not None:
+                return y
         x, unbatched = self._as_batch(x)
         y = dynamic_conv(x, self.weight, self.attention(x), self.bias, **self.geometry(), method=self.method)
         return y.squeeze(0) if unbatched else y

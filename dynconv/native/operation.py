@@ -29,7 +29,7 @@ from torch.utils.flop_counter import register_flop_formula
 from . import definition
 from .definition import Derivatives
 
-__all__ = ["Operation", "format_of", "plain", "tracing", "unwatched"]
+__all__ = ["Operation", "format_of", "learns", "plain", "through", "tracing", "unwatched"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
 INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
@@ -108,7 +108,7 @@ class Operation:
         given = (x, weight, attention, bias)
         if not unwatched():
             y: Tensor = self.outer(*given, *geometry)
-        elif torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
+        elif learns(*given):
             y = _Forward.apply(self, *given, geometry)
         else:
             y = self.forward(*given, *geometry)
@@ -142,6 +142,23 @@ def plain(tensors: Sequence[Any]) -> bool:
         if type(t) not in PLAIN or (t.dtype, t.device, t.layout) != like or is_legacy_batchedtensor(t):
             return False
     return True
+
+
+def through(
+    function: Callable[..., Tensor], given: Sequence[Any], wanted: Sequence[bool], grad: Tensor
+) -> list[Tensor | None]:
+    """The gradients that are wanted of what was given, through a function of torch's operations: they can be differentiated again."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        y = function(*given)
+    inputs = [t for t, want in zip(given, wanted, strict=True) if want]
+    found = iter(torch.autograd.grad(y, inputs, grad, create_graph=again))
+    return [next(found) if want else None for want in wanted]
+
+
+def learns(*given: Tensor | None) -> bool:
+    """Whether a gradient is wanted."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given)
 
 
 def tracing() -> bool:

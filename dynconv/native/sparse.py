@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .border import contiguous, filled
 from .building import library
-from .operation import unwatched
+from .operation import learns, unwatched
 from .scores import taken
 
 __all__ = ["gate_scores", "skipping"]
@@ -48,8 +48,7 @@ def skipping(x: Tensor, gate: Tensor, conv1: Any, bn1: Any, conv2: Any, bn2: Any
 
 
 def _left_to_us(tensors: Sequence[Tensor | None]) -> bool:
-    learns = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
-    return not learns and unwatched() and taken(tensors)
+    return not learns(*tensors) and unwatched() and taken(tensors)
 
 
 def _as_made(conv: Any) -> bool:

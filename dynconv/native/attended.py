@@ -1,0 +1,78 @@
+"""A dynamic convolution from the image on: its attention and what that weighs as one step, and for autograd as one node.
+
+The idea. Inside a network a layer finds nothing of its own in the caches, and to look at the same tensors for each of two steps, and
+again for their gradients, takes longer than to compute a small layer. So a layer that has looked once says so; and what comes back
+to the images through their means is added in place to what comes through the convolution.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import scores
+from .convolution import OPERATION
+from .definition import per_channel
+from .operation import learns, plain, through, unwatched
+
+__all__ = ["attended", "fits"]
+
+Given = tuple[Any, ...]  # x, weight, bias; weight, bias, second, second_bias of the scores; their temperature
+
+
+def fits(given: Given) -> bool:
+    """Whether they fit, and are for the library alone: float32 on a CPU."""
+    x, weight, _, *layers, temperature = given
+    one = temperature.numel() == 1 and not temperature.requires_grad
+    ours = x.ndim == 4 and one and scores.taken(given) and scores.fits((x, *layers))
+    return ours and layers[2].shape[0] == weight.shape[0]
+
+
+def attended(geometry: Any, *given: Any) -> Tensor | None:
+    """(B, C, H, W), (K, O, C, kh, kw), … → (B, O, H', W'), of what fits; None where the temperature is none that divides."""
+    *tensors, divisor = given
+    temperature = ctypes.c_float.from_address(divisor.data_ptr()).value
+    if not 0 < temperature < math.inf:
+        return None
+    if learns(*tensors):
+        y: Tensor = _Attended.apply(geometry, temperature, *tensors)
+        return y
+    x, weight, bias, *layers = tensors
+    return OPERATION.forward(x, weight, scores.forward((x, *layers), temperature, False)[0], bias, *geometry)
+
+
+class _Attended(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, geometry: Any, temperature: float, *given: Any) -> Tensor:
+        x, weight, bias, *layers = given
+        kept = scores.forward((x, *layers), temperature)
+        ctx.save_for_backward(*given, *kept)
+        ctx.geometry, ctx.temperature = geometry, temperature
+        return OPERATION.forward(x, weight, kept[0], bias, *geometry)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        *given, attention, mean, hidden = ctx.saved_tensors
+        (x, weight, bias, *layers), wanted = given, ctx.needs_input_grad[2:]
+        if torch.is_grad_enabled() or not (unwatched() and plain((*given, grad))):
+            return None, None, *through(partial(_two_steps, ctx), given, wanted, grad)
+        needed, attends = (wanted[0], *wanted[3:]), wanted[0] or any(wanted[3:])
+        five, first = (x, weight, attention, bias, grad), (*wanted[:2], attends, wanted[2])
+        of_x, of_weight, of_attention, of_bias = OPERATION.backward(*five, *ctx.geometry, first)
+        found: list[Any] = [None] * len(needed)
+        if of_attention is not None:
+            found = scores.backward((x, *layers), (mean, hidden, attention), of_attention, needed, ctx.temperature)
+        if of_x is not None:
+            of_x += per_channel(found[0], x)
+        return None, None, of_x, of_weight, of_bias, *found[1:]
+
+
+def _two_steps(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *layers: Any) -> Tensor:
+    """The same by what can be differentiated again."""
+    attention = scores.perceptron(*(x, *layers, torch.tensor(ctx.temperature, device="cpu")))
+    return OPERATION(x, weight, attention, bias, *ctx.geometry)
