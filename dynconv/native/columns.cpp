@@ -10,8 +10,16 @@
 #include "product.h"
 
 constexpr Int CHUNK = 1 << 16;   // numbers that some positions see together, and
-constexpr Int MIXED = 1 << 15;   // of the kernels that are mixed for them: the cache holds both
+constexpr Int MIXED = 1 << 15;   // of the kernels that are mixed for them: the cache holds both,
+constexpr Int FEWER = 4;         // and for one image so many times less, for then what is asked of memory meanwhile is as much again
 constexpr Int BLOCK = 8 * MOST;  // rows of kernels, at most, that are mixed together
+
+static Int fewer(const Cut& cut) { return cut.together > 1 ? 1 : FEWER; }
+
+// What will be mixed next: for as many channels out, from `out` on, the same numbers of their kernels
+static Ahead rows_after(const Call& call, Int out, Int outs, Int across, Int row, Int length) {
+    return {call.kernels + out * across + row, call.stack, call.outs * across, length, across, std::min(outs, call.outs - out)};
+}
 
 class Outputs {
     const Columns see;
@@ -23,9 +31,10 @@ class Outputs {
     explicit Outputs(const Call& given) : see(given), call(see.call), cut(call) {
         const Int most = cut.most(see.positions);
         seen = up(most, WIDE);
-        chunk = std::min(see.rows, up(std::max<Int>(64, CHUNK / (cut.together * seen)), LANES));
+        const Int less = fewer(cut);
+        chunk = std::min(see.rows, up(std::max<Int>(64, CHUNK / less / (cut.together * seen)), LANES));
         shares = std::min(parts(call.outs, MOST), parts(2 * WORKERS, cut.groups * cut.pieces));
-        block = std::max<Int>(MOST, std::min(BLOCK, MIXED / (cut.together * chunk) / MOST * MOST));
+        block = std::max<Int>(MOST, std::min(BLOCK, MIXED / less / (cut.together * chunk) / MOST * MOST));
         tile = block * up(chunk, LANES);
         own = up(cut.together * (seen * chunk + tile) + seen + LANES, 16);
     }
@@ -62,9 +71,10 @@ class Outputs {
         const Int apart = up(some, LANES);
         float* mixed = room + cut.together * seen * chunk;
         mix_rows(call, image, images, call.kernels + out * see.rows + row, see.rows, outs, some, mixed, apart, tile);
+        Ahead ahead = rows_after(call, out + outs, outs, see.rows, row, some);
         for (Int b = 0; b < images; b++) {
             float* to = call.outputs + ((image + b) * call.outs + out) * see.positions + first;
-            multiply_tiles({mixed + b * tile, apart, 1}, outs, room + b * seen * chunk, some, {to, see.positions, stop - first, row || call.bias});
+            multiply_tiles({mixed + b * tile, apart, 1}, outs, room + b * seen * chunk, some, {to, see.positions, stop - first, row || call.bias}, &ahead);
         }
     }
 
@@ -92,7 +102,7 @@ class InputGradient {
         const Int most = std::max<Int>(1, 2 * BLOCK / see.taps), enough = parts(2 * WORKERS, cut.groups);
         channels = parts(call.channels, std::min(call.channels, std::max(parts(call.channels, most), enough)));
         if (channels > LANES) channels = channels / LANES * LANES;  // rows of whole registers
-        chunk = std::min(call.outs, std::max<Int>(32, (CHUNK / 2) / (cut.together * seen)));
+        chunk = std::min(call.outs, std::max<Int>(32, (CHUNK / 2) / fewer(cut) / (cut.together * seen)));
         tile = chunk * up(channels * see.taps, LANES), back = see.plain ? 0 : channels * see.taps * seen;
         own = up(cut.together * (seen * chunk + tile + back), 16);
     }
@@ -126,12 +136,13 @@ class InputGradient {
         const Int row = channel * see.taps, rows = some * see.taps, apart = up(rows, LANES);
         float* mixed = room + cut.together * seen * chunk;
         mix_rows(call, image, images, call.kernels + out * see.rows + row, see.rows, outs, rows, mixed, apart, tile);
+        Ahead ahead = rows_after(call, out + outs, outs, see.rows, row, rows);
         for (Int b = 0; b < images; b++) {
             const float* grad = call.outputs + ((image + b) * call.outs + out) * see.positions + first;
             float* packed = room + b * seen * chunk;
             for (Int o = 0; o < outs; o++) lay(grad + o * see.positions, stop - first, packed + o * WIDE, outs * WIDE);
             float* to = see.plain ? call.grad_x + ((image + b) * call.channels + channel) * see.plane + first : back_at + b * back;
-            multiply_tiles({mixed + b * tile, 1, apart}, rows, packed, outs, {to, see.plain ? see.plane : seen, stop - first, out > 0});
+            multiply_tiles({mixed + b * tile, 1, apart}, rows, packed, outs, {to, see.plain ? see.plane : seen, stop - first, out > 0}, &ahead);
         }
     }
 };

@@ -70,6 +70,7 @@ class KernelGradients {
     // Some rows of the kernels in some channels out
     void work(Int block, Int at, Int start, Int stop, float* tiles) const {
         const Int out = block * call.outs / blocks, outs = (block + 1) * call.outs / blocks - out;
+        const Int asked = past && call.grad_attention ? panel : 0;  // while memory is written, the next panel's kernels are read
         const Int row = at * panel, rows = std::min(panel, way.rows - row), from = out * way.rows + row;
         float *dots = tiles + FEW * tile, *room = tiles + up(FEW * (tile + call.stack * LANES), 16);
         for (Int piece = start; piece < stop; piece += FEW) {
@@ -80,7 +81,7 @@ class KernelGradients {
                               {tiles + (i - piece) * tile, panel, room}, room);
             const float* pi = attention.data() + piece * call.stack;
             for (Int o = 0; o < outs && call.grad_kernels; o++)
-                gather({few, call.stack, rows, pi, nullptr, tiles + o * panel, kernel, tile, nullptr},
+                gather({few, call.stack, rows, pi, call.kernels + from + o * way.rows, tiles + o * panel, kernel, tile, nullptr, asked},
                        call.grad_kernels + from + o * way.rows, past ? Write::PAST : piece > 0 ? Write::ADD : Write::NEW);
             if (past) after_past();
             if (call.grad_attention) compare_rows(few, pi, tiles, outs, rows, from, dots, found + (((block * panels + at) * together) + piece - start) * call.stack);

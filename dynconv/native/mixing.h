@@ -73,6 +73,7 @@ static IN_PLACE void gather_some(Mixture m, Int first, float* kernels, Write how
     const auto piece = [&](Int i, auto get) {
         vec a[N];
         for (int k = 0; k < N; k++) a[k] = how == Write::ADD ? get(kernels + k * m.kernel + i) : vec{};
+        if (m.next) for (int k = 0; k < N; k++) __builtin_prefetch(m.kernels + (first + k) * m.kernel + i + m.next, 0, 2);
         sums(i, a);
         if (how == Write::PAST) for (int k = 0; k < N; k++) store_past(kernels + k * m.kernel + i, a[k]);
         else for (int k = 0; k < N; k++) store(kernels + k * m.kernel + i, a[k]);
