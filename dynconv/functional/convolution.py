@@ -123,16 +123,18 @@ def dynamic_conv(
     return _planned(given, options, _plan).carry_out(*given)
 
 
-def attended_conv(given: Given, options: Given) -> Tensor | None:
+def attended_conv(
+    given: Given, stride: Any, padding: Any, dilation: Any, groups: int, padding_mode: str, method: str
+) -> Tensor | None:
     """A layer's outputs from the image on, where its attention and the convolution can be one step; None where they are two.
 
     Only for who has asked whether nobody looks on.
 
     Args:
         given: the image, the layer's weight and bias; those of the attention's two layers; its temperature.
-        options: stride, padding, dilation, groups, padding_mode, method.
+        stride, padding, dilation, groups, padding_mode, method: as in :func:`dynamic_conv`.
     """
-    return _planned(given, options, _attended)(*given)
+    return _planned(given, (stride, padding, dilation, groups, padding_mode, method), _attended)(*given)
 
 
 def _planned(given: Given, options: Given, plan: Callable[[Given, Given], Plan]) -> Plan:

@@ -53,9 +53,9 @@ def _bare_layers(scores: Any) -> list[Any] | None:
 
 def bare_attention(attention: Any) -> list[Any] | None:
     """The same and the temperature, if they and a softmax are all that makes the attention."""
-    one = bare(attention, kind=KernelAttention) and attention.activation == "softmax"
-    layers = _bare_layers(attention) if one else None
-    return layers and [*layers, attention._buffers["temperature"]]
+    ours = type(attention) is KernelAttention and attention.activation == "softmax"
+    layers = _bare_layers(attention) if ours and bare(attention, kind=KernelAttention) else None
+    return layers and [*layers, attention.temperature]
 
 
 class KernelAttention(Tempered, Scores):

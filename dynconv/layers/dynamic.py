@@ -30,9 +30,8 @@ class _DynamicConv(KernelStack):
         self.attention = attention
 
     def forward(self, x: Tensor) -> Tensor:
-        if unwatched() and (scores := bare_attention(self._modules["attention"])) is not None:  # one step
-            geometry = self.stride, self.padding, self.dilation, self.groups, self.padding_mode
-            y = attended_conv((x, self.weight, self.bias, *scores), (*geometry, self.method))
+        if unwatched() and (scores := bare_attention(self._modules.get("attention"))) is not None:  # one step
+            y = attended_conv((x, self.weight, self.bias, *scores), **self.geometry(), method=self.method)
             if y is not None:
                 return y
         x, unbatched = self._as_batch(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from . import scores
 from .convolution import OPERATION
 from .definition import per_channel
-from .operation import learns, plain, through, unwatched
+from .operation import derivatives, learns, plain, through, unwatched
 
 __all__ = ["attended", "fits"]
 
@@ -29,7 +30,7 @@ def fits(given: Given) -> bool:
     """Whether they fit, and are for the library alone: float32 on a CPU."""
     x, weight, _, *layers, temperature = given
     one = temperature.numel() == 1 and not temperature.requires_grad
-    ours = x.ndim == 4 and one and scores.taken(given) and scores.fits((x, *layers))
+    ours = x.ndim + 1 == weight.ndim == 5 and one and scores.taken(given) and scores.fits((x, *layers))
     return ours and layers[2].shape[0] == weight.shape[0]
 
 
@@ -52,7 +53,7 @@ class _Attended(torch.autograd.Function):
         x, weight, bias, *layers = given
         kept = scores.forward((x, *layers), temperature)
         ctx.save_for_backward(*given, *kept)
-        ctx.geometry, ctx.temperature = geometry, temperature
+        ctx.operation, ctx.geometry, ctx.temperature = OPERATION, geometry, temperature
         return OPERATION.forward(x, weight, kept[0], bias, *geometry)
 
     @staticmethod
@@ -60,9 +61,9 @@ class _Attended(torch.autograd.Function):
         *given, attention, mean, hidden = ctx.saved_tensors
         (x, weight, bias, *layers), wanted = given, ctx.needs_input_grad[2:]
         if torch.is_grad_enabled() or not (unwatched() and plain((*given, grad))):
-            return None, None, *through(partial(_two_steps, ctx), given, wanted, grad)
-        needed, attends = (wanted[0], *wanted[3:]), wanted[0] or any(wanted[3:])
-        five, first = (x, weight, attention, bias, grad), (*wanted[:2], attends, wanted[2])
+            return None, None, *_differentiable(ctx, given, wanted, grad)
+        needed = (wanted[0], *wanted[3:])  # of the attention
+        five, first = (x, weight, attention, bias, grad), (*wanted[:2], any(needed), wanted[2])
         of_x, of_weight, of_attention, of_bias = OPERATION.backward(*five, *ctx.geometry, first)
         found: list[Any] = [None] * len(needed)
         if of_attention is not None:
@@ -72,7 +73,13 @@ class _Attended(torch.autograd.Function):
         return None, None, of_x, of_weight, of_bias, *found[1:]
 
 
-def _two_steps(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, *layers: Any) -> Tensor:
-    """The same by what can be differentiated again."""
-    attention = scores.perceptron(*(x, *layers, torch.tensor(ctx.temperature, device="cpu")))
-    return OPERATION(x, weight, attention, bias, *ctx.geometry)
+def _differentiable(ctx: Any, given: Sequence[Any], wanted: Sequence[bool], grad: Tensor) -> list[Tensor | None]:
+    """The gradients by operations that can be differentiated, and batched."""
+    (x, weight, bias, *layers), needed = given, (wanted[0], *wanted[3:])
+    attend = partial(scores.perceptron, temperature=torch.tensor(ctx.temperature, device="cpu"))
+    five, first = (x, weight, attend(x, *layers), bias, grad), (*wanted[:2], any(needed), wanted[2], False)
+    of_x, of_weight, of_attention, of_bias, _ = derivatives(ctx, five, first)
+    found: list[Any] = [None] * len(needed)
+    if of_attention is not None:
+        found = through(attend, (x, *layers), needed, of_attention)
+    return [None if of_x is None else of_x + found[0], of_weight, of_bias, *found[1:]]

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import register_flop_formula
 from . import definition
 from .definition import Derivatives
 
-__all__ = ["Operation", "format_of", "learns", "plain", "through", "tracing", "unwatched"]
+__all__ = ["Operation", "derivatives", "format_of", "learns", "plain", "through", "tracing", "unwatched"]
 
 LIBRARY = torch.library.Library("dynconv", "FRAGMENT")
 INPUTS = "Tensor x, Tensor weight, Tensor attention, Tensor? bias"
@@ -179,7 +179,7 @@ class _Forward(torch.autograd.Function):
             return (None,) * 6
         five, wanted = (*ctx.saved_tensors, grad), ctx.needs_input_grad[1:5]
         if torch.is_grad_enabled() or not unwatched():
-            return None, *_derivatives(ctx, five, (*wanted, False))[:4], None
+            return None, *derivatives(ctx, five, (*wanted, False))[:4], None
         # nothing is differentiated again
         found = (ctx.operation.backward if plain(five) else ctx.operation.inner_backward)(*five, *ctx.geometry, wanted)
         return None, *(g if want else None for g, want in zip(found, wanted, strict=True)), None
@@ -235,14 +235,14 @@ def _all_changes(
     for i, change in enumerate(changes):
         if change is not None:
             given, rest = [*five[:i], change, *five[i + 1 :]], [want and i != j for j, want in enumerate(wanted)]
-            found = _of_bias_alone(ctx, given, rest) if i == BIAS else _derivatives(ctx, given, rest, i in CONVOLVED)
+            found = _of_bias_alone(ctx, given, rest) if i == BIAS else derivatives(ctx, given, rest, i in CONVOLVED)
             total = tuple(
                 new if old is None else old if new is None else old + new for old, new in zip(total, found, strict=True)
             )
     return total
 
 
-def _derivatives(ctx: Any, five: Sequence[Any], wanted: Sequence[bool], without_bias: bool = False) -> Derivatives:
+def derivatives(ctx: Any, five: Sequence[Any], wanted: Sequence[bool], without_bias: bool = False) -> Derivatives:
     """Those of L by x, weight, attention, bias and the outputs' gradient, each where it is wanted."""
     x, weight, attention, bias, grad = five
     bias = None if without_bias else bias

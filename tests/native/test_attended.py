@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dynconv import native
-from dynconv.layers import DynamicConv2d, KernelAttention
+from dynconv.layers import DynamicConv2d, DynamicConv3d, KernelAttention
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="the library is not built")
 
@@ -184,8 +184,12 @@ def test_a_temperature_that_divides_nothing_is_named(temperature):
         layer(images())
 
 
-def test_a_temperature_that_learns_gets_its_gradient():
+@pytest.mark.parametrize("as_parameter", [False, True])
+def test_a_temperature_that_learns_gets_its_gradient(as_parameter):
     layer = made(kernel_size=3)
+    if as_parameter:
+        del layer.attention.temperature
+        layer.attention.temperature = nn.Parameter(torch.tensor(2.0))
     layer.attention.temperature.requires_grad_()
     y = layer(images())
     assert not one_step(y)
@@ -250,3 +254,42 @@ def test_weights_changed_before_their_gradient_are_found_out():
         layer.weight.mul_(2)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_what_is_saved_may_be_kept_elsewhere():
+    layer, x = made(kernel_size=3), images().requires_grad_()
+    inputs = [x, *layer.parameters()]
+
+    def penalty():
+        first = torch.autograd.grad(layer(x.sin()).square().sum(), inputs, create_graph=True)
+        return [*first, *torch.autograd.grad(sum((g * g).sum() for g in first), inputs)]
+
+    expected = penalty()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().numpy().copy(), torch.from_numpy):
+        for ours, theirs in zip(penalty(), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_an_attention_that_is_no_module_is_asked():
+    layer, x = made(kernel_size=3), images()
+    del layer.attention
+    layer.attention = lambda x: torch.full((len(x), 4), 0.25)
+    expected = nn.functional.conv2d(x, layer.weight.mean(0), layer.bias.mean(0))
+    torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_one_volume_as_deep_as_it_has_channels_is_no_batch():
+    torch.manual_seed(0)
+    layer, x = DynamicConv3d(4, 6, 3, padding=1), torch.randn(2, 4, 4, 5, 6)
+    torch.testing.assert_close(layer(x[0]), layer(x)[0])
+
+
+def test_a_geometry_of_its_own_is_asked():
+    class Valid(DynamicConv2d):
+        def geometry(self):
+            return {**super().geometry(), "padding": 0}
+
+    torch.manual_seed(0)
+    layer, x = Valid(12, 24, 3, padding=1), images()
+    assert one_step(layer(x))
+    assert layer(x).shape[2:] == (7, 8)
