@@ -38,11 +38,16 @@ def in_page(chromium, module, body, data):
 PAINTED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
-@contextmanager
 def opened(chromium, tmp_path, view, **options):
-    """The instrument's page from a file, offline; it must not say anything on the console."""
+    """The instrument's page, as `opened_page` opens it."""
+    return opened_page(chromium, tmp_path, page(view, "An instrument"), **options)
+
+
+@contextmanager
+def opened_page(chromium, tmp_path, text, **options):
+    """An instrument's page from a file, offline; it must not say anything on the console."""
     path, errors = tmp_path / "page.html", []
-    path.write_text(page(view, "An instrument"), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     # what eases is there at once: a test looks at where it arrives
     context = chromium.new_context(**{"offline": True, "reduced_motion": "reduce", **options})
     tab = context.new_page()

@@ -144,7 +144,10 @@ def test_every_experiment_does_something(lesson):
                 )  # Play moves once a second: reduced motion
                 after = lesson.fingerprint(instrument)
                 if label == "Play":
-                    button.press("Enter")
+                    for _ in range(2):  # the first begins anew where all has been played
+                        button.press("Enter")
+                        if button.inner_text() == "Play":
+                            break
                     assert button.inner_text() == "Play", "Enter does not pause"
                 else:
                     reset(instrument)

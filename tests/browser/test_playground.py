@@ -6,7 +6,7 @@ import pytest
 
 from dynconv.lessons.views import Playground
 from dynconv.lessons.views.pages import page
-from tests.browser.instruments import check_tab_order, opened
+from tests.browser.instruments import check_tab_order, opened, opened_page
 from tests.browser.test_lessons import serious_violations
 
 pytestmark = pytest.mark.browser
@@ -49,6 +49,14 @@ def playground():
     return Playground(trained_on=["brick"], experiments=presets)  # the patches of one photo are soon ready
 
 
+@pytest.fixture(scope="module")
+def endless(playground):
+    """Its page, where no run comes to its end: 3000 steps take two seconds, and a busy machine may press a button later."""
+    text, last = page(playground, "Playground"), "const LAST = 3000;"
+    assert text.count(last) == 2  # the page's and the worker's
+    return text.replace(last, "const LAST = 1e9;")
+
+
 def test_every_control_moves_the_picture(chromium, tmp_path, playground):
     with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
         first = shown(tab, root)
@@ -69,8 +77,8 @@ def test_every_control_moves_the_picture(chromium, tmp_path, playground):
         check_tab_order(tab, root)
 
 
-def test_play_step_and_start_again(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
+def test_play_step_and_start_again(chromium, tmp_path, endless):
+    with opened_page(chromium, tmp_path, endless, reduced_motion="reduce") as (tab, root):
         first = shown(tab, root)
         press(root, "Step")
         one = shown(tab, root)
@@ -83,8 +91,8 @@ def test_play_step_and_start_again(chromium, tmp_path, playground):
         assert shown(tab, root) == one  # the same seed, the same step
 
 
-def test_settings_change_while_it_trains(chromium, tmp_path, playground):
-    with opened(chromium, tmp_path, playground, reduced_motion="reduce") as (tab, root):
+def test_settings_change_while_it_trains(chromium, tmp_path, endless):
+    with opened_page(chromium, tmp_path, endless, reduced_motion="reduce") as (tab, root):
         press(root, "Play")
         tab.wait_for_function(f"({STEP})() >= 20", timeout=120_000)
         assert "steps a second in a worker" in root.locator(".dc-status").inner_text()
@@ -106,12 +114,12 @@ def test_settings_change_while_it_trains(chromium, tmp_path, playground):
         assert root.locator(".dc-summary").get_attribute("aria-live") == "polite"
 
 
-def test_without_a_worker_it_trains_on_the_pages_thread(chromium, tmp_path, playground):
+def test_without_a_worker_it_trains_on_the_pages_thread(chromium, tmp_path, endless):
     """A page that may not start workers: as in some front ends."""
     policy = '<meta http-equiv="Content-Security-Policy" content="worker-src \'none\'">'
     path, errors, numbers = tmp_path / "page.html", [], []
     for head in (policy, ""):
-        path.write_text(page(playground, "Playground").replace("<head>", f"<head>{head}"), encoding="utf-8")
+        path.write_text(endless.replace("<head>", f"<head>{head}"), encoding="utf-8")
         context = chromium.new_context(offline=True)
         tab = context.new_page()
         tab.on("pageerror", lambda e: errors.append(str(e)))
@@ -151,8 +159,8 @@ def test_a_start_state_can_be_linked_to(chromium, tmp_path, playground):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone(chromium, tmp_path, playground, scheme, artifacts):
-    with opened(chromium, tmp_path, playground, **PHONE, color_scheme=scheme, reduced_motion="reduce") as (tab, root):
+def test_on_a_phone(chromium, tmp_path, endless, scheme, artifacts):
+    with opened_page(chromium, tmp_path, endless, **PHONE, color_scheme=scheme, reduced_motion="reduce") as (tab, root):
         rests(tab)
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         controls = root.locator("input, select, button").evaluate_all(
