@@ -23,7 +23,6 @@ from dynconv.native import library
 from . import tables
 from .cases import CASES, GPU_CASES, MORE_CASES, NETWORK_CASES, TINY_CASES
 from .networks import NETWORKS
-from .rows import Row
 from .settings import Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -130,13 +129,7 @@ def _all_cases() -> tuple:
 
 def _settings(args: argparse.Namespace) -> Settings:
     made = Settings(args.device, DTYPES[args.dtype], FORMATS[args.channels_last], args.num_kernels, args.seconds)
-    return replace(made, say=_say)
-
-
-def _say(row: Row) -> None:
-    """On the way: a table comes when all of it is measured."""
-    took = ", ".join(f"{kind} {1e3 * seconds:.3g}" for kind, seconds in row.seconds.items())
-    print(f"{row.table}: {row.name}, {row.step}, ms: {took}", file=sys.stderr, flush=True)
+    return replace(made, says=True)
 
 
 def _machine(args: argparse.Namespace) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ class Settings:
     num_kernels: int = 4
     seconds: float = 2.0  # at least, for a row of one layer; a network's row takes four times as long
     threads: int = 1
-    say: Callable[[Row], object] = lambda row: None  # called with each row when it is measured: a table takes minutes
+    says: bool = False  # each row when it is measured, on standard error: a table takes minutes
 
     def measure(
         self,
@@ -47,12 +48,14 @@ class Settings:
             memory: whose peak is asked for; None for all.
             network: take four times as long, and five rounds at least.
         """
-        took = clocked(functions, self.device, (1 + 3 * network) * self.seconds, 5 if network else 7)
+        clocks = clocked(functions, self.device, (1 + 3 * network) * self.seconds, 5 if network else 7)
         asked = functions if memory is None else memory
         peak = {kind: peak_memory(functions[kind], self.device) for kind in asked}
-        wall, cpu = ({kind: clocks[i] for kind, clocks in took.items()} for i in (0, 1))
+        wall, cpu = ({kind: both[i] for kind, both in clocks.items()} for i in (0, 1))
         row = Row(table, name, train, self.threads, wall, cpu, peak, self.clock)
-        self.say(row)
+        if self.says:
+            took = ", ".join(f"{kind} {1e3 * seconds:.3g}" for kind, seconds in row.seconds.items())
+            print(f"{row.table}: {row.name}, {row.step}, ms: {took}", file=sys.stderr, flush=True)
         return row
 
     @property

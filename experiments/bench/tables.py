@@ -14,6 +14,7 @@ from .cases import Case, methods
 from .compiled import compiled_steps
 from .exported import exported_runs
 from .layers import layer_calls, layer_of
+from .measure import alone
 from .networks import dynamic_share, steps
 from .networks import networks as made
 from .rows import Row
@@ -63,18 +64,14 @@ def tiny(cases: Sequence[Case], directions: Sequence[bool], settings: Settings) 
 
 
 def networks(names: Sequence[str], directions: Sequence[bool], shape: tuple[int, int], settings: Settings) -> Found:
-    """Whole networks beside the static ones and the peers.
+    """Whole networks beside the static ones and the peers, each row in a process of its own, as a network is mostly run.
 
     Args:
         names: of the networks; directions: False for inference, True for training.
         shape: how many images, and their height and width.
         settings: how it is measured.
     """
-    rows = []
-    for name in names:
-        for train in directions:
-            functions = steps(name, settings.num_kernels, _images(shape, settings), train, settings.memory_format)
-            rows.append(settings.measure("networks", name, train, functions, network=True))
+    rows = [alone(_network, name, train, shape, settings) for name in names for train in directions]
     yield rows, report.networks(rows, _words(shape), {name: dynamic_share(name) for name in names})
 
 
@@ -158,6 +155,12 @@ def _layer(table: str, case: Case, train: bool, settings: Settings) -> Row:
     x = torch.randn(case.batch, case.channels, case.size, case.size, **made)
     functions = layer_calls(layer, x.contiguous(memory_format=settings.memory_format), train)
     return settings.measure(table, str(case), train, functions, memory=())
+
+
+def _network(name: str, train: bool, shape: tuple[int, int], settings: Settings) -> Row:
+    torch.set_num_threads(settings.threads)
+    functions = steps(name, settings.num_kernels, _images(shape, settings), train, settings.memory_format)
+    return settings.measure("networks", name, train, functions, network=True)
 
 
 def _images(shape: tuple[int, int], settings: Settings) -> Tensor:
