@@ -45,7 +45,7 @@ def check_together(*, dtypes: bool = True, **tensors: Tensor | None) -> None:
     for tensor in given[1:]:
         if tensor.device != device:
             raise RuntimeError(f"tensors must be on one device, got {_listed(tensors, 'device')}")
-        if dtypes and tensor.dtype != dtype and not autocasts(device.type):
+        if dtypes and tensor.dtype != dtype and not autocasts(tensor):
             raise TypeError(f"tensors must have one dtype, got {_listed(tensors, 'dtype')}")
 
 
@@ -53,7 +53,10 @@ def _listed(tensors: dict[str, Tensor | None], attribute: str) -> str:
     return ", ".join(f"{name}: {getattr(t, attribute)}" for name, t in tensors.items() if t is not None)
 
 
-def autocasts(device: str) -> bool:
-    """Whether torch casts what is multiplied on this type of device."""
+def autocasts(x: Tensor) -> bool:
+    """Whether torch casts what is multiplied where x lies."""
+    if not (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):  # to ask for a device's name takes long
+        return False
+    device = x.device.type
     known = device in ("cpu", "cuda") or torch.amp.is_autocast_available(device)  # which older compilers cannot follow
     return known and torch.is_autocast_enabled(device)

@@ -105,7 +105,7 @@ def _on_a_gpu(x: Tensor, weight: Tensor, stride: Sequence[int]) -> str | None:
     if _pointwise(weight):  # the patches are the image itself, if its channels lie last
         return "triton" if format_of(x) == torch.channels_last else None
     positions, single = x.shape[2:].numel() // math.prod(stride), x.dtype == torch.float32
-    if single and not autocasts(x.device.type):
+    if single and not autocasts(x):
         few = positions <= SINGLE_POSITIONS
         return "triton" if math.prod(stride) > 1 else "outputs" if few else None
     return "outputs" if positions <= HALF_POSITIONS and learns(x, weight) else "triton"

@@ -193,7 +193,7 @@ def _plan(given: Given, options: Given) -> _Plan:
         method = choose_method(x, weight, steps[0], can)
     elif method in ("native", "triton") and method not in can:
         method = "unfold"
-    lean = method in can and unwatched() and not (pads or alike or learns(*given) or autocasts(x.device.type))
+    lean = method in can and unwatched() and not (pads or alike or learns(*given) or autocasts(x))
     return _Plan(method, method in can, pads, (*steps, groups), padding_mode, alike, lean)
 
 
@@ -202,7 +202,7 @@ def _key(given: Given, options: Given) -> Hashable:
     how = [
         t is not None and (t.shape, t.stride(), t.dtype, t.device, t.layout, type(t), t.requires_grad) for t in given
     ]
-    told = autocasts(given[0].device.type), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
+    told = autocasts(given[0]), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()
     return *how, repr(options), told, native.available()
 
 

@@ -40,7 +40,7 @@ def backends(x: Tensor, weight: Tensor, *others: Tensor | None) -> tuple[str, ..
     if not all(type(t) in (Tensor, torch.nn.Parameter) and t.layout == torch.strided for t in given):
         return ()
     found: tuple[str, ...] = ("grouped",) if compiling else ()
-    casts = autocasts(x.device.type)
+    casts = autocasts(x)
     if gpu.takes(x, weight, torch.get_autocast_dtype(x.device.type) if casts else x.dtype):
         found += ("triton",)
     if casts or x.device.type != "cpu" or any(t.dtype != x.dtype for t in given):
@@ -65,10 +65,10 @@ def dynamic(
 
 def _cast(*tensors: Any) -> Sequence[Any]:
     """What autocast does before torch's own convolutions: it knows no others."""
-    device = tensors[0].device.type
-    if not autocasts(device):
+    if not autocasts(tensors[0]):
         return tensors
-    return [None if t is None else t.to(torch.get_autocast_dtype(device)) for t in tensors]
+    dtype = torch.get_autocast_dtype(tensors[0].device.type)
+    return [None if t is None else t.to(dtype) for t in tensors]
 
 
 def _images_at_a_time(x: Tensor, weight: Tensor) -> int:

@@ -53,8 +53,8 @@ def _bare_layers(scores: Any) -> list[Any] | None:
 
 def bare_attention(attention: Any) -> list[Any] | None:
     """The same and the temperature, if they and a softmax are all that makes the attention."""
-    ours = type(attention) is KernelAttention and attention.activation == "softmax"
-    layers = _bare_layers(attention) if ours and bare(attention, kind=KernelAttention) else None
+    ours = bare(attention, kind=KernelAttention) and attention.activation == "softmax"
+    layers = _bare_layers(attention) if ours else None
     return layers and [*layers, attention.temperature]
 
 

@@ -20,8 +20,9 @@ class Linear(nn.Linear):
 def bare(*layers: nn.Module, kind: type[nn.Module] = Linear) -> bool:
     """Whether calling these is no more than their products: nobody has put another layer, forward, hook or parametrization there."""
     for layer in layers:  # in words that older compilers of torch's can follow, too
+        if type(layer) is not kind or "forward" in layer.__dict__:
+            return False
         hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-        taken_away = kind is Linear and len(layer._parameters) < 2  # its parameters, as sharding does
-        if type(layer) is not kind or "forward" in layer.__dict__ or hooked or taken_away:
+        if hooked or (kind is Linear and len(layer._parameters) < 2):  # its parameters were taken away, as sharding does
             return False
     return not _has_any_global_hook()
