@@ -16,23 +16,13 @@ from typing import Any
 
 from torch import nn
 
-from ..layers.kernel_stack import KernelStack
+from ..layers.kernel_stack import Geometry, KernelStack
 
 __all__: list[str] = []
 
 CHILDREN = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, KernelStack)
 # what every convolution here answers alike, before and after an exchange
-ALIKE = {
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "stride",
-    "padding",
-    "dilation",
-    "groups",
-    "padding_mode",
-    "training",
-}
+ALIKE = {"in_channels", "out_channels", "kernel_size", *Geometry.__required_keys__, "training"}
 ALIKE |= {"forward", "__class__", "train", "eval", "num_features"}
 OF_PARAMETERS = {"dtype", "device", "requires_grad", "is_cuda"}
 HARMLESS = {"isinstance", "type", "len", "id", "hasattr", "zip", "enumerate", "reversed", "list", "tuple"}
