@@ -81,13 +81,11 @@ class _Reading(ast.NodeVisitor):
         for target in node.targets:
             self._name(target, self.modules(node.value))
 
-    def visit_For(self, node: ast.For) -> None:
+    def visit_For(self, node: ast.For | ast.comprehension) -> None:
         self._loop(node.target, node.iter)
         self.generic_visit(node)
 
-    def visit_comprehension(self, node: ast.comprehension) -> None:
-        self._loop(node.target, node.iter)
-        self.generic_visit(node)
+    visit_comprehension = visit_For
 
     def _loop(self, target: ast.expr, source: ast.expr) -> None:
         """What the names of a loop stand for: of zip, enumerate and items, each name for its own part."""
