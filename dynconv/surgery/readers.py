@@ -46,10 +46,8 @@ def _reachable(kind: Any) -> tuple[ast.FunctionDef, ...]:
     names, trees = ["forward"], []
     for name in names:  # grows
         for base in kind.__mro__:
-            function = vars(base).get(name)
-            function = (
-                function.fget if isinstance(function, property) else inspect.unwrap(function) if function else None
-            )
+            function: Any = vars(base).get(name)
+            function = function.fget if isinstance(function, property) else inspect.unwrap(function)
             if isinstance(function, FunctionType) and base is not nn.Module and (tree := _tree(function)) is not None:
                 trees.append(tree)
                 names += {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} - set(names)
