@@ -142,13 +142,7 @@ class _Reading(ast.NodeVisitor):
             case ast.Name(id=name):
                 return self.known.get(name, [])
             case ast.Attribute(value=value, attr=name):
-                return [
-                    m
-                    for of in self.modules(value)
-                    for m in _held(dict(of.named_children()).get(name, vars(of).get(name)))
-                ]
-            case ast.Subscript(value=value):
-                return _with_children(self.modules(value))
+                return [m for of in self.modules(value) for m in _held(of, name)]
             case ast.IfExp(body=a, orelse=b):
                 return self.modules(a) + self.modules(b)
             case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.BoolOp(values=parts):
@@ -157,15 +151,16 @@ class _Reading(ast.NodeVisitor):
                 return [m for part in args for m in _with_children(self.modules(part))]
             case ast.Call(func=ast.Name(id="getattr"), args=[of, ast.Constant(value=str(name)), *_]):
                 return self.modules(ast.Attribute(of, name))
-            case ast.Call(func=ast.Name(id="getattr"), args=[of, *_]):
+            case ast.Subscript(value=of) | ast.Call(func=ast.Name(id="getattr"), args=[of, *_]):
                 return _with_children(self.modules(of))
             case ast.Call(func=ast.Attribute(value=of, attr=name)) if name in INSIDE:
                 return _with_children(self.modules(of))
         return []
 
 
-def _held(value: Any) -> list[nn.Module]:
+def _held(module: nn.Module, name: str) -> list[nn.Module]:
     """The modules in an attribute: itself, or those of a plain list, tuple or dict."""
+    value = dict(module.named_children()).get(name, vars(module).get(name))
     if isinstance(value, nn.Module):
         return [value]
     parts: Iterable[Any] = (
