@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -51,11 +51,8 @@ def plain(module: nn.Module) -> Plain:
     said = Plain(module.weight, module.bias, module.padding, module.padding_mode)
     if all(getattr(type(module), name) is getattr(family, name) for name in CALLED):
         return said
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    if len(parameters) != 1 or parameters[0].kind not in (
-        parameters[0].POSITIONAL_ONLY,
-        parameters[0].POSITIONAL_OR_KEYWORD,
-    ):
+    kinds = [parameter.kind for parameter in signature(module.forward).parameters.values()]
+    if kinds not in ([Parameter.POSITIONAL_ONLY], [Parameter.POSITIONAL_OR_KEYWORD]):
         raise _refused(module, "takes more than an image")
     if module._modules or module._buffers:
         raise _refused(module, "uses modules or buffers of its own")
