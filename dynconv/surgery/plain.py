@@ -42,12 +42,11 @@ def plain(module: nn.Module) -> Plain:
     Raises:
         TypeError: it is no convolution, or computes something else.
     """
-    family = next((base for base in CONVS if isinstance(module, base)), None)
-    if family is None:
+    if not isinstance(module, CONVS):
         raise TypeError(
             f"only nn.Conv1d, nn.Conv2d, nn.Conv3d and their subclasses can be replaced, got {_kind(module)}"
         )
-    assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    family = next(base for base in CONVS if isinstance(module, base))
     said = Plain(module.weight, module.bias, module.padding, module.padding_mode)
     if all(getattr(type(module), name) is getattr(family, name) for name in CALLED):
         return said
