@@ -44,7 +44,7 @@ def plain(module: nn.Module) -> Plain:
     """
     if not isinstance(module, CONVS):
         raise TypeError(
-            f"only nn.Conv1d, nn.Conv2d, nn.Conv3d and their subclasses can be replaced, got {_kind(module)}"
+            f"only nn.Conv1d, nn.Conv2d, nn.Conv3d and their subclasses can be replaced, got {type(module).__name__}"
         )
     family = next(base for base in CONVS if isinstance(module, base))
     said = Plain(module.weight, module.bias, module.padding, module.padding_mode)
@@ -58,12 +58,8 @@ def plain(module: nn.Module) -> Plain:
     return _observed(module, said)
 
 
-def _kind(module: nn.Module) -> str:
-    return type(module).__name__
-
-
 def _refused(module: nn.Module, what: str) -> TypeError:
-    return TypeError(f"its forward is its own and {what}; got {_kind(module)}")
+    return TypeError(f"its forward is its own and {what}; got {type(module).__name__}")
 
 
 class _Convolutions(TorchDispatchMode):
