@@ -75,10 +75,9 @@ def from_conv(
         ValueError: family or noise is unknown, or conv has hooks or patches, which would be lost.
     """
     _check(family, noise)
-    found = _plain(conv)
-    if isinstance(found, Exception):
-        raise found
-    layer = _stack(conv, found, num_kernels, family, options)
+    if why := obstacle(conv):
+        raise why
+    layer = _stack(conv, plain(conv), num_kernels, family, options)
     _spread(layer, noise, generator)
     return layer
 
@@ -88,14 +87,6 @@ def _check(family: str, noise: float) -> None:
         raise ValueError(f"family must be one of {', '.join(map(repr, FAMILIES))}, got {family!r}")
     if not (math.isfinite(noise) and noise >= 0):
         raise ValueError(f"noise must be finite and at least 0, got {noise}")
-
-
-def _plain(conv: nn.Module) -> Plain | Exception:
-    """What plain convolution it is, or why it cannot be replaced."""
-    try:
-        return obstacle(conv) or plain(conv)
-    except TypeError as error:
-        return error
 
 
 def _stack(conv: nn.Module, found: Plain, num_kernels: int, family: str, options: dict[str, Any]) -> KernelStack:
@@ -225,11 +216,10 @@ def _sorted(model: nn.Module, chosen: Mapping[str, nn.Module], where: Where) -> 
     named = set() if where is None or callable(where) else {where} if isinstance(where, str) else set(where)
     found, errors = dict[str, Plain](), obstacles(model, chosen)
     for name in chosen.keys() - errors.keys():
-        form = _plain(chosen[name])
-        if isinstance(form, Exception):
-            errors[name] = form
-        else:
-            found[name] = form
+        try:
+            found[name] = plain(chosen[name])
+        except TypeError as error:
+            errors[name] = error
     for name in chosen:
         if name in errors and name in named:
             raise type(errors[name])(f"{name or 'the model'}: {errors[name]}")
