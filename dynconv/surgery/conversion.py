@@ -242,11 +242,7 @@ def _changed(model: nn.Module, sample: Sample, expected: list[Tensor]) -> ValueE
 
 def _warn(made: Report, left: Mapping[str, str]) -> None:
     """Say what was left though it was wanted, and that more than half stays static."""
-    said = [
-        f"{change.name or 'the model'} ({change.was}): {left[change.name]}"
-        for change in made.changes
-        if change.name in left
-    ]
+    said = [f"{c.name or 'the model'} ({c.was}): {c.why}" for c in made.changes if c.name in left]
     static = made.part(c for c in made.changes if not c.changed and c.why != NOT_CHOSEN)
     if said:
         more = f" and {len(said) - 3} more" if len(said) > 3 else ""
