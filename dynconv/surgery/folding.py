@@ -87,8 +87,7 @@ def fold(
     expected = None if sample is None else _frozen_output(model, sample, stacks, frozen)
     model = model if inplace else copied(model)
     names = {plain_name(name): module for name, module in model.named_modules()}
-    new = {name: _folded(names[name], w) for name, w in frozen.items()}
-    new |= {name: _of_branches(names[name]) for name in branched}
+    new = {name: _folded(names[name], w) for name, w in (frozen | dict.fromkeys(branched)).items()}
     model = replace_modules(model, {names[name]: conv for name, conv in new.items()})
     norms = fuse_batch_norms(model) if batch_norm else {}
     if expected is not None and difference(expected, now := output(model, sample)) > 1:
@@ -178,26 +177,23 @@ def _branched(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     return [name for name in found if name not in unfit], unfit
 
 
-def _of_branches(layer: nn.Module) -> nn.Module:
-    assert isinstance(layer, BranchedConv2d)
-    return layer.fold()
-
-
-def _folded(stack: nn.Module, weights: Weights | None) -> nn.Module:
-    """The plain convolution of one mix of kernels at some weights."""
-    assert isinstance(stack, KernelStack)
+def _folded(layer: nn.Module, weights: Weights | None) -> nn.Module:
+    """The plain convolution of one mix of kernels at some weights, or of all branches."""
+    if isinstance(layer, BranchedConv2d):
+        return layer.fold()
+    assert isinstance(layer, KernelStack)
     with torch.no_grad():
-        if isinstance(stack, ODConv2d) and isinstance(weights, Mapping):
-            kernels, biases = stack.kernels({over: w.to(stack.weight)[None] for over, w in weights.items()}, batch=1)
+        if isinstance(layer, ODConv2d) and isinstance(weights, Mapping):
+            kernels, biases = layer.kernels({over: w.to(layer.weight)[None] for over, w in weights.items()}, batch=1)
             kernel, bias = kernels[0], None if biases is None else biases[0]
         else:
-            pi = stack.get_submodule("attention")() if weights is None else weights
+            pi = layer.get_submodule("attention")() if weights is None else weights
             assert isinstance(pi, Tensor)
-            pi = pi.to(stack.weight)
-            kernel = mix_kernels(stack.weight, pi)
-            bias = None if stack.bias is None else mix_kernels(stack.bias, pi)
-        conv = stack._plain_conv(kernel, bias)
-    for old, name in ((stack.weight, "weight"), (stack.bias, "bias")):
+            pi = pi.to(layer.weight)
+            kernel = mix_kernels(layer.weight, pi)
+            bias = None if layer.bias is None else mix_kernels(layer.bias, pi)
+        conv = layer._plain_conv(kernel, bias)
+    for old, name in ((layer.weight, "weight"), (layer.bias, "bias")):
         if old is not None:
             carry_marks(old, conv.get_parameter(name))
             conv.get_parameter(name).requires_grad_(old.requires_grad)
