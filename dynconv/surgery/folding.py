@@ -94,7 +94,8 @@ def fold(
         if steady(model, sample, now):
             raise ValueError(f"folded, {type(model).__name__} computes something else on the sample: leave layers out")
         warnings.warn(UNSTEADY, UserWarning, stacklevel=2)
-    REPORTS[model] = _report(model, before, dict.fromkeys(stacks.keys() - new.keys(), DYNAMIC) | kept | norms)
+    became = {plain_name(name): type(module).__name__ for name, module in model.named_modules()}
+    REPORTS[model] = before.after(became, dict.fromkeys(stacks.keys() - new.keys(), DYNAMIC) | kept | norms)
     _warn(REPORTS[model], kept)
     return model
 
@@ -213,11 +214,6 @@ def _frozen_output(
             parts[f"{name}.{over}"], values[f"{name}.{over}"] = attention.get_submodule(f"heads.{over}"), of
     with hooked(parts, lambda name: lambda _, args, y: values[name].to(y).expand_as(y), changes=True):
         return output(model, sample)
-
-
-def _report(model: nn.Module, before: Report, why: Mapping[str, str]) -> Report:
-    now = {plain_name(name): type(module).__name__ for name, module in model.named_modules()}
-    return before.after(now, why)
 
 
 def _warn(made: Report, kept: Mapping[str, str]) -> None:
