@@ -142,10 +142,8 @@ def _fitting(stack: KernelStack, name: str, weights: str | Weights) -> Weights:
 def _heads(stack: KernelStack) -> dict[str, nn.Linear]:
     """The last layer of each attention of an ODConv2d."""
     attention = stack.get_submodule("attention")
-    if not isinstance(attention, OmniAttention):
-        return {}
-    fcs = {over: head.fc for over, head in attention.heads.items()}
-    return {over: fc for over, fc in fcs.items() if isinstance(fc, nn.Linear)}
+    heads = attention.heads.items() if isinstance(attention, OmniAttention) else ()
+    return {over: head.fc for over, head in heads if isinstance(head.fc, nn.Linear)}
 
 
 def _kept(
