@@ -60,7 +60,7 @@ def fuse_batch_norms(model: nn.Module) -> dict[str, str]:
             raise ValueError(f"batch norm {name!r} is in training mode; call model.eval() before it is fused")
     for name, source in fusing.items():
         _absorb(modules[source], norms[name])
-        _set(model, name, _without_norm(norms[name]))
+        model.set_submodule(name, _without_norm(norms[name]))
         said[name] = f"fused into {plain_name(source)}"
     return {plain_name(name): why for name, why in said.items()}
 
@@ -153,11 +153,6 @@ def _absorb(conv: nn.Module, norm: _BatchNorm) -> None:
             conv.bias = nn.Parameter(shift.expand(shape).clone(), requires_grad=conv.weight.requires_grad)
         else:
             conv.bias.mul_(scale).add_(shift)
-
-
-def _set(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    model.get_submodule(parent)._modules[child] = module
 
 
 def _without_norm(norm: nn.Module) -> nn.Module:
