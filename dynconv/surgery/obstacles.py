@@ -20,14 +20,13 @@ def obstacles(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, E
     """For those of ``modules`` that cannot be exchanged inside ``model``: why not, as the error to raise."""
     reading, shared, found = readers(model), _sharers(model), dict[str, Exception]()
     for name, module in modules.items():
-        why = obstacle(module)
         tied = [owners for p in module.parameters() if len(owners := shared[p]) > 1]
-        if why is None and tied:
-            why = ValueError(f"its weight is shared by {tied[0]}; an exchange would untie it")
-        if why is None and module in reading:
-            why = ValueError(f"{reading[module]}, besides calling it: an exchange would change that")
-        if why is not None:
+        if why := obstacle(module):
             found[name] = why
+        elif tied:
+            found[name] = ValueError(f"its weight is shared by {tied[0]}; an exchange would untie it")
+        elif module in reading:
+            found[name] = ValueError(f"{reading[module]}, besides calling it: an exchange would change that")
     return found
 
 
@@ -78,8 +77,7 @@ def _lost(module: nn.Module) -> str:
     hooks = [name for name, value in vars(module).items() if name.endswith("_hooks") and value]
     for name, parameter in module.named_parameters():
         hooks += [f"hooks on {name}"] if any(getattr(parameter, kind, None) for kind in PARAMETER_HOOKS) else []
-    patched = [name for name in vars(module) if callable(getattr(type(module), name, None))]
-    hooks += [f"a patched {name}" for name in patched]
+    hooks += [f"a patched {name}" for name in vars(module) if callable(getattr(type(module), name, None))]
     if module._compiled_call_impl is not None:
         hooks.append("been compiled in place")
     return ", ".join(hooks)
