@@ -91,20 +91,14 @@ class Report(Table):
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table as text, the heading first and the changed layers' share last."""
-        head: tuple[str, ...] = ("layer", "was", "now", "why", "parameters")
-        lines = [(c.name or "(model)", c.was, c.now, c.why, f"{c.parameters:,}") for c in self.changes]
+        rows: list[tuple[str, ...]] = [("layer", "was", "now", "why", "parameters", "multiply-adds")]
+        for c in self.changes:
+            rows.append((c.name or "(model)", c.was, c.now, c.why, f"{c.parameters:,}", f"{c.macs or 0:,}"))
         changed = [c for c in self.changes if c.changed]
         share = sum(c.parameters for c in changed) / max(1, self.parameters)
         listed = sum(c.name != REST for c in self.changes)
-        last = (f"{len(changed)} of {listed}", "", "", "", f"{share:.0%}")
-        if self.macs is None:
-            return [head, *lines, last]
-        macs = [f"{c.macs or 0:,}" for c in self.changes]
-        return [
-            (*head, "multiply-adds"),
-            *((*line, count) for line, count in zip(lines, macs, strict=True)),
-            (*last, f"{self.share:.0%}"),
-        ]
+        rows.append((f"{len(changed)} of {listed}", "", "", "", f"{share:.0%}", f"{self.share:.0%}"))
+        return [row[:-1] for row in rows] if self.macs is None else rows
 
 
 REPORTS: WeakKeyDictionary[nn.Module, Report] = WeakKeyDictionary()
