@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from html import escape
@@ -189,7 +189,7 @@ def summary(model: nn.Module, x: Sample) -> Summary:
     Returns:
         A :class:`Summary` that prints as a table, in Jupyter as HTML.
     """
-    lines = _modules(model)
+    lines = outside(model, _is_whole)  # those that may get a line
     gates = {name: gate for name, module in lines.items() if (gate := _gate(module)) is not None}
     counter = FlopCounterMode(display=False, custom_mapping=MORE_OPERATIONS)
     with ExitStack() as stack, torch.no_grad(), _nothing_hidden():
@@ -260,16 +260,14 @@ def _gate(module: nn.Module) -> nn.Module | None:
     return module if _is_whole(module) else None
 
 
-def _modules(model: nn.Module) -> dict[str, nn.Module]:
-    """Every module that may get a line, by name: those inside of a whole one do not."""
+def outside(model: nn.Module, whole: Callable[[nn.Module], bool]) -> dict[str, nn.Module]:
+    """The modules of a model by name, without what those that count as a whole are made of."""
     found: dict[str, nn.Module] = {}
-    wholes: list[str] = []
+    inside: tuple[str, ...] = ()
     for name, module in model.named_modules():  # parents come before their children
-        if any(outer == "" or name.startswith(f"{outer}.") for outer in wholes):
-            continue
-        found[name] = module
-        if _is_whole(module):
-            wholes.append(name)
+        if not name.startswith(inside):
+            found[name] = module
+            inside += (f"{name}." if name else "",) if whole(module) else ()
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..cost import outside
 from ..layers.kernel_stack import KernelStack
 
 __all__: list[str] = []
@@ -75,13 +76,7 @@ def _exchanged(value: Any, new: Mapping[nn.Module, nn.Module]) -> Any:
 
 def outside_stacks(model: nn.Module) -> dict[str, nn.Module]:
     """The modules of a model by name, without what mixes of kernels are made of."""
-    found: dict[str, nn.Module] = {}
-    inside: tuple[str, ...] = ()
-    for name, module in model.named_modules():  # parents come before their children
-        if not name.startswith(inside):
-            found[name] = module
-            inside += (f"{name}." if name else "",) if isinstance(module, KernelStack) else ()
-    return found
+    return outside(model, lambda module: isinstance(module, KernelStack))
 
 
 def plain_name(name: str) -> str:
