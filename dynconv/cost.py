@@ -152,17 +152,12 @@ class Summary(Table):
     def rows(self) -> list[tuple[str, ...]]:
         """The table as text, the heading first and the total last."""
         head = ("layer", "kind", "output", "parameters", "multiply-adds", "of them gate", "aggregation")
-        lines = [
-            (
-                c.name or "(model)",
-                c.kind,
-                "×".join(map(str, c.output)),
-                *map("{:,}".format, (c.parameters, *c.all_macs())),
-            )
-            for c in self.layers
-        ]
-        numbers = (self.parameters, self.macs, self.gate_macs, self.aggregation_macs)
-        return [head, *lines, ("total", "", "", *map("{:,}".format, numbers))]
+        total = LayerCost("total", "", (), self.parameters, self.macs, self.gate_macs, self.aggregation_macs)
+        rows: list[tuple[str, ...]] = [head]
+        for c in (*self.layers, total):
+            numbers = map("{:,}".format, (c.parameters, *c.all_macs()))
+            rows.append((c.name or "(model)", c.kind, "×".join(map(str, c.output)), *numbers))
+        return rows
 
 
 def summary(model: nn.Module, x: Sample) -> Summary:
