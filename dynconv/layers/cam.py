@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from torch.types import Device
 
 from ..functional.cam import class_activation_map, normalize_map
 from ..functional.checks import check_counts
-from .checkpoints import rename
 from .hooks import hooked
 from .inputs import check_images, tensors
 from .layer import Factory, Layer
@@ -151,6 +150,8 @@ class CAMAttention(Layer):
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
+    their_names: ClassVar = {"gap_fc": "average", "gmp_fc": "maximum"}
+
     def __init__(
         self,
         channels: int,
@@ -189,10 +190,6 @@ class CAMAttention(Layer):
         weighed = features.unsqueeze(1) * weights[..., None, None]  # (B, 2, C, H, W)
         attended = self.activation(self.conv1x1(weighed.flatten(1, 2)))  # (B, C, H, W)
         return CAMOutput(attended, logit, attended.sum(1, keepdim=True))
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, {"gap_fc": "average", "gmp_fc": "maximum"})
-        super()._load_from_state_dict(state, prefix, *args)
 
     def fold(self) -> nn.Conv2d:
         """The plain 1×1 convolution that computes ``attended`` before the activation: V diag(wa) and V diag(wm), added.

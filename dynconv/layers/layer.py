@@ -1,14 +1,16 @@
-"""What all layers share: a call whose type is known, and one step in a graph of torch.fx."""
+"""What all layers share: a call whose type is known, one step in a graph of torch.fx, checkpoints of other implementations."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypedDict, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, Protocol, TypedDict, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.types import Device
+
+from .checkpoints import flatten_pointwise, rename
 
 __all__: list[str] = []
 
@@ -39,10 +41,18 @@ class TypedModule(nn.Module):
 class Layer(TypedModule):
     """A module that torch.fx takes as it is, like those of torch.nn: its checks and methods look at real shapes."""
 
+    their_names: ClassVar[Mapping[str, str]] = {}  # what checkpoints of other implementations call its parts: ours
+    pointwise: ClassVar[tuple[str, ...]] = ()  # linear layers that are 1×1 convolutions there
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if "forward" in vars(cls):
             cls.forward = _as_one_step(cls.forward)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        rename(state, prefix, self.their_names)
+        flatten_pointwise(state, prefix, self.pointwise)
+        super()._load_from_state_dict(state, prefix, *args)
 
 
 def _as_one_step(forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ Reference: Li, Zhou and Yao, *Omni-Dimensional Dynamic Convolution*, https://ope
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,6 @@ from torch.types import Device
 
 from ..functional import conv_per_image, mix_kernels, softmax_temperature
 from ..functional.checks import check_counts
-from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
 from .kernel_stack import KernelStack
 from .layer import Factory, Layer
@@ -23,16 +22,6 @@ from .linear import Linear
 from .tempered import Tempered
 
 __all__ = ["ODConv2d", "OmniAttention"]
-
-
-# what the authors' code calls the norm and the four heads
-NAMES = {
-    "bn": "norm",
-    "kernel_fc": "heads.kernels.fc",
-    "channel_fc": "heads.channels.fc",
-    "filter_fc": "heads.filters.fc",
-    "spatial_fc": "heads.taps.fc",
-}
 
 
 class _KaimingLinear(Linear):
@@ -94,6 +83,16 @@ class OmniAttention(Tempered):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
+    # what the authors' code calls the norm and the four heads
+    their_names: ClassVar = {
+        "bn": "norm",
+        "kernel_fc": "heads.kernels.fc",
+        "channel_fc": "heads.channels.fc",
+        "filter_fc": "heads.filters.fc",
+        "spatial_fc": "heads.taps.fc",
+    }
+    pointwise = ("fc", "heads.kernels.fc", "heads.channels.fc", "heads.filters.fc", "heads.taps.fc")
+
     def __init__(
         self,
         in_channels: int,
@@ -134,11 +133,6 @@ class OmniAttention(Tempered):
             return F.batch_norm(hidden, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
         normalized: Tensor = self.norm(hidden)
         return normalized
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, NAMES)
-        flatten_pointwise(state, prefix, ("fc", *(f"heads.{over}.fc" for over in self.heads)))
-        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"temperature={self._shown()}"

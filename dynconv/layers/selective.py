@@ -116,6 +116,8 @@ class SelectiveKernel(Layer):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
+    their_names = SELECTIVE
+
     def __init__(
         self,
         in_channels: int,
@@ -157,7 +159,6 @@ class SelectiveKernel(Layer):
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
         for k in range(len(self.branches)):
             rename(state, prefix, {f"paths.{k}.conv": f"branches.{k}.0", f"paths.{k}.bn": f"branches.{k}.1"})
-        rename(state, prefix, SELECTIVE)
         super()._load_from_state_dict(state, prefix, *args)
 
 
@@ -189,6 +190,8 @@ class SplitAttention(Layer):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
+    their_names = SPLIT
+
     def __init__(
         self,
         in_channels: int,
@@ -218,10 +221,6 @@ class SplitAttention(Layer):
         check_images(self, x, self.in_channels, "H, W")
         maps: Tensor = torch.relu(self.norm(self.conv(x))).unflatten(1, (self.radix, -1))  # (B, R, O, H', W')
         return _weighed(maps, self.attention(maps))
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, SPLIT)
-        super()._load_from_state_dict(state, prefix, *args)
 
 
 def _weighed(maps: Tensor, weights: Tensor) -> Tensor:

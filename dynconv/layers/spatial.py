@@ -6,7 +6,7 @@ https://arxiv.org/abs/1912.03203
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from .. import native
 from ..functional.checks import check_counts
 from ..functional.sparse import dilate_gate, gumbel_sigmoid
 from ..native.operation import tracing
-from .checkpoints import rename
 from .inputs import check_images
 from .layer import Factory, Layer
 from .linear import Linear, bare
@@ -69,6 +68,7 @@ class SpatialGate(Tempered):
     """
 
     over, batched, noise = "positions", True, True
+    their_names: ClassVar = {"maskconv.conv": "conv", "maskconv.fc": "fc"}
 
     def __init__(
         self,
@@ -99,10 +99,6 @@ class SpatialGate(Tempered):
         if not self.training:
             return (logits >= 0).to(logits.dtype)
         return gumbel_sigmoid(logits, self._divisor(), noise=self.noise)
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, {"maskconv.conv": "conv", "maskconv.fc": "fc"})
-        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"temperature={self._shown()}"
@@ -163,6 +159,8 @@ class SparseBlock(Layer):
         ValueError: an argument or the input's shape does not fit, or positions are to be skipped in training.
         TypeError, RuntimeError: the input's dtype or device does not fit.
     """
+
+    their_names: ClassVar = {"masker": "gate", "downsample": "shortcut"}
 
     def __init__(
         self,
@@ -239,10 +237,6 @@ class SparseBlock(Layer):
         hidden = _scatter(hidden, needed)  # (B, O, H', W'); nobody looks where it is 0 without being needed
         out = _normalized(self.bn2, _conv_at(hidden, is_open, self.conv2))  # (open, O)
         return _scatter(out * gate[is_open].unsqueeze(1).to(out.dtype), is_open)
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, {"masker": "gate", "downsample": "shortcut"})
-        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return "" if self.sparse is None else f"sparse={self.sparse}"

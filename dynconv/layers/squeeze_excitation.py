@@ -6,7 +6,7 @@ Reference: Hu et al., *Squeeze-and-Excitation Networks*, https://arxiv.org/abs/1
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.types import Device
 
 from ..functional.checks import check_counts
-from .checkpoints import flatten_pointwise, rename
 from .inputs import check_images
 from .layer import Layer
 from .linear import Linear
@@ -24,8 +23,6 @@ __all__ = ["ChannelGate", "SqueezeExcitation"]
 SQUEEZES = ("mean", "mean_max")
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "silu": F.silu}
 SCALES: dict[str, Callable[[Tensor], Tensor]] = {"sigmoid": torch.sigmoid, "hard_sigmoid": F.hardsigmoid}
-# what torchvision's and timm's blocks call the two layers
-NAMES = {"fc1": "gate.fc1", "fc2": "gate.fc2", "conv_reduce": "gate.fc1", "conv_expand": "gate.fc2"}
 
 
 class ChannelGate(Layer):
@@ -124,6 +121,10 @@ class SqueezeExcitation(Layer):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
+    # what torchvision's and timm's blocks call the two layers
+    their_names: ClassVar = {"fc1": "gate.fc1", "fc2": "gate.fc2", "conv_reduce": "gate.fc1", "conv_expand": "gate.fc2"}
+    pointwise = ("gate.fc1", "gate.fc2")
+
     def __init__(
         self,
         channels: int,
@@ -144,8 +145,3 @@ class SqueezeExcitation(Layer):
     def forward(self, x: Tensor) -> Tensor:
         gate = self.gate(x)  # (B, C)
         return x * gate.reshape(*gate.shape, *[1] * (x.ndim - 2)).to(x.dtype)
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, NAMES)
-        flatten_pointwise(state, prefix, ("gate.fc1", "gate.fc2"))
-        super()._load_from_state_dict(state, prefix, *args)

@@ -7,7 +7,7 @@ Normalization for Image-to-Image Translation*, https://arxiv.org/abs/1907.10830
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from torch.types import Device
 
 from ..functional.checks import check_counts
 from .cam import CAMAttention
-from .checkpoints import rename
 from .inputs import check_images
 from .layer import Factory, Layer, TypedModule
 from .normalization import ILN, AdaLIN
@@ -98,6 +97,8 @@ class AdaLINParameters(Layer):
         ValueError: an argument or the features' shape does not fit; TypeError, RuntimeError: their dtype or device does not.
     """
 
+    their_names: ClassVar = {"FC": "hidden", "gamma_fc": "gamma", "beta_fc": "beta"}
+
     def __init__(self, channels: int, device: Device = None, dtype: torch.dtype | None = None) -> None:
         super().__init__()
         check_counts(channels=channels)
@@ -109,10 +110,6 @@ class AdaLINParameters(Layer):
         check_images(self, features, self.gamma.in_features)
         hidden = self.hidden(features.flatten(2).mean(2))  # (B, C)
         return self.gamma(hidden), self.beta(hidden)
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        rename(state, prefix, {"FC": "hidden", "gamma_fc": "gamma", "beta_fc": "beta"})
-        super()._load_from_state_dict(state, prefix, *args)
 
 
 class AdaLINBlock(TypedModule):
