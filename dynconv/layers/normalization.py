@@ -5,6 +5,7 @@ Reference: Kim et al., *U-GAT-IT*, section 3.1, https://arxiv.org/abs/1907.10830
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -43,9 +44,10 @@ class _UnitClamp(torch.autograd.Function):
 
 
 class _Mix(Layer):
-    """The parameter that ILN and AdaLIN share: ``rho`` (1, C, 1, 1)."""
+    """What ILN and AdaLIN share: parameters (1, C, 1, 1), of which ``rho`` is one."""
 
-    initial_rho: ClassVar[float]
+    initial: ClassVar[Mapping[str, float]]  # of the parameters
+    rho: nn.Parameter
 
     def __init__(
         self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None
@@ -53,15 +55,15 @@ class _Mix(Layer):
         super().__init__()
         check_counts(num_features=num_features)
         self.num_features, self.eps = num_features, eps
-        self.rho = self._parameter(self.initial_rho, device, dtype)
-
-    def _parameter(self, value: float, device: Device, dtype: torch.dtype | None) -> nn.Parameter:
         # four dimensions, as reference checkpoints have them; any number of spatial ones is served all the same
-        return nn.Parameter(torch.full((1, self.num_features, 1, 1), value, device=device, dtype=dtype))
+        for name, value in self.initial.items():
+            start = torch.full((1, num_features, 1, 1), value, device=device, dtype=dtype)
+            self.register_parameter(name, nn.Parameter(start))
 
     def reset_parameters(self) -> None:
-        """The rho of the beginning."""
-        nn.init.constant_(self.rho, self.initial_rho)
+        """The parameters of the beginning: for ILN a layer norm without scale and shift, for AdaLIN its rho."""
+        for name, value in self.initial.items():
+            nn.init.constant_(getattr(self, name), value)
 
     def bounded_rho(self) -> Tensor:
         """The rho in use, (C,): the parameter, clamped to 0 … 1."""
@@ -103,20 +105,9 @@ class ILN(_Mix):
         TypeError, RuntimeError: the input's dtype or device does not fit.
     """
 
-    initial_rho = 0.0
-
-    def __init__(
-        self, num_features: int, eps: float = 1e-5, device: Device = None, dtype: torch.dtype | None = None
-    ) -> None:
-        super().__init__(num_features, eps, device, dtype)
-        self.gamma = self._parameter(1.0, device, dtype)
-        self.beta = self._parameter(0.0, device, dtype)
-
-    def reset_parameters(self) -> None:
-        """A layer norm without scale and shift, as to begin with."""
-        super().reset_parameters()
-        nn.init.ones_(self.gamma)
-        nn.init.zeros_(self.beta)
+    initial: ClassVar = {"rho": 0.0, "gamma": 1.0, "beta": 0.0}
+    gamma: nn.Parameter
+    beta: nn.Parameter
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
@@ -150,7 +141,7 @@ class AdaLIN(_Mix):
         TypeError: x is not floating point.
     """
 
-    initial_rho = 0.9
+    initial: ClassVar = {"rho": 0.9}
 
     def forward(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         self._check(x)
