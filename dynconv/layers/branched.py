@@ -18,6 +18,7 @@ from torch.types import Device
 from ..functional.checks import check_counts, sizes
 from .inputs import check_images
 from .layer import Factory, Layer
+from .same import holding
 
 __all__ = ["BranchedConv2d"]
 
@@ -118,20 +119,9 @@ class BranchedConv2d(Layer):
             raise ValueError("BranchedConv2d folds in eval mode only: in training its norms depend on the batch")
         with torch.no_grad():
             kernels, biases = zip(*(self._folded(list(branch.children())) for branch in self.branches), strict=True)
-        kh, kw = self.kernel_size
-        conv: nn.Conv2d = torch.nn.utils.skip_init(
-            nn.Conv2d,
-            self.in_channels,
-            self.out_channels,
-            (kh, kw),
-            self.stride,
-            (kh // 2, kw // 2),
-            groups=self.groups,
-            device=kernels[0].device,
-            dtype=kernels[0].dtype,
-        )
-        conv.load_state_dict({"weight": torch.stack(kernels).sum(0), "bias": torch.stack(biases).sum(0)})
-        return conv.eval()
+        kernel, bias = torch.stack(kernels).sum(0), torch.stack(biases).sum(0)
+        padding = tuple(size // 2 for size in self.kernel_size)
+        return holding(nn.Conv2d, kernel, bias, self.groups, stride=self.stride, padding=padding).eval()
 
     def _folded(self, modules: list[nn.Module]) -> Affine:
         """Kernel, of the full size, and bias of one branch: one map after the other, beginning with none at all."""

@@ -20,6 +20,7 @@ from ..functional.checks import check_counts
 from .hooks import hooked
 from .inputs import check_images, tensors
 from .layer import Factory, Layer
+from .same import holding
 from .weighting import Weighting
 
 __all__ = ["CAM", "CAMAttention", "CAMHead", "CAMOutput"]
@@ -201,10 +202,7 @@ class CAMAttention(Layer):
         with torch.no_grad():
             kernel = self.conv1x1.weight.reshape(-1, 2, self.channels, 1, 1)  # (C, 2, C, 1, 1)
             kernel = torch.einsum("otchw,tc->ochw", kernel, self.weighting(self.weights))  # (C, C, 1, 1)
-            conv = nn.Conv2d(self.channels, self.channels, 1, device="meta", dtype=kernel.dtype)
-            conv.to_empty(device=kernel.device).weight.copy_(kernel)
-            conv.get_parameter("bias").copy_(self.conv1x1.get_parameter("bias"))
-        return conv.train(self.training)
+        return holding(nn.Conv2d, kernel, self.conv1x1.get_parameter("bias")).train(self.training)
 
 
 class CAM:

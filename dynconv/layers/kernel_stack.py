@@ -17,7 +17,7 @@ from ..functional.methods import FORMER
 from ..native.operation import tracing
 from .inputs import refuse_torchscript
 from .layer import Factory, Layer
-from .same import SameConv1d, SameConv2d, SameConv3d
+from .same import SameConv1d, SameConv2d, SameConv3d, holding
 
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
@@ -170,22 +170,9 @@ class KernelStack(Layer):
     def _plain_conv(self, weight: Tensor, bias: Tensor | None) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
         """An nn.ConvNd of this geometry that holds the given kernel (a subclass, where torch's cannot pad so)."""
         refused = self.padding == "same" and max(self.stride) > 1
-        conv: nn.Conv1d | nn.Conv2d | nn.Conv3d = torch.nn.utils.skip_init(
-            (SAME if refused else PLAIN)[self.spatial_dims],
-            self.in_channels,
-            self.out_channels,
-            self.kernel_size,
-            self.stride,
-            0 if refused else self.padding,
-            self.dilation,
-            self.groups,
-            bias is not None,
-            self.padding_mode,
-            device=weight.device,
-            dtype=weight.dtype,
-        )
+        geometry: dict[str, Any] = {**self.geometry(), "padding": 0 if refused else self.padding}
+        conv = holding((SAME if refused else PLAIN)[self.spatial_dims], weight, bias, **geometry)
         conv.padding = self.padding
-        conv.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
         return conv.train(self.training)
 
     def extra_repr(self) -> str:
