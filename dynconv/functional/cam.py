@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_together
+from .checks import check_choice, check_together
 
 __all__ = ["auxiliary_classifier_loss", "class_activation_map", "grad_cam", "normalize_map"]
 
@@ -175,8 +175,7 @@ def auxiliary_classifier_loss(positive_logit: Tensor, negative_logit: Tensor, ki
     Raises:
         ValueError: kind is neither.
     """
-    if kind not in LOSSES:
-        raise ValueError(f"kind must be one of {', '.join(map(repr, LOSSES))}, got {kind!r}")
+    check_choice("kind", kind, LOSSES)
     loss = LOSSES[kind]
     return loss(positive_logit, torch.ones_like(positive_logit)) + loss(
         negative_logit, torch.zeros_like(negative_logit)

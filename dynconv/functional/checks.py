@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from numbers import Integral
 
 import torch
@@ -16,6 +16,12 @@ def check_counts(**values: int) -> None:
     for name, value in values.items():
         if not isinstance(value, (int, Integral)) or value < 1:
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+
+
+def check_choice(name: str, value: str, known: Collection[str]) -> None:
+    """Raise ValueError unless the value is one of those that are known."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
 
 
 def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm as spectrally_normed
 from torch.types import Device
 
 from ..functional.cam import class_activation_map, normalize_map
-from ..functional.checks import check_counts
+from ..functional.checks import check_choice, check_counts
 from .hooks import hooked
 from .inputs import check_images, tensors
 from .layer import Factory, Layer
@@ -163,8 +163,7 @@ class CAMAttention(Layer):
     ) -> None:
         super().__init__()
         check_counts(channels=channels)
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
+        check_choice("activation", activation, ACTIVATIONS)
         factory: Factory = {"device": device, "dtype": dtype}
         self.channels = channels
         self.average = nn.Linear(channels, 1, bias=False, **factory)

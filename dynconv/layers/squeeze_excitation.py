@@ -5,7 +5,7 @@ Reference: Hu et al., *Squeeze-and-Excitation Networks*, https://arxiv.org/abs/1
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.types import Device
 
-from ..functional.checks import check_counts
+from ..functional.checks import check_choice, check_counts
 from .inputs import check_images
 from .layer import Layer
 from .linear import Linear
@@ -69,14 +69,9 @@ class ChannelGate(Layer):
     ) -> None:
         super().__init__()
         check_counts(channels=channels, hidden_channels=hidden_channels)
-        choices: dict[str, tuple[str, Collection[str]]] = {
-            "squeeze": (squeeze, SQUEEZES),
-            "activation": (activation, ACTIVATIONS),
-            "scale": (scale, SCALES),
-        }
-        for name, (value, known) in choices.items():
-            if value not in known:
-                raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+        check_choice("squeeze", squeeze, SQUEEZES)
+        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("scale", scale, SCALES)
         self.channels, self.squeeze, self.activation, self.scale = channels, squeeze, activation, scale
         self.fc1 = Linear(channels, hidden_channels, bias, device=device, dtype=dtype)
         self.fc2 = Linear(hidden_channels, channels, bias, device=device, dtype=dtype)
