@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .checks import check_choice, check_together
+from .checks import check_choice, check_maps, check_together
 
 __all__ = ["auxiliary_classifier_loss", "class_activation_map", "grad_cam", "normalize_map"]
 
@@ -56,7 +56,7 @@ def class_activation_map(
         TypeError: features are not floating point, weight has another dtype, or class_index holds no integers.
         RuntimeError: features and weight are on two devices.
     """
-    _check_features(features)
+    check_maps("features", features)
     if weight.ndim != 2 or weight.shape[1] != features.shape[1]:
         raise ValueError(
             f"weight must be (classes, C) with C = {features.shape[1]} feature channels, got {tuple(weight.shape)}"
@@ -99,7 +99,7 @@ def grad_cam(features: Tensor, logits: Tensor, class_index: int | Sequence[int] 
         ValueError: shapes do not fit, a class does not exist, or the features have no part in the logits' graph.
         TypeError: features are not floating point, or class_index holds no integers.
     """
-    _check_features(features)
+    check_maps("features", features)
     if logits.ndim != 2 or logits.shape[0] != features.shape[0]:
         raise ValueError(f"logits must be (B, classes) with B = {features.shape[0]}, got {tuple(logits.shape)}")
     index = _one_class_an_image(class_index, logits.shape[0], logits.shape[1], logits.device)  # (B,)
@@ -180,13 +180,6 @@ def auxiliary_classifier_loss(positive_logit: Tensor, negative_logit: Tensor, ki
     return loss(positive_logit, torch.ones_like(positive_logit)) + loss(
         negative_logit, torch.zeros_like(negative_logit)
     )
-
-
-def _check_features(features: Tensor) -> None:
-    if features.ndim < 3:
-        raise ValueError(f"features must be (B, C, *spatial), got {tuple(features.shape)}")
-    if not features.is_floating_point():
-        raise TypeError(f"features must be floating point, got {features.dtype}")
 
 
 def _one_class_an_image(

@@ -1,4 +1,4 @@
-"""What every function and layer asks of its arguments: whole numbers, one device, one dtype."""
+"""What every function and layer asks of its arguments: whole numbers, known names, maps, one device, one dtype."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def check_choice(name: str, value: str, known: Collection[str]) -> None:
     """Raise ValueError unless the value is one of those that are known."""
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+
+
+def check_maps(name: str, x: Tensor) -> None:
+    """Raise unless x is (B, C, *spatial), one spatial dimension at least, and floating point."""
+    if x.ndim < 3:
+        raise ValueError(f"{name} must be (B, C, *spatial), got {tuple(x.shape)}")
+    if not x.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {x.dtype}")
 
 
 def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from .checks import check_together
+from .checks import check_maps, check_together
 
 __all__ = ["adaptive_layer_instance_norm", "layer_instance_norm"]
 
@@ -140,10 +140,7 @@ def _per_channel(value: PerChannel, x: Tensor, name: str) -> PerChannel:
 
 
 def _check(x: Tensor, correction: int) -> None:
-    if x.ndim < 3:
-        raise ValueError(f"x must be (B, C, *spatial), got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise TypeError(f"x must be floating point, got {x.dtype}")
+    check_maps("x", x)
     positions = math.prod(x.shape[2:])
     if positions <= correction:
         raise ValueError(
