@@ -134,9 +134,6 @@ class OmniAttention(Tempered):
         normalized: Tensor = self.norm(hidden)
         return normalized
 
-    def extra_repr(self) -> str:
-        return f"temperature={self._shown()}"
-
 
 class ODConv2d(KernelStack):
     r"""A convolution whose kernel is weighed, for each image, over kernels, input channels, filters and taps.

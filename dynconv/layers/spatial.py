@@ -100,9 +100,6 @@ class SpatialGate(Tempered):
             return (logits >= 0).to(logits.dtype)
         return gumbel_sigmoid(logits, self._divisor(), noise=self.noise)
 
-    def extra_repr(self) -> str:
-        return f"temperature={self._shown()}"
-
 
 class SparseCost(NamedTuple):
     """Multiply-adds of a block's two convolutions.

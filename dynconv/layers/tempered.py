@@ -37,6 +37,9 @@ class Tempered(Layer):
         """The temperature of this call. Autograd keeps it: a copy, so that a schedule may move the buffer before backward."""
         return self.temperature.clone()
 
+    def extra_repr(self) -> str:
+        return f"temperature={self._shown()}"
+
     def _shown(self) -> str:
         """For printing."""
         try:
