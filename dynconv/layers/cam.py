@@ -329,12 +329,8 @@ class CAM:
 
     def _refusal(self, candidates: list[Any]) -> str:
         whose = f"the logits of {_name(self.model, self.classifier)!r}" if self._own_logits else "the model's output"
-        means = (
-            "the mean of any average pooling's input"
-            if self._pooled
-            else f"the mean of {_name(self.model, self.layer)!r}"
-        )
-        why = f"no nn.Linear of the model takes {means} to the shape of {whose}"
+        pooled = "any average pooling's input" if self._pooled else repr(_name(self.model, self.layer))
+        why = f"no nn.Linear of the model takes the mean of {pooled} to the shape of {whose}"
         if candidates:
             (error, _), _, layer, _, linear = min(candidates, key=lambda candidate: candidate[0][0])
             names = f"layer={_name(self.model, layer)!r} and classifier={_name(self.model, linear)!r}"
@@ -388,8 +384,7 @@ def _all(model: nn.Module, kind: type[nn.Module] | tuple[type[nn.Module], ...], 
 
 def _find(model: nn.Module, wanted: nn.Module | str, name: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(model.named_modules())
-    if isinstance(wanted, str) and wanted in modules:
-        return modules[wanted]
-    if isinstance(wanted, nn.Module) and any(module is wanted for module in modules.values()):
-        return wanted
+    for own, module in modules.items():
+        if module is wanted or own == wanted:
+            return module
     raise ValueError(f"{name} must be a module of the model or its dotted name, got {wanted!r}")
