@@ -183,8 +183,7 @@ class ODConv2d(KernelStack):
             min_hidden,
             temperature,
             depthwise=self.in_channels == self.groups == self.out_channels,
-            device=self.weight.device,
-            dtype=self.weight.dtype,
+            **self._factory(),
         )
 
     def kernels(self, weights: dict[str, Tensor], batch: int) -> tuple[Tensor, Tensor | None]:
