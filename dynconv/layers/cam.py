@@ -252,10 +252,9 @@ class CAM:
         self._layers = _all(model, POOLINGS, "layer") if layer is None else [_find(model, layer, "layer")]
         self._own_logits = classifier is not None
         heads = _all(model, nn.Linear, "classifier") if classifier is None else [_find(model, classifier, "classifier")]
-        for module in heads:
-            if not isinstance(module, nn.Linear):
-                raise ValueError(f"classifier must be an nn.Linear, got {type(module).__name__}")
         self._linears = [module for module in heads if isinstance(module, nn.Linear)]
+        if not self._linears:
+            raise ValueError(f"classifier must be an nn.Linear, got {type(heads[0]).__name__}")
         self.layer, self.classifier = self._layers[-1], self._linears[-1]
         self._block = ExitStack()
         self._listening = False
