@@ -139,7 +139,6 @@ class SelectiveKernel(Layer):
         if split_input and in_channels % len(kernel_sizes):
             raise ValueError(f"in_channels must be divisible by the {len(kernel_sizes)} branches, got {in_channels}")
         hidden = max(32, out_channels // 16) if hidden_channels is None else hidden_channels
-        check_counts(hidden_channels=hidden)
         factory: Factory = {"device": device, "dtype": dtype}
         self.in_channels, self.split_input = in_channels, split_input
         self.channels = in_channels // len(kernel_sizes) if split_input else in_channels  # of what a branch sees
