@@ -37,11 +37,8 @@ def sizes(value: int | Sequence[int], n: int, name: str, least: int) -> tuple[in
     if type(value) is tuple and len(value) == n and all(type(v) is int and least <= v < 2**31 for v in value):
         return value  # a layer's, at every call
     many = (value,) * n if isinstance(value, (int, Integral)) else value
-    if (
-        not isinstance(many, Sequence)
-        or len(many) != n
-        or not all(isinstance(v, (int, Integral)) and v >= least for v in many)
-    ):
+    fits = isinstance(many, Sequence) and len(many) == n
+    if not fits or not all(isinstance(v, (int, Integral)) and v >= least for v in many):
         raise ValueError(f"{name} must be one or {n} integers of at least {least}, got {value!r}")
     if any(v >= 2**31 for v in many):
         raise ValueError(f"{name} must be below 2**31, got {value!r}")
