@@ -53,8 +53,7 @@ def tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
-        for part in value.values():
-            yield from tensors(part)
+        yield from tensors(list(value.values()))
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from tensors(part)
