@@ -15,7 +15,6 @@ from torch.types import Device
 from .. import native
 from ..functional import check_temperature, softmax_temperature
 from ..functional.checks import check_counts
-from .checkpoints import flatten_pointwise
 from .inputs import check_images
 from .layer import Factory, Layer
 from .linear import Linear, bare
@@ -92,6 +91,8 @@ class KernelAttention(Tempered, Scores):
         ValueError: an argument or the input's shape does not fit; TypeError, RuntimeError: its dtype or device does not.
     """
 
+    pointwise = ("fc1", "fc2")
+
     def __init__(
         self,
         in_channels: int,
@@ -119,10 +120,6 @@ class KernelAttention(Tempered, Scores):
             check_temperature(self.temperature)
             return native.perceptron(*(x, *layers, self.temperature))
         return softmax_temperature(self.logits(x), self._divisor())
-
-    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        flatten_pointwise(state, prefix, ("fc1", "fc2"))
-        super()._load_from_state_dict(state, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"num_kernels={self.num_kernels}, temperature={self._shown()}, activation={self.activation!r}"

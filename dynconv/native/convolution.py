@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import weakref
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,13 +12,11 @@ from torch import Tensor
 
 from .border import USUAL, contiguous, filled, structure
 from .building import library
-from .definition import Derivatives, check_shapes, output_size
+from .definition import Derivatives, Ints, check_shapes, output_size
 from .operation import Operation, format_of
 
 __all__ = ["OPERATION", "available", "release", "takes"]
 
-Ints = Sequence[int]
-Steps = Sequence[Ints]  # stride, padding, dilation
 LARGE = 1 << 20  # numbers of a gradient whose memory the library keeps for the next: 4 MB
 
 

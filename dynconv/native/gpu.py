@@ -11,20 +11,17 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .definition import Derivatives, check_shapes, mix, output_size, through_bias
-from .gpu_phases import grad_input
+from .definition import Derivatives, Ints, check_shapes, mix, output_size, through_bias
+from .gpu_phases import Steps, grad_input
 from .operation import Operation, format_of
 
 __all__ = ["OPERATION", "takes"]
 
-Ints = Sequence[int]
-Steps = Sequence[Ints]  # stride, padding, dilation
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 CHANNELS = 16  # in and out, at least: a tensor core's tile
 CAPABILITY = (8, 0)  # of the GPU, at least: tensor cores that know bfloat16 and TF32

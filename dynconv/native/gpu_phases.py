@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .definition import Ints
+
 __all__ = ["grad_input"]
 
-Ints = Sequence[int]
 Steps = Sequence[Ints]  # stride, padding, dilation
 
 

@@ -43,7 +43,6 @@ REVISION = "r" + hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 COMPOSITE = "CompositeImplicitAutograd"
 TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
 Ints = Sequence[int]
-Shape = Sequence[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -290,16 +289,14 @@ def _transformed_backward(
 
 
 def _flops(
-    x: Shape, weight: Shape, attention: Shape, bias: Shape | None = None, *rest: Any, out_shape: Shape, **_: Any
+    x: Ints, weight: Ints, attention: Ints, bias: Ints | None = None, *rest: Any, out_shape: Ints, **_: Any
 ) -> int:
     """Two a multiply-add, of the convolution and of the mixing, that of the biases too."""
     convolution = math.prod(weight[1:]) * math.prod(out_shape[2:])
     return 2 * x[0] * (convolution + weight[0] * (math.prod(weight[1:]) + (0 if bias is None else weight[1])))
 
 
-def _flops_backward(
-    x: Shape, weight: Shape, attention: Shape, bias: Shape | None, grad: Shape, *rest: Any, **_: Any
-) -> int:
+def _flops_backward(x: Ints, weight: Ints, attention: Ints, bias: Ints | None, grad: Ints, *rest: Any, **_: Any) -> int:
     """A convolution for the gradient of x, whose kernels are mixed again, and one for those of the kernels."""
     of_x, of_weight, of_attention, _of_bias = rest[-1]
     convolutions = math.prod(grad[2:]) * (of_x + (of_weight or of_attention))
