@@ -54,16 +54,12 @@ def best_convolution(
     Raises:
         ValueError: no patch lies inside the image.
     """
-    n = x.ndim - 2
-    geometry: Geometry = {
-        "kernel_size": kernel_size,
-        "stride": stride or (1,) * n,
-        "padding": padding,
-        "dilation": dilation or (1,) * n,
-    }
+    ones = (1,) * (x.ndim - 2)
+    stride, dilation = stride or ones, dilation or ones
+    geometry: Geometry = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
     # gelsd, for any rank, runs on the CPU
     source, target = (t.detach().cpu().double() for t in _inside(x, y, geometry))
-    rows = patches(source, kernel_size, stride or (1,) * n, dilation or (1,) * n)  # (B, C·kernel, *S')
+    rows = patches(source, kernel_size, stride, dilation)  # (B, C·kernel, *S')
     rows = rows.flatten(2).transpose(1, 2).flatten(0, 1)  # (equations, unknowns - 1)
     rows = torch.cat([rows, torch.ones_like(rows[:, :1])], 1)
     target = target.flatten(2).transpose(1, 2).flatten(0, 1)  # (equations, O)
