@@ -94,7 +94,7 @@ def best_fit(batch: Tensor, y: Tensor, candidates: Iterable[Geometry], exact: fl
 def fit_one(batch: Tensor, y: Tensor, geometry: Geometry) -> Fit | None:
     """The best convolution of this geometry."""
     unknowns = batch.shape[1] * math.prod(geometry["kernel_size"]) + 1
-    inside = math.prod(_interior(batch, y, geometry, i)[1] for i in range(y.ndim - 2))
+    inside = math.prod(len(_interior(batch, y, geometry, i)[0]) for i in range(y.ndim - 2))
     if inside * len(batch) < 2 * unknowns or unknowns > MOST:  # too few equations: anything would fit
         return None
     weight, bias, together = best_convolution(batch, y, **geometry)
@@ -108,13 +108,11 @@ def fit_one(batch: Tensor, y: Tensor, geometry: Geometry) -> Fit | None:
 def _inside(x: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """The outputs whose windows lie inside the image, and what they read."""
     spans = [_interior(x, y, geometry, i) for i in range(x.ndim - 2)]
-    if not all(count for _, count in spans):
+    if not all(outputs for outputs, _ in spans):
         raise ValueError(f"no kernel of size {geometry['kernel_size']} lies inside images of size {tuple(x.shape[2:])}")
-    for i, (first, count) in enumerate(spans):
-        y = y.narrow(2 + i, first, count)
-        reach = geometry["dilation"][i] * (geometry["kernel_size"][i] - 1) + 1
-        start = first * geometry["stride"][i] - _left_padding(geometry, x.shape[2 + i], i)
-        x = x.narrow(2 + i, start, (count - 1) * geometry["stride"][i] + reach)
+    for i, (outputs, inputs) in enumerate(spans):
+        x = x.narrow(2 + i, inputs.start, len(inputs))
+        y = y.narrow(2 + i, outputs.start, len(outputs))
     return x, y
 
 
@@ -162,19 +160,14 @@ def _composed(own: list[Geometry], n: int) -> Geometry:
     return {"kernel_size": tuple(reach), "stride": tuple(jump), "dilation": (1,) * n, "padding": tuple(padding)}
 
 
-def _interior(batch: Tensor, y: Tensor, geometry: Geometry, i: int) -> tuple[int, int]:
-    """First output and number of outputs along axis i whose whole window lies inside the image."""
+def _interior(batch: Tensor, y: Tensor, geometry: Geometry, i: int) -> tuple[range, range]:
+    """The outputs along axis i whose whole window lies inside the image, and the inputs that they read."""
     kernel, stride, dilation = (geometry[name][i] for name in ("kernel_size", "stride", "dilation"))
-    reach, size = dilation * (kernel - 1) + 1, batch.shape[2 + i]
-    padding = _left_padding(geometry, size, i)
-    first = math.ceil(padding / stride)
-    last = min((size + padding - reach) // stride, y.shape[2 + i] - 1)
-    return first, max(0, last - first + 1)
-
-
-def _left_padding(geometry: Geometry, size: int, i: int) -> int:
-    padding = geometry["padding"]
+    reach, size, padding = dilation * (kernel - 1) + 1, batch.shape[2 + i], geometry["padding"]
     if isinstance(padding, str):
-        own = (geometry[name][i] for name in ("kernel_size", "stride", "dilation"))
-        return total_padding(size, *own) // 2 if padding == "same" else 0
-    return padding if isinstance(padding, int) else padding[i]
+        left = total_padding(size, kernel, stride, dilation) // 2 if padding == "same" else 0
+    else:
+        left = padding if isinstance(padding, int) else padding[i]
+    first = math.ceil(left / stride)
+    last = min((size + left - reach) // stride, y.shape[2 + i] - 1)
+    return range(first, last + 1), range(first * stride - left, last * stride - left + reach)
