@@ -119,11 +119,8 @@ def _inside(x: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
 def geometries(module: nn.Module | None, batch: Tensor, y: Tensor, kernel_size: int | None) -> Iterator[Geometry]:
     """The module's own geometry; of its convolutions one after the other; or centred kernels with the stride that y suggests."""
     n = batch.ndim - 2
-    own = (
-        []
-        if module is None or kernel_size is not None
-        else [g for m in module.modules() if (g := _own(m, n)) is not None]
-    )
+    modules = [] if module is None or kernel_size is not None else module.modules()
+    own = [g for m in modules if (g := _own(m, n)) is not None]
     if own:
         yield _composed(own, n)
     if len(own) == 1 and module is not None and _own(module, n) is not None:
