@@ -151,7 +151,8 @@ def verdict(
 
 
 def _judge(subject: Subject, found: Behaviour, seen: Weights, kernel_size: int | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {"convexity": _convexity(seen), "interventions": seen.interventions}
+    convexity = Answer(seen.convex, "no weights are to be seen" if seen.convex is None else "")
+    facts: dict[str, Any] = {"convexity": convexity, "interventions": seen.interventions}
     for name in ("image_variation", "image_gradient", "position_variation"):
         facts[name] = getattr(seen, name)
     special = apart(found)
@@ -202,12 +203,6 @@ def _fits_each(subject: Subject, found: Behaviour, fit: Fit) -> bool:
     answer = subject.attempt(noise)
     beside = fit_one(noise, answer, fit.geometry) if answer is not None and answer.isfinite().all() else None
     return beside is not None and beside.alone is not None and beside.alone <= found.exact
-
-
-def _convexity(seen: Weights) -> Answer:
-    if seen.convex is None:
-        return Answer(None, "no weights are to be seen")
-    return Answer(seen.convex, "")
 
 
 def _notes(subject: Subject, found: Behaviour, training: bool) -> tuple[str, ...]:
