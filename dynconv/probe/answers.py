@@ -106,16 +106,16 @@ def same_at_every_position(found: Behaviour, seen: Weights, own: bool, placed: A
     return Answer(None, f"{not_linear(found)}; no weights are to be seen, and an activation decides at each position")
 
 
-def folds(found: Behaviour, fit: Fit | None, placed: Answer | None, linear: Answer | None) -> Answer:
+def folds(found: Behaviour, fit: Fit | None, linear: Answer | None) -> Answer:
+    """``linear``: what the responses of a linear function say."""
     best = ""
     if fit is not None:
         best = f"the best convolution is off by {fit.together:.2g}" + _said(fit.alone, "; one for each image by {:.2g}")
-    if found.affine is False:
-        return Answer(False, "; ".join(filter(None, (best, not_linear(found)))))
+    if linear is not None:
+        return Answer(linear.value, "; ".join(filter(None, (linear.reason, best))), linear.name)
     if found.affine is None:
         return Answer(None, undecided(found))
-    assert linear is not None
-    return Answer(linear.value, "; ".join(filter(None, (linear.reason, best))), linear.name)
+    return Answer(False, "; ".join(filter(None, (best, not_linear(found)))))
 
 
 def of_linear(subject: Subject, found: Behaviour) -> tuple[Answer, Answer, Convolution | None]:

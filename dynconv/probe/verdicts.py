@@ -169,10 +169,8 @@ def _judge(subject: Subject, found: Behaviour, seen: Weights, kernel_size: int |
     facts["image"] = same_for_every_image(found, seen, fit, own)
     if linear is not None and linear.reason == NOTHING:
         facts["image"] = linear
-    facts |= {
-        "position": same_at_every_position(found, seen, own, position),
-        "fold": folds(found, fit, position, linear),
-    }
+    facts["position"] = same_at_every_position(found, seen, own, position)
+    facts["fold"] = folds(found, fit, linear)
     if read is not None:
         facts["fold_error"], facts["residual"] = folded(read, found)
         facts["kernel"] = read.weight if read.mixtures is None else None
