@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..native.definition import per_channel
 from .behaviour import Behaviour, difference
 from .calls import Subject
 from .fit import Fit
@@ -171,12 +172,8 @@ def folded(read: Convolution, found: Behaviour) -> tuple[float, Tensor | None]:
     """How far the batch's output is from the convolution that was read, and what is left over."""
     if read.mixtures is not None:
         return read.error, None
-    left = (
-        read.inside(found.y[: len(found.few)].double())
-        - read(found.few)
-        - read.bias.reshape(-1, *(1,) * len(read.axes))
-    )
     whole = read.inside(found.y[: len(found.few)].double())
+    left = whole - read(found.few) - per_channel(read.bias, whole)
     return difference(whole - left, whole), left
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..native.definition import CONVS
+from ..native.definition import CONVS, per_channel
 from .behaviour import Behaviour, difference, random_images, window
 from .calls import AT_ONCE, Subject
 
@@ -149,7 +149,7 @@ class Linear:
     def _measure(self, found: Convolution, noise: Tensor, answers: Tensor) -> None:
         answer = found.inside(answers)
         found.error = difference(found(noise), answer, found.bias.norm().item())
-        spread = found.inside(self.zero) - found.bias.reshape(-1, *(1,) * len(found.axes))
+        spread = found.inside(self.zero) - per_channel(found.bias, self.zero)
         found.offset = spread.abs().max().item() / (answer.abs().mean() + found.bias.abs().mean()).item()
 
     def _read(
