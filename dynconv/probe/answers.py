@@ -60,9 +60,8 @@ def undecided(found: Behaviour) -> str:
 
 def same_for_every_image(found: Behaviour, seen: Weights, fit: Fit | None, own: bool) -> Answer:
     """``own``: each image has a convolution of its own, and random images have one, too."""
-    varies = "" if seen.image_variation is None else f"the weights vary across images by {seen.image_variation:.2g}"
-    if seen.image_gradient is not None:
-        varies += f"; gradient from the image {seen.image_gradient:.2g}"
+    varies = _said(seen.image_variation, "the weights vary across images by {:.2g}")
+    varies += _said(seen.image_gradient, "; gradient from the image {:.2g}")
     if seen.declared and seen.vary:
         return Answer(False, varies + ("; but the output does not" if found.affine else ""))
     if found.affine:
@@ -99,8 +98,7 @@ def same_at_every_position(found: Behaviour, seen: Weights, own: bool, placed: A
         return Answer(False, varies if seen.position_variation else moving)
     if found.affine is None:
         return Answer(None, undecided(found))
-    strays = found.follows is not None and found.follows > UNLIKE
-    if strays:
+    if found.follows is not None and found.follows > UNLIKE:
         return Answer(None, f"moving the image moves the output only to {found.follows:.2g}, weights aside")
     if (seen.names or seen.others) and seen.local is False:
         return Answer(True, varies or "the weights have no position")
@@ -141,10 +139,9 @@ def of_linear(subject: Subject, found: Behaviour) -> tuple[Answer, Answer, Convo
         reason = f"what is added differs from position to position by {read.offset:.2g}; the weights do not"
         return Answer(False, reason), Answer(False, reason, NOT_SMALL), None
     size = " × ".join(str(a.size) for a in read.axes)
-    stride = (
-        "" if all(a.stride == 1 for a in read.axes) else f" at stride {' × '.join(str(a.stride) for a in read.axes)}"
-    )
-    reason = f"a {size} convolution{stride}, read from impulses, is off by {read.error:.2g}"
+    stride = " × ".join(str(a.stride) for a in read.axes)
+    at_stride = f" at stride {stride}" if any(a.stride > 1 for a in read.axes) else ""
+    reason = f"a {size} convolution{at_stride}, read from impulses, is off by {read.error:.2g}"
     return Answer(True, reason), Answer(True, reason), read
 
 
