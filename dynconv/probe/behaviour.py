@@ -100,8 +100,7 @@ def difference(one: Tensor, other: Tensor, scale: float = 0.0) -> float:
 def window(x: Tensor, places: Sequence[slice | int]) -> Tensor:
     """These along the last axes."""
     index = (..., *places)
-    part: Tensor = x[index]
-    return part
+    return x[index]
 
 
 def random_images(like: Tensor, seed: int) -> Tensor:
@@ -169,12 +168,8 @@ def _straight(subject: Subject, found: Behaviour, noise: Line) -> None:
     """Along lines through two images of the batch; if straight, far along others, and near those of the batch's size."""
     few = found.few
     batch = Line(few, found.y[: len(few)])
-    found.line = _bent(
-        subject,
-        batch,
-        Line(few.roll(1, 0), found.y[: len(few)].roll(1, 0)),
-        torch.full((len(few),), 0.5, device=few.device),
-    )
+    another = Line(few.roll(1, 0), found.y[: len(few)].roll(1, 0))
+    found.line = _bent(subject, batch, another, torch.full((len(few),), 0.5, device=few.device))
     if found.affine is False:
         return
     found.zero = subject.attempt(torch.zeros_like(few))
