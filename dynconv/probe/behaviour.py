@@ -73,9 +73,8 @@ def observe(subject: Subject) -> Behaviour:
     seen = [run[0] if run is not None else None for run in runs]
     if seen[0] is not None and seen[0].unbatched:
         raise ValueError(f"the batch dimension is missing: {tuple(subject.batch.shape)} was taken for one image")
-    exact = tolerance(
-        few.dtype, y.dtype, *(run.coarsest for run in seen if run is not None and run.coarsest is not None)
-    )
+    eps = [torch.finfo(t.dtype).eps for t in (few, y)] + [run.eps for run in seen if run is not None]
+    exact = tolerance(max(eps))
     again = difference(runs[0][1] if runs[0] is not None else subject(few), y[: len(few)])
     found = Behaviour(exact, y, few, None, again, _neighbours(subject, y), None, None, seen, None)
     if runs[2] is not None and runs[3] is not None:
@@ -85,10 +84,9 @@ def observe(subject: Subject) -> Behaviour:
     return found
 
 
-def tolerance(*dtypes: torch.dtype) -> float:
+def tolerance(eps: float) -> float:
     """Halves are rounded where they are stored, a few times over; float32 and 64 wherever terms add up."""
-    coarsest = max(torch.finfo(dtype).eps for dtype in dtypes)
-    return 16 * coarsest if coarsest > 1e-4 else (200 * coarsest if coarsest > 1e-10 else 1e5 * coarsest)
+    return 16 * eps if eps > 1e-4 else (200 * eps if eps > 1e-10 else 1e5 * eps)
 
 
 def difference(one: Tensor, other: Tensor, scale: float = 0.0) -> float:

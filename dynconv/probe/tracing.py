@@ -64,7 +64,7 @@ class Trace(TorchDispatchMode):
         self.products: list[Product] = []
         self.positions = {shape[2:].numel()}  # of the maps, at each resolution
         self.unbatched = False
-        self.coarsest: torch.dtype | None = None
+        self.eps = 0.0  # of the coarsest number format that was met
         self._at: list[str] = []
         self._squashed: dict[int, tuple[Tensor, str]] = {}  # storage → something that keeps it alive, kind
 
@@ -78,8 +78,8 @@ class Trace(TorchDispatchMode):
             self._mark(name, args, first)
             if first.ndim == len(self.shape) and any(part in name for part in ("conv", "pool", "norm", "upsample")):
                 self.positions.add(first.shape[2:].numel())
-            if first.is_floating_point() and (self.coarsest is None or _eps(first.dtype) > _eps(self.coarsest)):
-                self.coarsest = first.dtype
+            if first.is_floating_point():
+                self.eps = max(self.eps, torch.finfo(first.dtype).eps)
         if "norm" in name and isinstance(output, tuple) and len(output) > 2 and output[2].numel():
             sizes = output[0].numel() // output[2].numel(), output[2].numel()
             self.products.append(
@@ -281,7 +281,3 @@ def _print(factor: Any) -> tuple[float, ...]:
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
-
-
-def _eps(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps
