@@ -82,9 +82,7 @@ class Trace(TorchDispatchMode):
                 self.eps = max(self.eps, torch.finfo(first.dtype).eps)
         if "norm" in name and isinstance(output, tuple) and len(output) > 2 and output[2].numel():
             sizes = output[0].numel() // output[2].numel(), output[2].numel()
-            self.products.append(
-                Product(name, self._where(), output[2].detach(), "norm", [_print(output[2])], False, *sizes)
-            )
+            self._note(name, output[2], "norm", [output[2]], False, *sizes)
         elif func.namespace not in ("aten", "prim", "prims"):
             self._foreign(name, args)
         return output
@@ -100,19 +98,21 @@ class Trace(TorchDispatchMode):
         self.unbatched |= name == "convolution" and args[0].shape == (1, *self.shape)  # torch takes one image, too
         if len(self.products) in self.swap:
             args[index] = args[index].unflatten(0, (self.images, -1)).roll(1, 0).flatten(0, 1)
-        prints, pointwise = [_print(args[i]) for i in indices], _pointwise(*(args[i] for i in indices))
-        weight = args[index].detach()
-        sizes = _sizes(name, weight, args[indices[index == indices[0]]], index == indices[0])
-        self.products.append(Product(name, self._where(), weight, squashed.get(index, ""), prints, pointwise, *sizes))
+        factors = [args[i] for i in indices]
+        sizes = _sizes(name, args[index], args[indices[index == indices[0]]], index == indices[0])
+        self._note(name, args[index], squashed.get(index, ""), factors, _pointwise(*factors), *sizes)
         return args
 
     def _foreign(self, name: str, args: Any) -> None:
         """An operation of another library: whatever goes in may be multiplied."""
         factors = [a for a in args if isinstance(a, Tensor) and a.is_floating_point() and a.numel()]
         if len(factors) > 1:
-            weight, prints = factors[1].detach(), [_print(f) for f in factors]
-            product = Product(name, self._where(), weight, "", prints, False, 1, weight.numel(), tuple(factors))
-            self.products.append(product)
+            self._note(name, factors[1], "", factors, False, 1, factors[1].numel(), tuple(factors))
+
+    def _note(self, name: str, weight: Tensor, kind: str, factors: list[Any], *rest: Any) -> None:
+        """A product of these factors; ``rest``: what else is known of it, from ``pointwise`` on."""
+        module, prints = self._at[-1] if self._at else "", [_print(factor) for factor in factors]
+        self.products.append(Product(name, module, weight.detach(), kind, prints, *rest))
 
     def _mark(self, name: str, args: Any, output: Tensor) -> None:
         """Outputs of a softmax or sigmoid, and copies of them; views share their storage, which is what is marked."""
@@ -125,9 +125,6 @@ class Trace(TorchDispatchMode):
             kind = next(iter(kinds), None)
         if kind is not None:
             self._squashed[_storage(output)] = (output, kind)
-
-    def _where(self) -> str:
-        return self._at[-1] if self._at else ""
 
     @contextmanager
     def watching(self, module: nn.Module | None) -> Iterator[None]:
