@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .calls import Subject
 
@@ -92,7 +93,7 @@ class Trace(TorchDispatchMode):
         tensors = [i for i in indices if isinstance(args[i], Tensor)]
         if len(indices) < 2 or not tensors:
             return args
-        squashed = {i: self._squashed[key][1] for i in tensors if (key := _storage(args[i])) in self._squashed}
+        squashed = {i: kind for i in tensors if (kind := self._kind(args[i]))}
         smallest = min(tensors, key=lambda i: args[i].numel())
         index = next(iter(squashed), indices[1] if name in ("convolution", "grid_sampler_2d") else smallest)
         self.unbatched |= name == "convolution" and args[0].shape == (1, *self.shape)  # torch takes one image, too
@@ -116,15 +117,16 @@ class Trace(TorchDispatchMode):
 
     def _mark(self, name: str, args: Any, output: Tensor) -> None:
         """Outputs of a softmax or sigmoid, and copies of them; views share their storage, which is what is marked."""
-        kind = SQUASHED.get(name)
-        if kind is None and name in COPIES:
-            given = [a for arg in args for a in (arg if isinstance(arg, (tuple, list)) else [arg])]
-            kinds = {
-                self._squashed[k][1] for a in given if isinstance(a, Tensor) and (k := _storage(a)) in self._squashed
-            }
-            kind = next(iter(kinds), None)
-        if kind is not None:
-            self._squashed[_storage(output)] = (output, kind)
+        kind = SQUASHED.get(name, "")
+        if name in COPIES:
+            given = [a for a in tree_leaves(args) if isinstance(a, Tensor)]
+            kind = next(filter(None, map(self._kind, given)), "")
+        if kind:
+            self._squashed[output.untyped_storage().data_ptr()] = (output, kind)
+
+    def _kind(self, tensor: Tensor) -> str:
+        """What squashed the numbers of a tensor; "" if nothing did."""
+        return self._squashed.get(tensor.untyped_storage().data_ptr(), (tensor, ""))[1]
 
     @contextmanager
     def watching(self, module: nn.Module | None) -> Iterator[None]:
@@ -274,7 +276,3 @@ def _print(factor: Any) -> tuple[float, ...]:
     some = values[:: 1 + len(values) // SAMPLE].double()
     order = torch.arange(len(some), device=some.device)  # two masks may well be open equally often
     return (values.sum(dtype=torch.float64).item(), some.square().sum().item(), (some * order).sum().item())
-
-
-def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
