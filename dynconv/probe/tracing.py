@@ -183,7 +183,6 @@ def factors(run: Trace, other: Trace, here: Trace | None, there: Trace | None) -
     """
     if not _alike(run, other):
         return None
-    moved = here is not None and there is not None and _alike(run, here) and _alike(run, there)
     runs = [r for r in (run, other, here, there) if r is not None and _alike(run, r)]
     found = []
     for number, (one, two) in enumerate(zip(run.products, other.products, strict=True)):
@@ -191,13 +190,13 @@ def factors(run: Trace, other: Trace, here: Trace | None, there: Trace | None) -
         for product in [run.products[number] for run in runs] if one.choices and any(differing[1:]) else []:
             choice = min((k for k, d in enumerate(differing) if d and k), key=lambda k: one.choices[k].numel())
             product.weight, product.rows = product.choices[choice].detach(), product.choices[choice].numel()
-        varies = differing[0] if one.kind == "norm" else not _same(one.weight, two.weight)
-        dynamic = one.kind == "norm" if sum(differing) == 1 else sum(differing) > 1
+        varies = differing[0] if one.kind == "norm" else not torch.equal(one.weight, two.weight)
+        # one factor of a norm is known, which varies unless it is of running statistics
+        dynamic = varies if one.kind == "norm" else sum(differing) > 1
         if one.pointwise or not (dynamic or one.kind in ("softmax", "sigmoid")):
             continue
-        if one.kind == "norm" and not varies:  # running statistics
-            continue
-        followed = moves(here.products[number].weight, there.products[number].weight, run.images) if moved else None  # type: ignore[union-attr]
+        weights = [r.products[number].weight for r in runs[2:]]  # before and after the images moved
+        followed = moves(weights[0], weights[1], run.images) if len(weights) == 2 else None
         found.append(Factor(number, one, varies, followed))
     return found
 
@@ -229,10 +228,6 @@ def swappable(factor: Factor, images: int) -> bool:
 
 def _alike(one: Trace, two: Trace) -> bool:
     return [p.operation for p in one.products] == [p.operation for p in two.products]
-
-
-def _same(one: Tensor, two: Tensor) -> bool:
-    return one.shape == two.shape and torch.equal(one, two)
 
 
 def moves(here: Tensor, there: Tensor, images: int) -> float | None:
