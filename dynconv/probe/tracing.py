@@ -7,7 +7,7 @@ between two batches depends on the image. Where both factors do, something is we
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,22 +131,19 @@ class Trace(TorchDispatchMode):
     @contextmanager
     def watching(self, module: nn.Module | None) -> Iterator[None]:
         """Know by its name which layer runs; attention computed step by step, so that its softmax is seen."""
-        handles, fast = [], torch.backends.mha.get_fastpath_enabled()
 
         def leave(layer: nn.Module, inputs: Any, output: Any) -> None:
             self._at.pop()
 
-        for name, layer in [] if module is None else module.named_modules():
-            handles.append(layer.register_forward_pre_hook(lambda m, a, name=name: self._at.append(name)))
-            handles.append(layer.register_forward_hook(leave, always_call=True))
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with sdpa_kernel(SDPBackend.MATH), self:
-                yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
-            for handle in handles:
-                handle.remove()
+        with ExitStack() as stack:
+            for name, layer in [] if module is None else module.named_modules():
+                stack.enter_context(layer.register_forward_pre_hook(lambda m, a, name=name: self._at.append(name)))
+                stack.enter_context(layer.register_forward_hook(leave, always_call=True))
+            stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+            torch.backends.mha.set_fastpath_enabled(False)
+            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(self)
+            yield
 
 
 def trace(subject: Subject, x: Tensor, swap: frozenset[int] = frozenset()) -> tuple[Trace, Tensor] | None:
