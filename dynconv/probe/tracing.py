@@ -201,11 +201,8 @@ def factors(run: Trace, other: Trace, here: Trace | None, there: Trace | None) -
 def local(factor: Factor, positions: set[int], images: int) -> bool | None:
     """Whether the weight differs from position to position: each entry weighs no whole map, and it moves with the image."""
     p = factor.product
-    if (
-        p.operation == "convolution"
-        or p.operation.endswith(("group_norm", "batch_norm", "no_stats"))
-        or p.rows <= images
-    ):
+    norm = p.operation.endswith(("group_norm", "batch_norm", "no_stats"))
+    if norm or p.operation == "convolution" or p.rows <= images:
         return False
     if not factor.varies:  # parameters: K numbers have no position; of more the order is not known
         return False if p.weight.numel() == max(p.weight.shape, default=1) else None
