@@ -130,14 +130,7 @@ class Linear:
             return "large"
         mixtures = None if each * channels <= CHANNELS else _mixtures(max(1, CHANNELS // each), channels).to(self.like)
         found = self._read(known, points, mixtures)
-        noise = torch.randn(
-            4,
-            found.weight.shape[1],
-            *self.like.shape[2:],
-            generator=torch.Generator(device="cpu").manual_seed(9),
-            device="cpu",
-        )
-        noise = noise.to(self.like)
+        noise = _normal((4, found.weight.shape[1], *self.like.shape[2:]), 9).to(self.like)
         whole = noise if mixtures is None else torch.einsum("bm...,mc->bc...", noise, mixtures)
         answers = self(whole)
         self._measure(found, noise, answers)
@@ -228,5 +221,8 @@ def _axis(reach: list[tuple[int, int] | None], rows: range, length: int) -> Axis
 
 
 def _mixtures(number: int, channels: int) -> Tensor:
-    generator, size = torch.Generator(device="cpu").manual_seed(8), (min(number, channels, FURTHEST), channels)
-    return torch.randn(size, generator=generator, device="cpu") / math.sqrt(channels)
+    return _normal((min(number, channels, FURTHEST), channels), 8) / math.sqrt(channels)
+
+
+def _normal(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator(device="cpu").manual_seed(seed), device="cpu")
