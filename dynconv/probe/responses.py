@@ -148,9 +148,7 @@ class Linear:
     def _read(
         self, axes: list[Axis], points: list[list[tuple[int, dict[int, int]]]], mixtures: Tensor | None
     ) -> Convolution:
-        basis = (
-            torch.eye(self.like.shape[1], device=self.like.device).to(self.like) if mixtures is None else mixtures
-        )  # (m, C)
+        basis = self.like.new_ones(self.like.shape[1]).diag() if mixtures is None else mixtures  # (m, C)
         weight = self.like.new_zeros(0)
         for point in itertools.product(*points):
             impulses = torch.zeros(len(basis), *self.like.shape[1:], dtype=self.like.dtype, device=self.like.device)
@@ -172,11 +170,10 @@ class Linear:
     def _shift(self, i: int, length: int, outputs: int) -> tuple[int, int] | None:
         if length == outputs == 1:
             return 1, 1
-        middle = self.noise(1, 12) * 0
         third = max(1, length // 3)
         content = self.noise(1, 13).narrow(2 + i, 0, third)
         shifts = [s for s in range(min(5, length - 2 * third)) for s in ([s, 2 * s] if s else [0])]
-        images = torch.cat([middle.clone() for _ in shifts])
+        images = self.like.new_zeros(len(shifts), *self.like.shape[1:])
         for image, s in zip(images, shifts, strict=True):
             image.narrow(1 + i, min(third + s, length - third), third).copy_(content[0])
         answers = dict(zip(shifts, self(images).movedim(2 + i, -1), strict=True))
