@@ -107,10 +107,8 @@ class Linear:
             slabs[k].select(1 + i, t).copy_(noise[0].select(1 + i, t))
         answers = self(slabs).movedim(2 + i, 1).flatten(2).norm(dim=2)  # (rows, outputs)
         seen = (answers > self.exact * answers.max()).cpu()
-        reach = [
-            (int(r[0]) + begin, int(r[-1]) + begin) if len(r := seen[:, o].nonzero()[:, 0]) else None
-            for o in range(outputs)
-        ]
+        read = [begin + column.nonzero()[:, 0] for column in seen.T]  # by each output
+        reach = [(int(r[0]), int(r[-1])) if len(r) else None for r in read]
         return _axis(reach, rows, length)
 
     def convolution(self, y: Tensor) -> Convolution | str:
