@@ -98,18 +98,15 @@ def _named(subject: Subject, found: Behaviour, seen: Weights, named: Named) -> l
                 )
         return {name: w.detach() for name, w in sets.items()}
 
-    def image(w: Tensor, images: int) -> bool:
-        return w.ndim > 0 and len(w) == images
-
     given = ask(subject.batch)
     seen.names = [f"{name} {tuple(w.shape)}, named by you" for name, w in given.items()]
     sets = {}
     for name, w in given.items():
         follows = w.ndim == subject.batch.ndim and math.prod(w.shape[2:]) > 1
-        sets[name] = (w, image(w, len(subject.batch)), "positions" if follows else "")
+        sets[name] = (w, w.shape[:1] == subject.batch.shape[:1], "positions" if follows else "")
     _declare(seen, found, sets)
     elsewhere = ask(random_images(found.few, 1)).values()
-    seen.vary |= any(image(w, len(found.few)) and variation(w, 0) > found.exact for w in elsewhere)
+    seen.vary |= any(w.shape[:1] == found.few.shape[:1] and variation(w, 0) > found.exact for w in elsewhere)
     return [w[: len(found.few)] if batched else w for w, batched, _ in sets.values()]
 
 
