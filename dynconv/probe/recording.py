@@ -50,14 +50,12 @@ class Record:
             raise ValueError(f"{self.name!r} did not run inside the `with` block")
         if not self.batched:
             return self.batches[-1]
-        for what, kinds in (("sizes", {tuple(b.shape[1:]) for b in self.batches}), ("devices", self._devices())):
+        sizes, devices = {tuple(b.shape[1:]) for b in self.batches}, {b.device for b in self.batches}
+        for what, kinds in (("sizes", sizes), ("devices", devices)):
             if len(kinds) > 1:
                 names = " and ".join(sorted(map(str, kinds)))
                 raise ValueError(f"weights of {self.name!r} are of several {what}, {names}: read its `batches`")
         return torch.cat(self.batches)
-
-    def _devices(self) -> set[torch.device]:
-        return {batch.device for batch in self.batches}
 
     @property
     def kernels(self) -> Tensor:
