@@ -3,7 +3,8 @@
 //
 // The idea. What some positions see is brought together, wherever they lie: a matrix with a row for each channel and tap and a column
 // for each position. Kernels, as torch keeps them, times this matrix are the outputs; nothing of them has to be turned or copied. Where
-// many positions are wanted, Winograd's products (winograd.h) compute all of them sooner.
+// many positions are wanted, Winograd's products (winograd.h) compute all of them sooner; the first convolution's leave theirs as the second
+// likes them, channels last: then it is registers that are brought together, whether positions follow each other or not.
 // Each number is summed by one thread, in an order that the sizes and the gate alone decide.
 
 #include <cmath>
@@ -55,13 +56,15 @@ class AtPositions {
 
     const Branch& call;
     const Stage& stage;
+    const Between* const laid;  // the images, if their channels lie last
     const std::vector<float> norm;
     const Int length, count, groups, teams, plane, positions;
 
   public:
-    AtPositions(const Branch& c, const Stage& l)
+    AtPositions(const Branch& c, const Stage& l, const Between* from = nullptr)
         : call(c),
           stage(l),
+          laid(from),
           norm(l.norm(c.outs)),
           length(TAPS * l.channels),
           count(l.wanted.size()),
@@ -89,10 +92,18 @@ class AtPositions {
         const Int rest = some % LANES, alone = some > LANES && rest <= ALONE ? rest : 0, together = some - alone, tiles = parts(together, WIDE);
         float *seen = sums + call.outs * TOGETHER, *seen_alone = seen + CHUNK * TOGETHER + LANES;
         Runs runs[TOGETHER / WIDE];
-        for (Int tile = 0; tile < tiles; tile++) find(&stage.wanted[first + tile * WIDE], std::min<Int>(WIDE, together - tile * WIDE), runs[tile]);
+        const float* corners[TOGETHER];
+        for (Int tile = 0; tile < tiles; tile++) {
+            const Position* wanted = &stage.wanted[first + tile * WIDE];
+            const Int here = std::min<Int>(WIDE, together - tile * WIDE);
+            laid ? find(wanted, here, corners + tile * WIDE) : find(wanted, here, runs[tile]);
+        }
         for (Int row = 0; row < length; row += CHUNK) {
             const Int rows = std::min(CHUNK, length - row);
-            for (Int tile = 0; tile < tiles; tile++) see(runs[tile], row, rows, seen + tile * rows * WIDE);
+            for (Int tile = 0; tile < tiles; tile++) {
+                float* to = seen + tile * rows * WIDE;
+                laid ? see(corners + tile * WIDE, row, rows, to) : see(runs[tile], row, rows, to);
+            }
             for (Int i = 0; i < alone; i++) see(stage.wanted[first + together + i], row, rows, seen_alone + i * CHUNK);
             for (Int o = out; o < last; o += BLOCK) {
                 const Int outs = std::min(BLOCK, last - o);
@@ -142,8 +153,38 @@ class AtPositions {
         }
     }
 
+    // Where channels lie last: the first pixel that a position sees, and how far from there lies that of a tap
+    const float* corner(const Position& at) const { return laid->at(at.image) + (at.y * laid->of.across + at.x) * laid->of.pixel; }
+    Int away(Int tap) const { return (tap / 3 * laid->of.across + tap % 3) * laid->of.pixel; }
+
+    // Those of a tile, which is filled up with the last
+    void find(const Position* wanted, Int some, const float** corners) const {
+        for (Int i = 0; i < WIDE; i++) corners[i] = corner(wanted[std::min(i, some - 1)]);
+    }
+
+    // Some rows there: registers of channels, turned
+    void see(const float* const* corners, Int row, Int rows, float* to) const {
+        const Int channels = rows / TAPS;
+        for (Int c = 0; c < channels; c += LANES)
+            for (Int tap = 0; tap < TAPS; tap++)
+                for (Int i = 0; i < WIDE; i += LANES) {
+                    const Int from = away(tap) + row / TAPS + c;
+                    vec t[LANES];
+#pragma GCC unroll 16
+                    for (int l = 0; l < LANES; l++) t[l] = load(corners[i + l] + from);
+                    transpose(t);
+#pragma GCC unroll 16
+                    for (int l = 0; l < LANES; l++)
+                        if (c + l < channels) store(to + ((c + l) * TAPS + tap) * WIDE + i, t[l]);
+                }
+    }
+
     // The same of one position
     void see(const Position& at, Int row, Int rows, float* to) const {
+        if (laid) {
+            for (Int r = row; r < row + rows; r++) *to++ = corner(at)[away(r % TAPS) + r / TAPS];
+            return;
+        }
         Int pixels[TAPS];
         for (Int tap = 0; tap < TAPS; tap++) pixels[tap] = pixel_of(at, tap);
         for (Int r = row; r < row + rows; r++) *to++ = number(stage.from + r / TAPS * plane, pixels[r % TAPS]);
@@ -208,21 +249,23 @@ class SparseBranch {
     }
 
     bool run() const {
-        const bool first_by_tiles = by_tiles(first), second_by_tiles = by_tiles(second);
-        if (first_by_tiles && second_by_tiles) {
-            const Between between(call.images, call.outs, call.high, call.wide);
-            return between.exists() && everywhere(call, first, nullptr, &between) && everywhere(call, second, &between);
-        }
+        const bool first_by_tiles = by_tiles(first), second_by_tiles = by_tiles(second, first_by_tiles);
         if (!second_by_tiles) std::memset(call.outputs, 0, call.images * call.outs * call.high * call.wide * 4);
-        return compute(first, first_by_tiles) && compute(second, second_by_tiles);
+        if (!first_by_tiles) return done(AtPositions(call, first)) && (second_by_tiles ? everywhere(call, second) : done(AtPositions(call, second)));
+        const Between between(call.images, call.outs, call.high, call.wide);
+        return between.exists() && everywhere(call, first, nullptr, &between) &&
+               (second_by_tiles ? everywhere(call, second, &between) : done(AtPositions(call, second, &between)));
     }
 
   private:
     bool has_tiles(const Stage& stage) const { return stage.stride == 1 && call.high * call.wide >= FEW_POSITIONS; }
-    bool by_tiles(const Stage& stage) const { return !call.always && has_tiles(stage) && work_at_positions(stage) > work_everywhere(); }
+    bool by_tiles(const Stage& stage, bool laid = false) const {
+        return !call.always && has_tiles(stage) && work_at_positions(stage, laid) > work_everywhere();
+    }
     // In products of a channel in and a channel out. Where positions do not follow each other, to bring together what they see costs as much
-    // as 64 channels out; tiles of outputs take more than their products, for they are transformed.
-    double work_at_positions(const Stage& stage) const {
+    // as 64 channels out, or as 8 where channels lie last; tiles of outputs take more than their products, for they are transformed.
+    double work_at_positions(const Stage& stage, bool laid) const {
+        if (laid) return TAPS * stage.wanted.size() * (1 + 8. / call.outs);
         Int runs = 0;
         const Position* last = nullptr;
         for (const Position& at : stage.wanted) {
@@ -235,7 +278,6 @@ class SparseBranch {
         const Int large = work_by_tiles<Four>(call.high, call.wide, KERNEL), small = work_by_tiles<Two>(call.high, call.wide, KERNEL);
         return 1.3 * call.images * std::min(large, small);
     }
-    bool compute(const Stage& stage, bool tiles) const { return tiles ? everywhere(call, stage) : done(AtPositions(call, stage)); }
 
     void find(Int image) {
         const Int across = call.wide + 2;

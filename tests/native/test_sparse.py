@@ -31,16 +31,20 @@ def test_it_is_the_branch_in_double_precision_times_the_gate(seed, always):
     assert not found[(gate == 0).expand_as(found)].any()
 
 
+@pytest.mark.parametrize("always", [True, False], ids=["at positions", "the first convolution everywhere"])
 @pytest.mark.parametrize("neighbours", [False, True], ids=["scattered", "in a row"])
+@pytest.mark.parametrize("outs", [16, 23, 40])
 @torch.no_grad()
-def test_any_number_of_positions_is_the_branch_where_registers_are_full_and_where_some_are_left(neighbours):
+def test_any_number_of_positions_is_the_branch_where_registers_are_full_and_where_some_are_left(
+    outs, neighbours, always
+):
     torch.manual_seed(0)
-    x, block = torch.randn(2, 67, 9, 9), SparseBlock(67, 23).eval()
+    x, block = torch.randn(2, 67, 9, 9), SparseBlock(67, outs).eval()
     for count in range(1, 50):
         order = torch.arange(162) if neighbours else torch.randperm(162)
         gate = (order < count).float().view(2, 1, 9, 9)
         expected = branch_of_double(block, x, gate)
-        torch.testing.assert_close(branch_of(block, x, gate, True).double(), expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(branch_of(block, x, gate, always).double(), expected, atol=1e-5, rtol=0)
 
 
 def test_much_that_is_open_is_left_to_torch_where_that_is_faster_and_nobody_insists():
