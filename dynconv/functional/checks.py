@@ -66,9 +66,8 @@ def _listed(tensors: dict[str, Tensor | None], attribute: str) -> str:
 
 def autocasts(x: Tensor) -> bool:
     """Whether torch casts what is multiplied where x lies."""
-    if not (
-        torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()
-    ):  # to ask for a device's name takes long
+    # first, for to ask for a device's name takes long
+    if not (torch.compiler.is_compiling() or torch._C._is_any_autocast_enabled()):
         return False
     device = x.device.type
     known = device in ("cpu", "cuda") or torch.amp.is_autocast_available(device)  # which older compilers cannot follow

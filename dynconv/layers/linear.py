@@ -23,8 +23,7 @@ def bare(*layers: nn.Module, kind: type[nn.Module] = Linear) -> bool:
         if type(layer) is not kind or "forward" in layer.__dict__:
             return False
         hooked = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks or layer._backward_pre_hooks
-        if hooked or (
-            kind is Linear and len(layer._parameters) < 2
-        ):  # its parameters were taken away, as sharding does
+        taken_away = kind is Linear and len(layer._parameters) < 2  # its parameters, as sharding does
+        if hooked or taken_away:
             return False
     return not _has_any_global_hook()
