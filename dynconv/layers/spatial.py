@@ -86,7 +86,7 @@ class SpatialGate(Tempered):
 
     def logits(self, x: Tensor) -> Tensor:
         """The scores z, (B, 1, H', W')."""
-        check_images(self, x, self.conv.in_channels, "H, W", like=getattr(self.conv, "weight", None))
+        check_images(self, x, self.conv.in_channels, "H, W", like=self.conv.weight)
         plain = bare(self.fc) and bare(self.conv, kind=_OneOutput)
         if plain and (scores := native.gate_scores(x, self.conv, self.fc)) is not None:
             return scores

@@ -27,7 +27,7 @@ from torch.utils._device import DeviceContext
 from torch.utils.flop_counter import register_flop_formula
 
 from . import definition
-from .definition import Derivatives
+from .definition import Derivatives, Ints
 
 __all__ = ["Operation", "derivatives", "format_of", "learns", "plain", "through", "tracing", "unwatched"]
 
@@ -42,7 +42,6 @@ REVISION = "r" + hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]
 # torch.func's transforms begin here: they are given torch's own operations, which they can take apart
 COMPOSITE = "CompositeImplicitAutograd"
 TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
-Ints = Sequence[int]
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

@@ -181,13 +181,11 @@ class AtPositions {
 
     // The same of one position
     void see(const Position& at, Int row, Int rows, float* to) const {
-        if (laid) {
-            for (Int r = row; r < row + rows; r++) *to++ = corner(at)[away(r % TAPS) + r / TAPS];
-            return;
-        }
+        const float* from = laid ? corner(at) : stage.from;
+        const Int channel = laid ? 1 : plane;
         Int pixels[TAPS];
-        for (Int tap = 0; tap < TAPS; tap++) pixels[tap] = pixel_of(at, tap);
-        for (Int r = row; r < row + rows; r++) *to++ = number(stage.from + r / TAPS * plane, pixels[r % TAPS]);
+        for (Int tap = 0; tap < TAPS; tap++) pixels[tap] = laid ? away(tap) : pixel_of(at, tap);
+        for (Int r = row; r < row + rows; r++) *to++ = number(from + r / TAPS * channel, pixels[r % TAPS]);
     }
     static float number(const float* from, Int pixel) { return pixel < 0 ? 0 : from[pixel]; }
 

@@ -128,8 +128,8 @@ def _all_cases() -> tuple:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    made = Settings(args.device, DTYPES[args.dtype], FORMATS[args.channels_last], args.num_kernels, args.seconds)
-    return replace(made, says=True)
+    layout = FORMATS[args.channels_last]
+    return Settings(args.device, DTYPES[args.dtype], layout, args.num_kernels, args.seconds, says=True)
 
 
 def _machine(args: argparse.Namespace) -> dict:
